@@ -1,0 +1,74 @@
+# qure. `make help` lists what there is.
+#
+# Needs Python 3.11, git and make. Everything else is installed into .venv from requirements.lock.
+#   PYTHON=...          another interpreter (must be 3.11)
+#   TORCH_BACKEND=...   cpu, cu130, ... or auto (default): which build of torch uv takes; empty: the index's default
+#   PIP_FIND_LINKS=...  a folder with wheels; when set, torch is taken from there and TORCH_BACKEND is not used
+
+PYTHON ?= python3.11
+TORCH_BACKEND ?= auto
+BIN := .venv/bin
+UV_VERSION := 0.13.9
+WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),$(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)))
+TORCH := torch==2.13.0
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export GX_ANALYTICS_ENABLED := false
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: .venv/.installed ## install the locked environment into .venv
+.venv/.installed: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(WHEELS) --requirement requirements.lock $(TORCH)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+.PHONY: demo
+demo: setup ## the main job: data, then validate -> ... -> promote for both training sets, then a table of results
+	$(BIN)/qure data restore
+	$(BIN)/dvc repro --quiet
+	$(BIN)/qure results
+
+.PHONY: test
+test: setup ## run the tests that need no servers and no containers
+	$(BIN)/python -m pytest -m "not containers and not kfp_local and not integration" -n 2
+
+.PHONY: test-all
+test-all: setup ## run every test; those whose servers or engine are missing say so
+	$(BIN)/python -m pytest -n 2
+
+.PHONY: lint
+lint: setup ## style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: setup ## let ruff format and mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: lock
+lock: setup ## resolve requirements.lock anew from pyproject.toml (torch is installed beside it: its build is the machine's choice)
+	$(BIN)/uv pip compile pyproject.toml --quiet --all-extras --group dev --python-version 3.11 \
+	  --python-platform x86_64-manylinux_2_28 $(WHEELS) --generate-hashes --no-emit-package torch --no-header \
+	  --output-file requirements.lock
+
+.PHONY: mlflow
+mlflow: setup ## open MLflow's pages on http://127.0.0.1:5000
+	$(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+
+.PHONY: clean
+clean: ## remove what the demo made, the environment and data/ excepted
+	rm -rf artifacts .work mlflow.db mlruns

@@ -1,0 +1,310 @@
+"""`qure ...`: one command per stage, and the few things people do by hand.
+
+Each command reads params.yaml, calls one library function (`qure/<package>/stage.py`) and exits
+0 (ok), 1 (the stage failed) or 2 (bad input). Heavy libraries are imported inside the commands, so
+that `qure --help` answers at once.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qure.errors import BadInput, QureError
+
+if TYPE_CHECKING:
+    from qure.config import Settings
+
+# Off before any library can look: nothing here reports usage to anyone.
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+class Commands(typer.Typer):
+    """A typer application that prints a `QureError` as one message and exits with its code."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except QureError as error:
+            typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
+            sys.exit(error.exit_code)
+
+
+app = Commands(
+    help="Retrain, judge and promote composed-image-retrieval models.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    add_completion=False,
+)
+data_app = typer.Typer(help="Bring data into place and pack it.", no_args_is_help=True)
+weights_app = typer.Typer(help="Import published weights.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(weights_app, name="weights")
+
+Parameters = Annotated[Path, typer.Option("--params", help="Settings of the whole pipeline.")]
+TrainingSet = Annotated[str, typer.Option("--training-set", help="fashioniq or cirr.")]
+Data = Annotated[Path, typer.Option(help="Data root: fashioniq/, cirr/, circo/, hp_fashioniq/.")]
+Artifacts = Annotated[Path, typer.Option(help="Where stages leave their outputs.")]
+Work = Annotated[Path, typer.Option(help="Scratch that survives a killed run: checkpoints and caches.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; found out when left out.")]
+
+PARAMETERS = Path("params.yaml")
+DATA = Path("data")
+ARTIFACTS = Path("artifacts")
+WORK = Path(".work")
+
+
+def settings_for(params: Path, training_set: str | None = None) -> "Settings":
+    """Settings from params.yaml; a training set that they do not have is the user's mistake."""
+    _log_to_terminal()
+    from qure.config import Settings
+
+    settings = Settings.load(params)
+    if training_set is not None:
+        settings.training_for(training_set)
+    return settings
+
+
+def _log_to_terminal() -> None:
+    import logging
+
+    from rich.logging import RichHandler
+
+    from qure.progress import console
+
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=console, show_path=False, markup=False)],
+    )
+    logging.getLogger("qure").setLevel(logging.INFO)
+
+
+@app.command()
+def catalogue(
+    params: Parameters = PARAMETERS,
+    output: Annotated[Path, typer.Option(help="Data root to write; must not exist or be a rendered one.")] = DATA,
+) -> None:
+    """Render the embedded data set, in the layouts of all four benchmarks."""
+    from qure.catalogue.stage import render
+
+    render(settings_for(params), output)
+
+
+@data_app.command("restore")
+def data_restore(
+    params: Parameters = PARAMETERS,
+    data: Data = DATA,
+) -> None:
+    """Make `data/` what `data.dvc` says: from the DVC cache or remote, else by rendering the catalogue."""
+    from qure.catalogue.restore import restore
+
+    restore(settings_for(params), data)
+
+
+@data_app.command("pack")
+def data_pack(
+    source: Annotated[Path, typer.Argument(help="A benchmark's folder, for example data/fashioniq.")],
+    output: Annotated[Path, typer.Argument(help="The folder to write: the same benchmark, images in tar shards.")],
+) -> None:
+    """Copy a benchmark with its images in uncompressed tar shards: DVC is fast on few large files."""
+    from qure.datasets.image_store import pack_images
+
+    pack_images(source, output)
+
+
+@app.command()
+def validate(
+    training_set: TrainingSet,
+    params: Parameters = PARAMETERS,
+    data: Data = DATA,
+    artifacts: Artifacts = ARTIFACTS,
+    work: Work = WORK,
+) -> None:
+    """Check annotations and images of a training set's benchmarks; list every bad row."""
+    from qure.validation.stage import validate as run
+
+    run(
+        settings_for(params, training_set),
+        training_set,
+        data=data,
+        output=artifacts / training_set / "validation",
+        work=work / training_set / "validation",
+    )
+
+
+@app.command()
+def backbone(
+    params: Parameters = PARAMETERS,
+    data: Data = DATA,
+    artifacts: Artifacts = ARTIFACTS,
+) -> None:
+    """Make (catalogue) or import (BLIP-2) the model that training starts from."""
+    from qure.backbone.stage import prepare_backbone
+
+    settings = settings_for(params)
+    prepare_backbone(settings, data, artifacts / "backbone")
+
+
+@app.command()
+def precompute(
+    training_set: TrainingSet,
+    params: Parameters = PARAMETERS,
+    data: Data = DATA,
+    artifacts: Artifacts = ARTIFACTS,
+    device: Device = None,
+) -> None:
+    """Run the frozen image tower once over every image that a training set and its benchmarks use."""
+    from qure.config import image_sets_of
+    from qure.features.stage import precompute as run
+
+    settings = settings_for(params, training_set)
+    for image_set in image_sets_of(training_set):
+        run(
+            settings,
+            image_set,
+            data=data,
+            backbone=artifacts / "backbone",
+            output=artifacts / training_set / "features" / image_set,
+            validation=artifacts / training_set / "validation",
+            device=device,
+        )
+
+
+@app.command()
+def train(
+    training_set: TrainingSet,
+    params: Parameters = PARAMETERS,
+    data: Data = DATA,
+    artifacts: Artifacts = ARTIFACTS,
+    work: Work = WORK,
+    device: Device = None,
+) -> None:
+    """Train QuRe; a killed run goes on where it was. Several GPUs: torchrun --nproc-per-node=N -m qure.cli train ..."""
+    from qure.training.stage import train as run
+
+    run(
+        settings_for(params, training_set),
+        training_set,
+        data=data,
+        features=artifacts / training_set / "features" / training_set,
+        backbone=artifacts / "backbone",
+        validation=artifacts / training_set / "validation",
+        output=artifacts / training_set,
+        work=work / training_set / "train",
+        device=device,
+    )
+
+
+@app.command()
+def evaluate(
+    training_set: TrainingSet,
+    params: Parameters = PARAMETERS,
+    data: Data = DATA,
+    artifacts: Artifacts = ARTIFACTS,
+    device: Device = None,
+) -> None:
+    """Judge the trained model on the benchmarks of its training set, with controls and a report."""
+    from qure.config import image_sets_of
+    from qure.evaluation.stage import evaluate as run
+
+    folder = artifacts / training_set
+    run(
+        settings_for(params, training_set),
+        training_set,
+        data=data,
+        features={name: folder / "features" / name for name in image_sets_of(training_set)},
+        model=folder / "model",
+        backbone=artifacts / "backbone",
+        training=folder / "training",
+        validation=folder / "validation",
+        output=folder / "evaluation",
+        device=device,
+    )
+
+
+@app.command("evaluate-embeddings")
+def evaluate_embeddings(
+    benchmark: Annotated[str, typer.Option(help="fashioniq, cirr, hp-fashioniq or circo.")],
+    root: Annotated[Path, typer.Option(help="The folder that holds the benchmark's own files.")],
+    split: Annotated[str, typer.Option(help="val, test1 (CIRR) or test (CIRCO).")],
+    queries: Annotated[Path, typer.Option(help="safetensors: `embeddings` (N, D), header `ids`.")],
+    gallery: Annotated[Path, typer.Option(help="safetensors: `embeddings` (N, D) or (N, T, D), header `ids`.")],
+    output: Annotated[Path, typer.Option(help="Where to write metrics.json.")],
+    gallery_protocol: Annotated[str, typer.Option(help="FashionIQ: original or val.")] = "original",
+    category: Annotated[str | None, typer.Option(help="FashionIQ: dress, shirt or toptee alone.")] = None,
+) -> None:
+    """The four protocols for any model's embeddings."""
+    _log_to_terminal()
+    from qure.evaluation.external import evaluate_embeddings as run
+
+    metrics = run(
+        benchmark, root, split, queries, gallery, output, gallery_protocol=gallery_protocol, category=category
+    )
+    from qure.evaluation.show import metrics_table
+    from qure.progress import console
+
+    console.print(metrics_table(metrics))
+
+
+@app.command()
+def register(
+    training_set: TrainingSet,
+    params: Parameters = PARAMETERS,
+    data: Data = DATA,
+    artifacts: Artifacts = ARTIFACTS,
+) -> None:
+    """Put the trained model into the MLflow registry as challenger."""
+    from qure.registry.stage import register as run
+
+    folder = artifacts / training_set
+    run(
+        settings_for(params, training_set),
+        training_set,
+        data=data,
+        model=folder / "model",
+        evaluation=folder / "evaluation",
+        training=folder / "training",
+        output=folder / "registration.json",
+    )
+
+
+@app.command()
+def promote(
+    training_set: TrainingSet,
+    params: Parameters = PARAMETERS,
+    data: Data = DATA,
+    artifacts: Artifacts = ARTIFACTS,
+) -> None:
+    """Make the challenger champion if it loads, passes the thresholds and is not worse."""
+    from qure.registry.stage import promote as run
+
+    folder = artifacts / training_set
+    run(
+        settings_for(params, training_set),
+        training_set,
+        registration=folder / "registration.json",
+        evaluation=folder / "evaluation",
+        output=folder / "promotion.json",
+    )
+
+
+@app.command()
+def rollback(
+    training_set: TrainingSet,
+    params: Parameters = PARAMETERS,
+    to_version: Annotated[int | None, typer.Option(help="A version; the previous champion when left out.")] = None,
+) -> None:
+    """Make the previous champion champion again."""
+    from qure.registry.stage import rollback as run
+
+    run(settings_for(params, training_set), training_set, to_version=to_version)
+
+
+if __name__ == "__main__":
+    app()
