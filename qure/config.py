@@ -4,10 +4,10 @@ Every number a run depends on is a field here; `Settings.load` names the file an
 """
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from qure.errors import BadInput
 
@@ -48,6 +48,10 @@ def image_sets_of(training_set: str) -> list[str]:
     return list(dict.fromkeys(IMAGES_OF[benchmark] for benchmark in JUDGED_ON[training_set]))
 
 
+#: Metric of a training set's own benchmark by which two models are compared; `average` is mean(R@5, R_subset@1).
+COMPARED_BY: dict[TrainingSetName, str] = {"fashioniq": "recall_at_10", "cirr": "average"}
+
+
 class Frozen(BaseModel):
     """A settings section: immutable, and an unknown key is an error rather than silently ignored."""
 
@@ -59,6 +63,7 @@ class CatalogueSettings(Frozen):
 
     seed: int = 7
     image_size: int = Field(64, ge=16, le=512)
+    scale: float = Field(1.0, gt=0, le=100)  # share of the default counts of images and queries
 
 
 class VisionDimensions(Frozen):
@@ -82,14 +87,16 @@ class QFormerDimensions(Frozen):
     cross_attention_every: int = 2
     embedding: int = 64
     text_tokens: int = 32
+    dropout: float = Field(0.0, ge=0, lt=1)  # BLIP-2 has 0.1; so small a model underfits and learns less with it
 
 
 class PretrainingSettings(Frozen):
     """Image-text contrast on catalogue images and full captions: stands in for BLIP-2's pre-training."""
 
-    steps: int = Field(800, ge=0)
+    seed: int = Field(0, ge=0)
+    steps: int = Field(500, ge=1)
     batch_size: int = Field(64, ge=2)
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(2e-3, gt=0)
 
 
 class BackboneSettings(Frozen):
@@ -97,6 +104,7 @@ class BackboneSettings(Frozen):
 
     name: Literal["catalogue", "blip2-vitl", "blip2-vitg"] = "catalogue"
     weights: str | None = None
+    vision_weights: str | None = None
     tokenizer: str | None = None
     vision: VisionDimensions = VisionDimensions()
     qformer: QFormerDimensions = QFormerDimensions()
@@ -113,22 +121,66 @@ class FeatureSettings(Frozen):
 
 
 class NegativeSettings(Frozen):
-    """Where hard negatives come from (owner: `qure.negatives`)."""
+    """Where hard negatives come from (owner: `qure.negatives`).
+
+    Attributes:
+        strategy: which images of a query's ranking are its set. `between_steep_drops` is the published one.
+        rule: which two drops. `reference`: as released; `paper`: eq. 5-7. They choose different sets for 22-32 % of
+            queries on bell-shaped scores.
+        top_k: size of the set of the `top_k` strategies.
+        search_window: only drops inside the first so many ranks after the target count. None is as published: on
+            bell-shaped scores the steepest drops then lie in the far tail, and the sets hold the easiest images.
+        consecutive_threshold: the `reference` rule's two drops are more than so many ranks apart.
+        definitions: how many times a run defines the sets; more follow the model closer and cost one ranking each.
+        negatives_per_query: draws from a query's set a step; each costs one more candidate encoding.
+        shared_negatives: also compare a query with candidates that its batch encodes anyway and that lie in its set.
+    """
 
     strategy: Literal["all_corpus", "top_k", "after_target_top_k", "between_steep_drops"] = "between_steep_drops"
     rule: Literal["reference", "paper"] = "reference"
     top_k: int = Field(100, ge=1)
-    search_window: int | None = Field(None, ge=2)
+    search_window: int | None = Field(None, ge=3)
     consecutive_threshold: int = Field(1, ge=0)
     definitions: int = Field(6, ge=1)
     negatives_per_query: int = Field(1, ge=1)
     shared_negatives: bool = False
 
+    @model_validator(mode="after")
+    def _window_holds_two_drops(self) -> "NegativeSettings":
+        smallest = 3 if self.rule == "paper" else self.consecutive_threshold + 3
+        if self.search_window is not None and self.search_window < smallest:
+            raise ValueError(
+                f"search_window {self.search_window} can never hold two drops of the rule {self.rule!r}: "
+                f"it must be at least {smallest}"
+            )
+        return self
+
 
 class TrainingSettings(Frozen):
-    """One training run (owner: `qure.training`); the published values are in qure/recipes/."""
+    """One training run (owner: `qure.training`); the published values are in qure/recipes/, with their consequences.
 
-    seed: int = 0
+    Attributes:
+        seed: data order, drawn negatives and dropout follow from it.
+        epochs, batch_size, learning_rate, weight_decay: as in the recipe; the batch is that of one optimizer step,
+            over all processes and accumulation steps together.
+        accumulation_steps: parts that a batch is computed in, to save memory. Queries share candidates inside a part.
+        final_learning_rate_ratio: the cosine ends at this share of the learning rate.
+        gradient_clipping: largest norm of the gradients; None as published.
+        precision: fp32, bf16, or fp16 with loss scaling (CUDA only).
+        gradient_checkpointing: recompute the Q-Former in the backward pass: less memory, a third more time.
+        loss: the published reward objective, or the in-batch contrastive baseline.
+        several_negatives: Bradley-Terry with several negatives a query: mean of the pairs' losses, or softmax over
+            all of them; the same for one.
+        batches: of one category where queries share candidates (auto), always, or never.
+        temperature: learned from `temperature_value` on, or fixed there.
+        negatives: where hard negatives come from.
+        held_out_share: share of the TRAIN queries kept out of training to judge every epoch (recall@10 in the train
+            corpus); the best epoch's weights become the model. 0 trains on all and keeps the last epoch's.
+        early_stop_patience: epochs without a better held-out recall after which training ends.
+        checkpoint_every_steps: checkpoints inside epochs too; None: at the end of each.
+    """
+
+    seed: int = Field(0, ge=0)
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(32, ge=1)
     accumulation_steps: int = Field(1, ge=1)
@@ -139,15 +191,47 @@ class TrainingSettings(Frozen):
     precision: Precision = "fp16"
     gradient_checkpointing: bool = False
     loss: Literal["bradley_terry", "contrastive"] = "bradley_terry"
+    several_negatives: Literal["mean", "softmax"] = "mean"
+    batches: Literal["auto", "one_category", "mixed"] = "auto"
     temperature: Literal["learned", "fixed"] = "learned"
     temperature_value: float = Field(0.07, gt=0)
     negatives: NegativeSettings = NegativeSettings()
+    held_out_share: float = Field(0.0, ge=0, le=0.5)
     early_stop_patience: int | None = Field(None, ge=1)
     checkpoint_every_steps: int | None = Field(None, ge=1)
 
+    @model_validator(mode="after")
+    def _options_agree(self) -> "TrainingSettings":
+        if self.early_stop_patience is not None and self.held_out_share == 0:
+            raise ValueError("early_stop_patience needs held_out_share > 0, for example 0.05: train queries to judge by")
+        if self.batches == "mixed" and self.negatives.shared_negatives and self.loss == "bradley_terry":
+            raise ValueError("shared_negatives needs batches of one category: set batches to auto or one_category")
+        if self.accumulation_steps > self.batch_size:
+            raise ValueError(f"accumulation_steps {self.accumulation_steps} exceeds batch_size {self.batch_size}")
+        return self
+
+    @property
+    def shares_candidates(self) -> bool:
+        """Whether a query is also compared with candidates that other queries of its batch brought along."""
+        return self.loss == "contrastive" or self.negatives.shared_negatives
+
+    @property
+    def one_category_batches(self) -> bool:
+        """Whether every batch holds triplets of one category."""
+        return self.batches == "one_category" or (self.batches == "auto" and self.shares_candidates)
+
 
 class EvaluationSettings(Frozen):
-    """How models are judged (owner: `qure.evaluation`)."""
+    """How models are judged (owner: `qure.evaluation`).
+
+    Attributes:
+        gallery_protocol: FashionIQ's gallery: "original" (a category's whole split, as QuRe reports) or "val" (the
+            split's references and targets only, as many papers do; easier).
+        bootstrap_samples: resamples behind every interval.
+        confidence: of the intervals.
+        seed: of the resamples and of the shuffled references.
+        batch_size: queries or images encoded at once.
+    """
 
     gallery_protocol: Literal["original", "val"] = "original"
     bootstrap_samples: int = Field(1000, ge=100)
@@ -157,24 +241,71 @@ class EvaluationSettings(Frozen):
 
 
 class PromotionSettings(Frozen):
-    """When a challenger becomes champion (owner: `qure.registry`)."""
+    """When a challenger becomes champion (owner: `qure.registry`; qure/registry/comparison.py explains the rule).
+
+    Attributes:
+        required: whether a pipeline run in which the challenger is not promoted fails.
+        thresholds: training set -> "<benchmark>/<metric>", or a metric of its own benchmark -> least value in percent.
+        compare: training set -> metric of its own benchmark by which challenger and champion are compared.
+        max_risk: largest share of bootstrap resamples in which the challenger may be worse than the champion. 0.5: it
+            wins at least half; 0.05: it must be significantly better; 0.95: it must not be significantly worse.
+        confidence: of the interval that is reported with the comparison.
+    """
 
     required: bool = False
+    thresholds: dict[TrainingSetName, dict[str, float]] = {}
+    compare: dict[TrainingSetName, str] = COMPARED_BY
+    max_risk: float = Field(0.5, ge=0, le=1)
     confidence: float = Field(0.95, gt=0, lt=1)
-    thresholds: dict[str, dict[str, float]] = {}
+
+    @field_validator("compare")
+    @classmethod
+    def _with_defaults(cls, compare: dict[TrainingSetName, str]) -> dict[TrainingSetName, str]:
+        return COMPARED_BY | compare
 
 
 class ValidationSettings(Frozen):
-    """What data must look like (owner: `qure.validation`)."""
+    """What data must look like (owner: `qure.validation`; docs/validation.md explains every rule).
 
-    tolerate: dict[str, int] = {}
+    Attributes:
+        tolerate: rule -> how many rows may break it; they are left out of every later stage.
+        expect_public: whether numbers of entries must be the published ones; None warns where the folder does not
+            say that it is the rendered catalogue.
+        max_text_characters: longest modification text (the published ones have up to 302).
+        min_image_side: fewest pixels of an image's short side.
+        max_image_aspect: long side / short side at most.
+        max_image_bytes: larger files are not read.
+        workers: processes that check images; None uses every core.
+        drift_psi, drift_ks, drift_centroid: population stability index, Kolmogorov-Smirnov distance and cosine distance
+            from which training data counts as shifted against the champion's.
+    """
+
+    tolerate: dict[str, Annotated[int, Field(ge=0)]] = {}
+    expect_public: bool | None = None
+    max_text_characters: int = Field(1000, ge=1)
+    min_image_side: int = Field(16, ge=1)
+    max_image_aspect: float = Field(10.0, ge=1)
+    max_image_bytes: int = Field(64 * 2**20, ge=1)
+    workers: int | None = Field(None, ge=1)
+    drift_psi: float = Field(0.25, gt=0)
+    drift_ks: float = Field(0.15, gt=0)
+    drift_centroid: float = Field(0.1, gt=0)
 
 
 class TrackingSettings(Frozen):
-    """Where MLflow is. The environment's MLFLOW_TRACKING_URI wins over `uri`, so that secrets stay out of files."""
+    """Where MLflow is (owner: `qure.tracking`).
 
-    uri: str = "sqlite:///mlflow.db"
-    experiment: str = "qure"
+    Attributes:
+        uri: tracking server and registry; the variable MLFLOW_TRACKING_URI wins, so that secrets stay out of files.
+            null (or "none") runs without tracking; registering and promoting need it.
+        experiment: name of the MLflow experiment.
+        artifacts: where a new experiment keeps its artifacts, for example s3://bucket/mlflow; left out, the tracking
+            server decides, and a SQLite database keeps them in mlruns/ beside itself.
+    """
+
+    uri: str | None = "sqlite:///mlflow.db"
+    experiment: str = Field("qure", min_length=1, max_length=200)
+    artifacts: str | None = None
 
 
 class TrainingSetSettings(Frozen):
