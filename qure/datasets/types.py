@@ -16,6 +16,7 @@ class Triplet:
         members: CIRR's image set (six ids, the reference among them), else empty.
         answers: CIRCO's ground truths (the target first), else empty.
         source: file and row it was read from, for error messages.
+        split: "train", "val", "test" or "test1"; query ids are unique only inside a split.
     """
 
     query_id: str
@@ -26,6 +27,7 @@ class Triplet:
     members: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
     source: str = ""
+    split: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,70 @@
+"""What folder and shard stores have in common."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from qure.datasets.ids import shown
+from qure.errors import BadInput
+
+
+class ImageStore(ABC):
+    """A benchmark's images; small enough to be handed to worker processes."""
+
+    @property
+    @abstractmethod
+    def ids(self) -> tuple[str, ...]:
+        """Ids of all images that are there, sorted."""
+
+    @abstractmethod
+    def read(self, image_id: str) -> bytes:
+        """An image's file content.
+
+        Raises:
+            BadInput: there is no such image, or its file is cut off or unreadable.
+        """
+
+    @abstractmethod
+    def name(self, image_id: str) -> str:
+        """Where the image lies, for messages; also for an image that should be there and is not."""
+
+    @abstractmethod
+    def size(self, image_id: str) -> int:
+        """Size of the image's file in bytes."""
+
+    @abstractmethod
+    def __contains__(self, image_id: object) -> bool: ...
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def missing_image(image_id: str, place: Path) -> BadInput:
+    """The error for an image that is not there."""
+    return BadInput(f"image {shown(image_id)} does not exist", file=place, remedy="Add the file, or exclude the image")
+
+
+def check_inside(path: Path, base: Path) -> None:
+    """Refuses a path whose links lead out of the folder `base` (itself resolved), DVC's cache excepted."""
+    try:
+        target = path.resolve()
+    except (OSError, RuntimeError):
+        raise BadInput("is a link that leads nowhere", file=path, remedy="Put the file itself there") from None
+    if not target.is_relative_to(base) and not _is_cached(target):
+        raise BadInput(
+            f"is a link that leaves the data folder (to {target})",
+            file=path,
+            remedy="Put the file itself there; a whole benchmark folder may be a link",
+        )
+
+
+def _is_cached(target: Path) -> bool:
+    """Whether a path lies in a DVC cache, which may stand in for files as links (`cache.type symlink`).
+
+    >>> _is_cached(Path("/home/me/project/.dvc/cache/files/md5/ab/" + "0" * 30))
+    True
+    >>> _is_cached(Path("/etc/passwd"))
+    False
+    """
+    *_, files, md5, folder, name = ("", "", "", "", *target.parts)
+    digest = folder + name.removesuffix(".dir")
+    return (files, md5, len(folder), len(digest)) == ("files", "md5", 2, 32) and set(digest) <= set("0123456789abcdef")

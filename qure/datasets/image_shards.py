@@ -1,0 +1,136 @@
+"""Images inside uncompressed tar files, with an index for reading any of them directly."""
+
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from qure.datasets.ids import check_image_id, shown, unsafe_reason
+from qure.datasets.image_base import ImageStore, check_inside, missing_image
+from qure.datasets.image_folder import FolderStore
+from qure.datasets.rows import Row, load_json
+from qure.errors import BadInput
+from qure.progress import track
+
+INDEX = "index.json"
+
+_FORMAT = "qure-image-shards"
+_BLOCK = tarfile.BLOCKSIZE
+
+
+class ShardStore(ImageStore):
+    """Images inside uncompressed tar files, found through the index; every read opens its own handle."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises BadInput when the index or a shard is missing, malformed or cut off."""
+        self._folder = Path(folder)
+        path = self._folder / INDEX
+        index = Row(load_json(path, remedy="Pack the images again with 'qure data pack'"), path, None)
+        if index.value("format") != _FORMAT or index.value("version") != 1:
+            raise BadInput("is not an index of image shards of version 1", file=path)
+        self._shards = [self._shard(Row(value, path, f"shards[{n}]")) for n, value in enumerate(index.items("shards"))]
+        sizes = [size for _, size in self._shards]
+        images = index.part("images")
+        self._places = {
+            check_image_id(image_id, file=path): _place(images, image_id, sizes) for image_id in images.names()
+        }
+        self._ids = tuple(sorted(self._places))
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return self._ids
+
+    def __contains__(self, image_id: object) -> bool:
+        return image_id in self._places
+
+    def read(self, image_id: str) -> bytes:
+        shard, offset, size = self._find(image_id)
+        path = self._folder / self._shards[shard][0]
+        try:
+            with path.open("rb") as stream:
+                stream.seek(offset)
+                data = stream.read(size)
+        except OSError as error:
+            raise BadInput(f"image {shown(image_id)} cannot be read: {error.strerror}", file=path) from None
+        if len(data) != size:
+            raise BadInput(f"the shard is cut off inside image {shown(image_id)}", file=path)
+        return data
+
+    def name(self, image_id: str) -> str:
+        if image_id not in self._places:
+            return f"{self._folder}: {shown(image_id)}"
+        return f"{self._folder / self._shards[self._places[image_id][0]][0]}: {image_id}"
+
+    def size(self, image_id: str) -> int:
+        return self._find(image_id)[2]
+
+    def _find(self, image_id: str) -> tuple[int, int, int]:
+        if image_id not in self._places:
+            raise missing_image(image_id, self._folder)
+        return self._places[image_id]
+
+    def _shard(self, row: Row) -> tuple[str, int]:
+        name, size = row.text("file"), row.integer("bytes")
+        if unsafe_reason(name) or not name.endswith(".tar"):
+            raise row.error(f"{shown(name)} is not the name of a shard", "file")
+        path = self._folder / name
+        check_inside(path, self._folder.resolve())
+        found = path.stat().st_size if path.is_file() else None
+        if found != size:
+            problem = "the shard does not exist" if found is None else f"the shard has {found} bytes, not {size}"
+            raise BadInput(problem, file=path, remedy="Fetch it again (dvc checkout), or pack the images again")
+        return name, size
+
+
+def write_shards(store: FolderStore, folder: Path, shard_bytes: int) -> int:
+    """Writes shards and index into an empty folder; returns the number of shards."""
+    shards: list[dict[str, Any]] = []
+    places: dict[str, list[int]] = {}
+    for group in _groups(store, shard_bytes):
+        name = f"shard-{len(shards):05d}.tar"
+        offsets = _write_shard(folder / name, store, group)
+        places |= {image_id: [len(shards), offset, size] for image_id, (offset, size) in offsets.items()}
+        shards.append({"file": name, "bytes": (folder / name).stat().st_size})
+    index = {"format": _FORMAT, "version": 1, "shards": shards, "images": places}
+    (folder / INDEX).write_text(json.dumps(index, separators=(",", ":")) + "\n", encoding="utf-8")
+    return len(shards)
+
+
+def _groups(store: FolderStore, shard_bytes: int) -> Iterator[list[str]]:
+    """Ids shard by shard; a member takes a header block and its content rounded up to blocks."""
+    group: list[str] = []
+    filled = 0
+    for image_id in store.ids:
+        needed = 2 * _BLOCK + store.size(image_id)
+        if group and filled + needed > shard_bytes:
+            yield group
+            group, filled = [], 0
+        group.append(image_id)
+        filled += needed
+    yield group
+
+
+def _write_shard(path: Path, store: FolderStore, ids: list[str]) -> dict[str, tuple[int, int]]:
+    """Writes one tar file; returns each image's offset and size inside it."""
+    places = {}
+    with path.open("wb") as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as shard:
+        for image_id in track(ids, f"Packing {path.name}"):
+            data = store.read(image_id)
+            member = tarfile.TarInfo(store.relative_path(image_id))
+            member.size, member.mode = len(data), 0o644
+            shard.addfile(member)
+            places[image_id] = (stream.tell(), len(data))
+            stream.write(data + bytes(-len(data) % _BLOCK))
+            shard.offset = stream.tell()
+    return places
+
+
+def _place(images: Row, image_id: str, sizes: list[int]) -> tuple[int, int, int]:
+    values = images.items(image_id, count=3)
+    if not all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values):
+        raise images.error("must hold shard, offset and size", image_id)
+    shard, offset, size = values
+    if shard >= len(sizes) or offset + size > sizes[shard]:
+        raise images.error(f"{shown(values)} lies outside the shards", image_id)
+    return shard, offset, size

@@ -1,0 +1,62 @@
+"""Image files by id, from a folder in the benchmark's public layout or from uncompressed tar shards.
+
+Shards are for data versioning, which is slow on tens of thousands of small files: `pack_images` writes ordinary tar
+files (unpacked into the benchmark's folder they restore the public layout) and an index for reading any image directly.
+"""
+
+import logging
+from pathlib import Path
+
+from qure.datasets import circo, cirr
+from qure.datasets.image_base import ImageStore
+from qure.datasets.image_folder import FolderStore, circo_images, cirr_images, flat_images
+from qure.datasets.image_shards import ShardStore, write_shards
+from qure.datasets.rows import LAYOUT_REMEDY
+from qure.errors import BadInput
+from qure.files import atomic_folder
+
+__all__ = ["SHARDS", "ImageStore", "open_images", "pack_images"]
+
+logger = logging.getLogger(__name__)
+
+#: Folder below a benchmark's own folder that holds packed images; where it exists, it is read instead of the files.
+SHARDS = "image_shards"
+
+
+def open_images(root: Path) -> ImageStore:
+    """The images of a benchmark's folder, packed or not.
+
+    Raises:
+        BadInput: no image folder, two files for one image, a link that leaves the data folder, or broken shards.
+    """
+    root = Path(root)
+    if (root / SHARDS).is_dir():
+        return ShardStore(root / SHARDS)
+    if any(cirr.split_path(root, split).is_file() for split in cirr.SPLITS):
+        return cirr_images(root)
+    if (root / circo.IMAGES.parent).is_dir() or any(
+        circo.annotations_path(root, split).is_file() for split in circo.SPLITS
+    ):
+        return circo_images(root)
+    return flat_images(root)
+
+
+def pack_images(root: Path, output: Path, shard_bytes: int = 256 * 1024 * 1024) -> None:
+    """Writes a benchmark's image files as tar shards with an index; the same images give the same bytes.
+
+    Args:
+        root: the benchmark's folder.
+        output: the folder to write, whole or not at all; `root / SHARDS` is where `open_images` looks.
+        shard_bytes: a shard is closed before it would grow beyond this; a larger image has a shard of its own.
+
+    Raises:
+        BadInput: the images are packed already, or there are none.
+    """
+    store = open_images(root)
+    if not isinstance(store, FolderStore):
+        raise BadInput("the images are packed already", file=Path(root) / SHARDS)
+    if not store.ids:
+        raise BadInput("there are no images to pack", file=root, remedy=LAYOUT_REMEDY)
+    with atomic_folder(Path(output)) as folder:
+        shards = write_shards(store, folder, shard_bytes)
+    logger.info("packed %d images into %d shards", len(store), shards)
