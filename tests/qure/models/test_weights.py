@@ -1,0 +1,271 @@
+"""Import of published files: LAVIS .pth and transformers' BLIP-2, without a network."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertTokenizerFast, Blip2Config, Blip2ForImageTextRetrieval
+
+from qure.config import BackboneSettings
+from qure.errors import BadInput
+from qure.models.config import QureConfig
+from qure.models.folder import read_manifest
+from qure.models.model import QureModel
+from qure.models.text import CaptionTokenizer
+from qure.models.weights import import_backbone, import_hub, import_lavis, import_weights, read_tokenizer
+
+WORDS = ["a", "red", "dress", "is", "blue", "##s", "sleeve", ","]
+
+
+@pytest.fixture
+def bert_folder(tmp_path: Path) -> Path:
+    """A BERT vocabulary as the Hub publishes it, but short."""
+    folder = tmp_path / "bert"
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("wrapped", [True, False], ids=["pretrained file", "authors' file"])
+def test_lavis_file_becomes_the_same_model(golden, tmp_path, bert_folder, wrapped):
+    state = {key: t.half() if "resblocks" in key and "mlp" in key else t for key, t in golden.published.items()}
+    torch.save({"model": state} if wrapped else state, tmp_path / "weights.pth")
+    manifest = import_lavis(tmp_path / "weights.pth", tmp_path / "out", tokenizer=bert_folder, config=golden.config)
+    model = QureModel.load(tmp_path / "out")
+    expected = golden.model()
+    for name, tensor in model.state_dict().items():
+        wanted = expected.state_dict()[name]
+        assert torch.equal(tensor, wanted.half().float() if ".mlp." in name else wanted), name
+    assert manifest["backbone"] == "golden"
+    assert manifest["notes"]["source_sha256"]
+    assert not any(parameter.requires_grad for parameter in model.vision.parameters())
+    ids, _ = model.tokenizer(["A red dress."])
+    assert model.tokenizer.tokens(ids[0, :5]) == ["[CLS]", "a", "red", "dress", "[SEP]"]
+
+
+class Sneaky:
+    """What an attacker would put into a .pth file."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path("sneaked-in"),))
+
+
+def test_file_with_code_is_refused_and_not_run(tmp_path, bert_folder, monkeypatch, golden):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": {"temp": Sneaky()}}, "weights.pth")
+    with pytest.raises(BadInput, match=r"weights\.pth.*more than tensors"):
+        import_lavis("weights.pth", tmp_path / "out", tokenizer=bert_folder, config=golden.config)
+    assert not Path("sneaked-in").exists()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04 cut off"])
+def test_file_that_is_no_pytorch_file_is_refused(tmp_path, content):
+    (tmp_path / "weights.pth").write_bytes(content)
+    with pytest.raises(BadInput, match=r"weights\.pth"):
+        import_lavis(tmp_path / "weights.pth", tmp_path / "out")
+
+
+def test_truncated_file_is_refused(tmp_path, golden):
+    torch.save(golden.published, tmp_path / "weights.pth")
+    data = (tmp_path / "weights.pth").read_bytes()
+    (tmp_path / "weights.pth").write_bytes(data[: len(data) // 2])
+    with pytest.raises(BadInput, match="cut off"):
+        import_lavis(tmp_path / "weights.pth", tmp_path / "out", config=golden.config)
+
+
+def test_missing_file_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="does not exist"):
+        import_lavis(tmp_path / "weights.pth", tmp_path / "out")
+
+
+def test_file_that_is_no_state_dict_is_refused(tmp_path):
+    torch.save([torch.zeros(1)], tmp_path / "weights.pth")
+    with pytest.raises(BadInput, match="state dict"):
+        import_lavis(tmp_path / "weights.pth", tmp_path / "out")
+
+
+def test_tokenizer_with_more_tokens_than_the_model_is_refused(golden, bert_folder):
+    with (bert_folder / "vocab.txt").open("a") as stream:
+        stream.writelines(f"word{number}\n" for number in range(golden.config.qformer.vocabulary))
+    with pytest.raises(BadInput, match="tokens, the model"):
+        read_tokenizer(bert_folder, golden.config)
+
+
+# --- transformers' format ---
+
+
+@pytest.fixture(scope="module")
+def blip2() -> Blip2ForImageTextRetrieval:
+    """A tiny randomly initialised model of the class that the Hub's ViT-g file is for."""
+    config = Blip2Config(
+        vision_config={
+            "hidden_size": 24,
+            "intermediate_size": 40,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "patch_size": 14,
+            "initializer_range": 0.3,
+        },
+        qformer_config={
+            "vocab_size": 5 + len(WORDS) + 1,
+            "hidden_size": 32,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "intermediate_size": 48,
+            "max_position_embeddings": 40,
+            "encoder_hidden_size": 24,
+            "initializer_range": 0.3,
+            "use_qformer_text_input": True,
+        },
+        num_query_tokens=4,
+        image_text_hidden_size=16,
+    )
+    torch.manual_seed(5)
+    model = Blip2ForImageTextRetrieval(config).eval()
+    with torch.no_grad():  # weights that start as 0 or 1 would hide a mix-up
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture
+def blip2_folder(blip2, bert_folder, tmp_path: Path) -> Path:
+    folder = tmp_path / "hub"
+    blip2.save_pretrained(folder)
+    shutil.copy(bert_folder / "vocab.txt", folder)
+    return folder
+
+
+def test_hub_model_gives_its_own_forward(blip2, blip2_folder, tmp_path):
+    import_hub(blip2_folder, tmp_path / "out")
+    model = QureModel.load(tmp_path / "out").double()
+    reference = blip2.double()
+    pixels = torch.randn(3, 3, 28, 28, dtype=torch.float64)
+    ids, mask = model.tokenizer(["a red dress", "is blue, sleeves", ""])
+    with torch.no_grad():
+        expected = reference(pixel_values=pixels, input_ids=ids, attention_mask=mask)
+        features = model.encode_vision(pixels)
+        candidates, texts = model.encode_images(features), model.encode_texts(ids, mask)
+        composed = model.query_states(features, ids, mask)[:, :4]
+        matching = reference(
+            pixel_values=pixels, input_ids=ids, attention_mask=mask, use_image_text_matching_head=True
+        ).logits_per_image
+    torch.testing.assert_close(candidates, expected.image_embeds, atol=1e-9, rtol=0)
+    torch.testing.assert_close(texts, expected.text_embeds, atol=1e-9, rtol=0)
+    torch.testing.assert_close(model.relevance(texts, candidates).T, expected.logits_per_image, atol=1e-9, rtol=0)
+    torch.testing.assert_close(model.itm_head(composed).mean(dim=1), matching, atol=1e-9, rtol=0)
+    assert model.temperature.item() == pytest.approx(0.07)
+    blip2.float()
+
+
+def test_hub_features_are_before_the_last_layernorm(blip2, blip2_folder, tmp_path):
+    import_hub(blip2_folder, tmp_path / "out")
+    model = QureModel.load(tmp_path / "out")
+    pixels = torch.randn(2, 3, 28, 28)
+    with torch.no_grad():
+        expected = blip2.vision_model(pixel_values=pixels).last_hidden_state
+        found = model.encode_vision(pixels)
+    assert not torch.allclose(found, expected, atol=0.1)
+    torch.testing.assert_close(model.ln_vision(found), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_hub_model_without_safetensors_is_refused(blip2, blip2_folder, tmp_path):
+    (blip2_folder / "model.safetensors").unlink()
+    torch.save(blip2.state_dict(), blip2_folder / "pytorch_model.bin")
+    with pytest.raises(BadInput, match="safetensors"):
+        import_hub(blip2_folder, tmp_path / "out")
+
+
+def test_hub_model_with_a_missing_key_is_refused_by_name(blip2, blip2_folder, tmp_path):
+    state = {name: tensor for name, tensor in blip2.state_dict().items() if name != "text_projection.bias"}
+    blip2.save_pretrained(blip2_folder, state_dict=state)
+    with pytest.raises(BadInput, match=r"missing keys: text_projection.bias"):
+        import_hub(blip2_folder, tmp_path / "out")
+
+
+def test_hub_model_with_an_unknown_key_is_refused_by_name(blip2, blip2_folder, tmp_path):
+    blip2.save_pretrained(blip2_folder, state_dict=blip2.state_dict() | {"odd.weight": torch.zeros(2)})
+    with pytest.raises(BadInput, match=r"unknown keys: odd\.weight"):
+        import_hub(blip2_folder, tmp_path / "out")
+
+
+def test_hub_model_of_another_shape_is_refused_by_name(blip2, blip2_folder, tmp_path):
+    blip2.save_pretrained(blip2_folder, state_dict=blip2.state_dict() | {"itm_head.bias": torch.zeros(5)})
+    with pytest.raises(BadInput, match=r"another shape: itm_head\.bias"):
+        import_hub(blip2_folder, tmp_path / "out")
+
+
+def test_another_kind_of_model_is_refused(tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(BadInput, match="expected BLIP-2"):
+        import_hub(tmp_path / "other", tmp_path / "out")
+
+
+def test_offline_says_how_to_fetch(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(BadInput, match=r"hf download Salesforce/blip2-itm-vit-g .*--local-dir") as caught:
+        import_hub("Salesforce/blip2-itm-vit-g", tmp_path / "out")
+    assert caught.value.exit_code == 2
+    with pytest.raises(BadInput, match="hf download google-bert/bert-base-uncased --revision main"):
+        read_tokenizer("google-bert/bert-base-uncased@main", any_config())
+
+
+def test_weights_and_tokenizer_from_storage(golden, blip2_folder, bert_folder, tmp_path):
+    """Addresses go through qure.storage, whose own tests cover S3; file:// is the same way without a server."""
+    torch.save(golden.published, tmp_path / "weights.pth")
+    import_lavis(
+        (tmp_path / "weights.pth").as_uri(), tmp_path / "one", tokenizer=bert_folder.as_uri(), config=golden.config
+    )
+    import_lavis(tmp_path / "weights.pth", tmp_path / "two", tokenizer=bert_folder, config=golden.config)
+    assert read_manifest(tmp_path / "one")["fingerprint"] == read_manifest(tmp_path / "two")["fingerprint"]
+    import_hub(blip2_folder.as_uri(), tmp_path / "three")
+    with pytest.raises(BadInput, match="nowhere"):
+        read_tokenizer((tmp_path / "nowhere").as_uri(), golden.config)
+
+
+def test_kind_of_weights_is_told_by_their_name(golden, blip2_folder, bert_folder, tmp_path):
+    assert import_weights(blip2_folder, tmp_path / "out")["backbone"] == "blip2-vitg"
+    torch.save(golden.published, tmp_path / "model.pth")
+    with pytest.raises(BadInput, match=r"model\.pth: missing keys"):  # a tiny model is not a ViT-L
+        import_weights(tmp_path / "model.pth", tmp_path / "out", tokenizer=bert_folder)
+    with pytest.raises(BadInput, match="leave vision_weights out"):
+        import_weights(blip2_folder, tmp_path / "out", vision_weights="clip_vit_L.pth")
+
+
+def test_folder_that_does_not_exist_is_not_taken_for_a_hub_name(tmp_path):
+    with pytest.raises(BadInput, match="no such folder"):
+        import_hub(tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_backbone_by_name(blip2_folder, tmp_path, golden, bert_folder):
+    settings = BackboneSettings(name="blip2-vitg", weights=str(blip2_folder))
+    assert import_backbone(settings, tmp_path / "vitg")["backbone"] == "blip2-vitg"
+    with pytest.raises(BadInput, match=r"blip2_pretrained_vitL.pth"):
+        import_backbone(BackboneSettings(name="blip2-vitl"), tmp_path / "vitl")
+    torch.save(golden.published, tmp_path / "weights.pth")
+    settings = BackboneSettings(name="blip2-vitl", weights=str(tmp_path / "weights.pth"), tokenizer=str(bert_folder))
+    with pytest.raises(BadInput, match="missing keys"):  # a tiny model is not a ViT-L
+        import_backbone(settings, tmp_path / "vitl")
+
+
+def test_vocabulary_file_and_fast_tokenizer_agree(bert_folder, tmp_path):
+    BertTokenizerFast.from_pretrained(bert_folder).save_pretrained(tmp_path / "fast")
+    texts = ["A red dress.", "is blue, sleeves", "unknown words", ""]
+    from_text = CaptionTokenizer.from_bert_folder(bert_folder, 12)(texts)
+    from_json = CaptionTokenizer.from_bert_folder(tmp_path / "fast", 12)(texts)
+    assert torch.equal(from_text[0], from_json[0])
+    assert torch.equal(from_text[1], from_json[1])
+
+
+def any_config() -> QureConfig:
+    return QureConfig(
+        backbone="any",
+        vision={"image_size": 28, "patch_size": 14, "width": 8, "layers": 1, "heads": 1, "intermediate": 8},
+        qformer={"vocabulary": 30523, "hidden": 8, "layers": 1, "heads": 1, "intermediate": 8},
+    )
