@@ -1,0 +1,82 @@
+"""What the pre-training reads: train images with their full captions, and the words of the modification texts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from qure.backbone.pretraining import CaptionedImages
+from qure.config import BENCHMARK_FOLDERS, IMAGES_OF, JUDGED_ON
+from qure.datasets.benchmarks import training_triplets
+from qure.datasets.exclusions import Exclusions, read_exclusions
+from qure.datasets.fashioniq import CATEGORIES, read_gallery
+from qure.datasets.image_store import ImageStore, open_images
+from qure.datasets.rows import read_rows
+from qure.errors import BadInput
+from qure.images import prepare_image
+from qure.progress import track
+
+CAPTIONS = Path("pretraining") / "captions.json"
+
+
+def captioned_images(data: Path, size: int, validation: Sequence[Path] = ()) -> CaptionedImages:
+    """Every captioned train image, prepared; the groups are FashionIQ's categories and CIRR's scenes.
+
+    Args:
+        data: data root with pretraining/captions.json: [{"image_set", "image", "caption"}, ...].
+        size: edge length of the model's input.
+        validation: validation folders whose excluded images are left out.
+
+    Raises:
+        BadInput: the captions are missing or malformed (file, row and field are named), or an image is broken.
+    """
+    file = Path(data) / CAPTIONS
+    if not file.is_file():
+        raise BadInput(
+            "the file does not exist", file=file, remedy="The backbone `catalogue` is made from the rendered catalogue"
+        )
+    category = {
+        image: category
+        for category in CATEGORIES
+        for image in read_gallery(data / BENCHMARK_FOLDERS["fashioniq"], "train", category).ids
+    }
+    stores: dict[str, ImageStore] = {}
+    excluded: dict[str, frozenset[str]] = {}
+    pixels, captions, groups = [], [], []
+    for row in track(read_rows(file), "reading train images"):
+        image_set, image, caption = row.text("image_set"), row.image_id("image"), row.text("caption")
+        if image_set not in IMAGES_OF.values():
+            raise row.error(f"no image set {image_set!r}", "image_set")
+        if image_set not in stores:
+            stores[image_set] = open_images(data / BENCHMARK_FOLDERS[image_set])
+            excluded[image_set] = _excluded_images(image_set, validation)
+        if image in excluded[image_set]:
+            continue
+        store = stores[image_set]
+        pixels.append(prepare_image(store.read(image), size, name=store.name(image)))
+        captions.append(caption)
+        groups.append(category.get(image, image_set))
+    if len(captions) < 2:
+        raise BadInput(f"{len(captions)} captioned images: a contrast needs at least two", file=file)
+    return CaptionedImages(np.stack(pixels), captions, groups)
+
+
+def training_texts(data: Path, validation: Sequence[Path] = ()) -> list[str]:
+    """The train triplets' modification texts: their words belong into the vocabulary."""
+    return [
+        triplet.text
+        for training_set in JUDGED_ON
+        for triplet in training_triplets(training_set, data, _exclusions(training_set, validation))
+    ]
+
+
+def _excluded_images(image_set: str, validation: Sequence[Path]) -> frozenset[str]:
+    benchmarks = [benchmark for benchmark, images in IMAGES_OF.items() if images == image_set]
+    return frozenset().union(*(_exclusions(benchmark, validation).images for benchmark in benchmarks))
+
+
+def _exclusions(benchmark: str, validation: Sequence[Path]) -> Exclusions:
+    found = [read_exclusions(folder, benchmark) for folder in validation]
+    return Exclusions(
+        frozenset().union(*(one.images for one in found)), frozenset().union(*(one.queries for one in found))
+    )

@@ -1,0 +1,189 @@
+"""A short image-text contrastive pre-training on the rendered catalogue, in place of BLIP-2's on 129 million pairs.
+
+Without it, learning from single negatives starts from noise. It is BLIP-2's first objective: the text alone through
+the Q-Former, `text_proj` of [CLS], against the image's query tokens through `vision_proj`, maximum over tokens. That
+trains everything QuRe goes on with except the joint attention of query tokens and text: the vision tower, the
+cross-attention and `vision_proj` that make candidates, and the text layers and `text_proj` that both sides of a query
+share. BLIP-2's other objectives (matching, captioning) would train the joint attention too; they are left out because
+a step would cost more than half as much again, and fine-tuning trains it anyway.
+
+It reads train images and full captions only; it never sees a triplet's answer or a validation image.
+"""
+
+import contextlib
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from qure.config import PretrainingSettings
+from qure.images import normalise
+from qure.models.model import INITIAL_TEMPERATURE, QureModel
+from qure.progress import progress_bar
+
+logger = logging.getLogger(__name__)
+
+#: Share of batches drawn from one group (a garment category, or scenes): their negatives are the hard ones.
+SINGLE_GROUP_SHARE = 0.6
+WARM_UP_STEPS = 50
+TEMPERATURE_BOUNDS = (0.01, 0.5)
+#: Every so many-th image is kept out of the training, to measure what was learned.
+HELD_OUT_EVERY = 20
+#: Sums of floats depend on how they are shared among threads: a fixed number makes the weights independent of the
+#: machine's load and settings. More threads would not make so small a model faster.
+THREADS = 2
+
+_LOGGED_EVERY = 100
+
+
+@dataclass(frozen=True)
+class CaptionedImages:
+    """Prepared train images with their full captions.
+
+    Attributes:
+        pixels: (N, H, W, 3) uint8, as `qure.images.prepare_image` gives them.
+        captions: N captions.
+        groups: N group names; batches of one group have harder negatives.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    captions: Sequence[str]
+    groups: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The same as tensors, and which rows are trained on."""
+
+    pixels: torch.Tensor
+    ids: torch.Tensor
+    mask: torch.Tensor
+    pools: list[npt.NDArray[np.int64]]
+    training: npt.NDArray[np.int64]
+    held_out: npt.NDArray[np.int64]
+
+
+def pretrain(model: QureModel, images: CaptionedImages, settings: PretrainingSettings, seed: int) -> dict[str, float]:
+    """Trains every weight, the vision tower included, in place; leaves the model in evaluation mode, tower frozen.
+
+    The result is a function of the arguments, to the last bit on one kind of machine. Dropout stays off: 500 steps
+    see each image 11 times, too few to overfit. The temperature goes back to its published start afterwards.
+
+    Returns:
+        in_batch_accuracy: share of captions that found their image among the batch, over the last tenth of the steps.
+        loss: mean over the same steps.
+        held_out_recall_at_1, held_out_recall_at_5: share of captions of images not trained on that find their image
+            among those images (captions of look-alikes are alike, so 1 cannot be reached).
+        held_out_images: how many those are.
+        learned_temperature: where the temperature ended.
+    """
+    pairs = _pairs(model, images)
+    assert model.vision is not None  # checked by _pairs
+    model.eval()
+    model.vision.requires_grad_(True)
+    parameters = model.trainable_parameters()
+    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.05, fused=True)
+    draws = np.random.Generator(np.random.Philox(seed))
+    size = min(settings.batch_size, len(pairs.training))
+    losses, accuracies = [], []
+    with _reproducible(), progress_bar() as bar:
+        shown = bar.add_task("pre-training", total=settings.steps, note="")
+        for step in range(settings.steps):
+            _set_learning_rate(optimizer, settings, step)
+            loss, accuracy = _contrast(model, pairs, _batch(draws, pairs, size))
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            with torch.no_grad():
+                model.temperature.clamp_(*TEMPERATURE_BOUNDS)
+            losses.append(loss.item())
+            accuracies.append(accuracy)
+            bar.update(shown, advance=1, note=f"loss {losses[-1]:.3f}, in-batch accuracy {accuracy:.2f}")
+            if (step + 1) % _LOGGED_EVERY == 0:
+                recent = float(np.mean(accuracies[-_LOGGED_EVERY:]))
+                logger.info("pre-training step %d of %d: in-batch accuracy %.3f", step + 1, settings.steps, recent)
+        recall = _held_out_recall(model, pairs)
+    last = max(1, settings.steps // 10)
+    learned = float(model.temperature.detach())
+    with torch.no_grad():
+        model.temperature.fill_(INITIAL_TEMPERATURE)
+    model.freeze()
+    return {
+        "in_batch_accuracy": float(np.mean(accuracies[-last:])),
+        "loss": float(np.mean(losses[-last:])),
+        **recall,
+        "held_out_images": len(pairs.held_out),
+        "learned_temperature": learned,
+    }
+
+
+@contextlib.contextmanager
+def _reproducible() -> Iterator[None]:
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(THREADS)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def _pairs(model: QureModel, images: CaptionedImages) -> _Pairs:
+    if model.tokenizer is None or model.vision is None:
+        raise ValueError("pre-training needs the tokenizer and the vision tower")
+    ids, mask = model.tokenizer(list(images.captions))
+    rows = np.arange(len(images.captions), dtype=np.int64)
+    held_out = rows[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
+    training = np.setdiff1d(rows, held_out)
+    groups = np.asarray(images.groups)[training]
+    pools = [training[groups == group] for group in sorted(set(groups.tolist()))]
+    return _Pairs(torch.from_numpy(images.pixels), ids, mask, pools, training, held_out)
+
+
+def _batch(draws: np.random.Generator, pairs: _Pairs, size: int) -> torch.Tensor:
+    """Rows of one batch: from one group, or from everything."""
+    alone = [pool for pool in pairs.pools if len(pool) >= size]
+    pool = pairs.training
+    if alone and draws.random() < SINGLE_GROUP_SHARE:
+        pool = alone[int(draws.integers(len(alone)))]
+    return torch.from_numpy(draws.choice(pool, size, replace=False))
+
+
+def _set_learning_rate(optimizer: torch.optim.Optimizer, settings: PretrainingSettings, step: int) -> None:
+    """Linear warm-up, then a cosine to nothing."""
+    warm = min(1.0, (step + 1) / WARM_UP_STEPS)
+    for group in optimizer.param_groups:
+        group["lr"] = settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+
+
+def _contrast(model: QureModel, pairs: _Pairs, rows: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """Cross-entropy over the batch, text to image and image to text, and how many captions found their image."""
+    logits = _relevance(model, pairs, rows) / model.temperature
+    right = torch.arange(len(logits))
+    loss = (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)) / 2
+    return loss, float((logits.argmax(dim=1) == right).float().mean())
+
+
+def _relevance(model: QureModel, pairs: _Pairs, rows: torch.Tensor) -> torch.Tensor:
+    """(rows, rows): of every image (column) to every caption (row)."""
+    assert model.vision is not None
+    longest = int(pairs.mask[rows].sum(dim=1).max())  # what lies behind is padding for all of them
+    features = model.vision(pixel_values=normalise(pairs.pixels[rows])).last_hidden_state
+    texts = model.encode_texts(pairs.ids[rows, :longest], pairs.mask[rows, :longest])
+    return model.relevance(texts, model.encode_images(features))
+
+
+@torch.no_grad()
+def _held_out_recall(model: QureModel, pairs: _Pairs) -> dict[str, float]:
+    if len(pairs.held_out) == 0:
+        return {"held_out_recall_at_1": 0.0, "held_out_recall_at_5": 0.0}
+    relevance = _relevance(model, pairs, torch.from_numpy(pairs.held_out))
+    better = (relevance > relevance.diagonal().unsqueeze(1)).sum(dim=1)
+    return {f"held_out_recall_at_{k}": float((better < k).float().mean()) for k in (1, 5)}

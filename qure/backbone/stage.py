@@ -1,0 +1,69 @@
+"""The backbone stage: the model that training starts from, as one folder."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qure.backbone.captions import captioned_images, training_texts
+from qure.backbone.pretraining import pretrain
+from qure.config import BackboneSettings, Settings
+from qure.models.build import build_catalogue_model
+from qure.models.folder import read_manifest, save_model
+from qure.models.weights import import_backbone
+from qure.tracking import data_fingerprint, pipeline_run_id, stage_run
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_backbone(
+    settings: Settings, data: Path, output: Path, *, validation: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """Makes (`catalogue`) or imports (`blip2-vitl`, `blip2-vitg`) the backbone and writes its model folder.
+
+    A killed run leaves nothing and starts again: the catalogue's pre-training takes about a minute.
+
+    Args:
+        settings: `backbone` and `tracking` are read.
+        data: data root; `catalogue` reads its pretraining/captions.json and train images.
+        output: model folder, written whole or not at all.
+        validation: validation folders; images and triplets that one of them excludes are left out.
+
+    Returns:
+        the manifest; its notes hold the pre-training's metrics.
+
+    Raises:
+        BadInput: captions, images or weights are missing or wrong (named).
+    """
+    chosen = settings.backbone
+    with stage_run(
+        settings.tracking,
+        stage="backbone",
+        training_set="shared",
+        parameters={"backbone": chosen.model_dump(mode="json")},
+        inputs={"data": data_fingerprint(data)},
+        pipeline=pipeline_run_id(settings.model_dump(mode="json"), data_fingerprint(data)),
+    ) as run:
+        if chosen.name == "catalogue":
+            run.log_metrics(make_backbone(chosen, data, output, validation))
+        else:
+            import_backbone(chosen, output)
+        manifest = read_manifest(output)
+        run.set_tags({"backbone_fingerprint": manifest["fingerprint"]})
+    return manifest
+
+
+def make_backbone(
+    settings: BackboneSettings, data: Path, output: Path, validation: Sequence[Path] = ()
+) -> dict[str, float]:
+    """Builds, pre-trains and saves the catalogue's backbone; returns the pre-training's metrics."""
+    images = captioned_images(data, settings.vision.image_size, validation)
+    groups = Counter(images.groups)
+    logger.info("pre-training on %s", ", ".join(f"{count} {group}" for group, count in sorted(groups.items())))
+    texts = training_texts(data, validation)
+    model = build_catalogue_model(settings, [*images.captions, *texts], settings.pretraining.seed)
+    metrics = pretrain(model, images, settings.pretraining, settings.pretraining.seed)
+    logger.info("pre-training: %s", ", ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
+    save_model(model, output, notes={"pretraining": metrics, "images": len(images.captions)})
+    return metrics
