@@ -1,0 +1,41 @@
+"""Which images an image set's features are of, and a fingerprint of that list that costs no reading."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from qure.config import BENCHMARK_FOLDERS, IMAGES_OF
+from qure.datasets.exclusions import read_exclusions
+from qure.datasets.image_store import ImageStore, open_images
+from qure.errors import BadInput
+from qure.files import fingerprint
+
+
+def image_sets() -> list[str]:
+    """Names of the image sets: fashioniq (HP-FashionIQ's too), cirr, circo.
+
+    >>> image_sets()
+    ['circo', 'cirr', 'fashioniq']
+    """
+    return sorted(set(IMAGES_OF.values()))
+
+
+def listed_images(data: Path, image_set: str, validation: Path | None = None) -> tuple[ImageStore, list[str]]:
+    """An image set's images and the ids of those that validation has not excluded, sorted.
+
+    Raises:
+        BadInput: no such image set, or its folder cannot be read.
+    """
+    if image_set not in image_sets():
+        raise BadInput(f"no image set {image_set!r}; there are {', '.join(image_sets())}")
+    store = open_images(Path(data) / BENCHMARK_FOLDERS[image_set])
+    benchmarks = [benchmark for benchmark, images in IMAGES_OF.items() if images == image_set]
+    excluded = frozenset().union(*(read_exclusions(validation, benchmark).images for benchmark in benchmarks))
+    return store, sorted(image_id for image_id in store.ids if image_id not in excluded)
+
+
+def images_fingerprint(store: ImageStore, ids: Sequence[str]) -> str:
+    """Names and byte sizes of images: tells data versions apart without reading the images.
+
+    A changed image of exactly the same size is not seen here; the store's own fingerprint covers every byte.
+    """
+    return fingerprint([[image_id, store.size(image_id)] for image_id in ids])

@@ -1,0 +1,190 @@
+"""The precompute stage: every image once through the frozen vision tower.
+
+The sorted image list is cut into shards of fixed size. Share (i, n) computes the shards i, i + n, i + 2n, ..., so that
+n parallel runs followed by `collect` write the same bytes as one run, and a killed run goes on behind its last
+finished shard.
+"""
+
+import hashlib
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qure.config import Settings
+from qure.datasets.image_store import ImageStore
+from qure.errors import BadInput
+from qure.features.computing import compute_features
+from qure.features.images import images_fingerprint, listed_images
+from qure.features.store import read_index, read_manifest, shard_name, shard_number
+from qure.features.writing import Identity, Shard, read_shard_rows, write_shard, write_store
+from qure.files import fingerprint
+from qure.models.model import QureModel
+from qure.models.precision import default_device
+from qure.progress import progress_bar
+
+logger = logging.getLogger(__name__)
+
+
+def precompute(
+    settings: Settings,
+    image_set: str,
+    *,
+    data: Path,
+    backbone: Path,
+    output: Path,
+    validation: Path | None = None,
+    shard: tuple[int, int] = (0, 1),
+    device: torch.device | str | None = None,
+) -> dict[str, Any]:
+    """Computes an image set's feature store, or one share of it.
+
+    Finished shards are kept beside `output` (in `.{name}.work`) until the store is whole.
+
+    Args:
+        settings: `features` is read.
+        image_set: fashioniq, cirr or circo.
+        data: data root.
+        backbone: model folder whose vision tower is used.
+        output: the store's folder, replaced when it exists.
+        validation: validation folder whose excluded images are left out.
+        shard: (i, n): this run computes share i of n.
+        device: where; the GPU when there is one.
+
+    Returns:
+        images, computed and reused images, seconds, images_per_second, bytes, fingerprint.
+
+    Raises:
+        BadInput: an image cannot be decoded (named), or an argument is wrong.
+        StageFailed: an image's features are not finite in the chosen dtype (named).
+    """
+    number, shares = shard
+    if not 0 <= number < shares:
+        raise BadInput(f"shard {number} of {shares}: the first number must be 0 to {shares - 1}", field="shard")
+    begun = time.monotonic()
+    model = QureModel.load(backbone, device or default_device())
+    images, ids = listed_images(data, image_set, validation)
+    if not ids:
+        raise BadInput(f"image set {image_set!r} holds no images", file=data)
+    identity = _identity(settings, model, images, ids)
+    blocks = [ids[start : start + identity.shard_images] for start in range(0, len(ids), identity.shard_images)]
+    mine = list(enumerate(blocks))[number::shares]
+    work = Path(output).parent / f".{Path(output).name}.work"
+    shards, reused = [], 0
+    with progress_bar() as bar:
+        shown = bar.add_task(f"features of {image_set}", total=sum(len(block) for _, block in mine), note="")
+        for block_number, block in mine:
+            file = work / f"{_key(identity, images, block)}.{shard_name(block_number)}"
+            rows = _finished_rows(file, images, block)
+            if rows is None:
+                advance = partial(bar.advance, shown)
+                features, digests = compute_features(model, images, block, settings.features, advance)
+                rows = [[image_id, digest] for image_id, digest in zip(block, digests, strict=True)]
+                write_shard(file, features, rows)
+            else:
+                reused += len(rows)
+                bar.advance(shown, len(rows))
+            shards.append(Shard(block_number, file, rows))
+    manifest = write_store(output, identity, shards, share=(number, shares))
+    shutil.rmtree(work, ignore_errors=True)
+    return _summary(manifest, reused, time.monotonic() - begun)
+
+
+def collect(outputs: Sequence[Path], output: Path) -> dict[str, Any]:
+    """Merges the shares of parallel `precompute` runs to one store, equal to that of a single run.
+
+    Raises:
+        BadInput: a share is missing, given twice, or was computed from other images, weights or settings.
+    """
+    if not outputs:
+        raise BadInput("no shares to merge")
+    manifests = [read_manifest(folder) for folder in outputs]
+    identities = [Identity(**{key: found[key] for key in Identity.__dataclass_fields__}) for found in manifests]
+    for folder, identity in zip(outputs, identities, strict=True):
+        differing = [key for key, value in asdict(identity).items() if value != asdict(identities[0])[key]]
+        if differing:
+            field = differing[0]
+            raise BadInput(
+                f"{field} is {asdict(identity)[field]}, that of {outputs[0]} is {asdict(identities[0])[field]}",
+                file=folder,
+                field=field,
+                remedy="Compute all shares from the same data, backbone and settings",
+            )
+    _check_shares(outputs, manifests)
+    shards = [shard for folder, manifest in zip(outputs, manifests, strict=True) for shard in _shards(folder, manifest)]
+    manifest = write_store(output, identities[0], sorted(shards, key=lambda one: one.number), share=(0, 1))
+    return _summary(manifest, reused=0, seconds=None)
+
+
+def _identity(settings: Settings, model: QureModel, images: ImageStore, ids: Sequence[str]) -> Identity:
+    vision = model.config.vision
+    assert model.vision_fingerprint is not None  # set by load
+    return Identity(
+        vision_fingerprint=model.vision_fingerprint,
+        images_fingerprint=images_fingerprint(images, ids),
+        images=len(ids),
+        dtype=settings.features.dtype,
+        tokens=vision.tokens,
+        width=vision.width,
+        shard_images=settings.features.shard_images,
+    )
+
+
+def _key(identity: Identity, images: ImageStore, block: Sequence[str]) -> str:
+    """Names an unfinished run's shard after what it depends on, so that other settings never find it."""
+    content = [identity.vision_fingerprint, identity.dtype, images_fingerprint(images, block)]
+    return fingerprint(content)[:16]
+
+
+def _finished_rows(file: Path, images: ImageStore, block: Sequence[str]) -> list[list[str]] | None:
+    """Rows of a shard that an earlier run has finished, if the images still have the same bytes."""
+    rows = read_shard_rows(file)
+    if rows is None or [image_id for image_id, _ in rows] != list(block):
+        return None
+    unchanged = all(hashlib.sha256(images.read(image_id)).hexdigest() == digest for image_id, digest in rows)
+    return rows if unchanged else None
+
+
+def _check_shares(outputs: Sequence[Path], manifests: Sequence[dict[str, Any]]) -> None:
+    total = manifests[0]["share"][1]
+    seen: dict[int, Path] = {}
+    for folder, manifest in zip(outputs, manifests, strict=True):
+        number, shares = manifest["share"]
+        if shares != total:
+            raise BadInput(f"share {number} of {shares}, {outputs[0]} is one of {total}", file=folder, field="share")
+        if number in seen:
+            raise BadInput(f"share {number} of {shares} is also {seen[number]}", file=folder, field="share")
+        seen[number] = folder
+    missing = sorted(set(range(total)) - seen.keys())
+    if missing:
+        raise BadInput(f"shares {missing} of {total} are missing", remedy="Run precompute for them first")
+
+
+def _shards(folder: Path, manifest: dict[str, Any]) -> list[Shard]:
+    index = read_index(folder)
+    shards = []
+    for name in manifest["shards"]:
+        number = shard_number(name)
+        rows = index[index["shard"] == number].sort_values("row")[["id", "sha256"]].to_numpy().tolist()
+        shards.append(Shard(number, Path(folder) / name, rows))
+    return shards
+
+
+def _summary(manifest: dict[str, Any], reused: int, seconds: float | None) -> dict[str, Any]:
+    images = sum(facts["rows"] for facts in manifest["shards"].values())
+    summary = {
+        "images": images,
+        "reused_images": reused,
+        "bytes": sum(facts["bytes"] for facts in manifest["shards"].values()),
+        "fingerprint": manifest["fingerprint"],
+    }
+    if seconds is not None:
+        summary |= {"seconds": round(seconds, 3), "images_per_second": round((images - reused) / seconds, 1)}
+    logger.info("features of %d images (%d reused), %d bytes", images, reused, summary["bytes"])
+    return summary

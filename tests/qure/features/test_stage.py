@@ -1,0 +1,266 @@
+"""Precompute: the right features, whole or not at all, resumable, divisible, and refused where they do not belong."""
+
+import json
+import multiprocessing
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from qure.config import Settings
+from qure.errors import BadInput, StageFailed
+from qure.features import stage
+from qure.features.images import images_fingerprint, listed_images
+from qure.features.stage import collect, precompute
+from qure.features.store import FeatureStore
+from qure.images import ImageError, normalise, prepare_image
+from qure.models.build import build_catalogue_model
+from qure.models.model import QureModel
+
+
+def digests(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def changed(settings: Settings, **features) -> Settings:
+    return settings.model_copy(update={"features": settings.features.model_copy(update=features)})
+
+
+def test_features_are_the_vision_towers_output(settings, data, backbone, tmp_path):
+    summary = precompute(settings, "fashioniq", data=data, backbone=backbone, output=tmp_path / "features")
+    store, model = FeatureStore.open(tmp_path / "features"), QureModel.load(backbone)
+    assert store.ids == tuple(f"B{number:03d}" for number in range(23))
+    assert store.dtype == torch.float16
+    assert store.shape == (5, 8)
+    for image_id in ("B000", "B017"):
+        image = (data / "fashioniq" / "images" / f"{image_id}.png").read_bytes()
+        expected = model.encode_vision(normalise(prepare_image(image, 16, name="x")[np.newaxis]))
+        found = store.read(store.rows([image_id]))
+        torch.testing.assert_close(found.float(), expected, atol=2e-3, rtol=1e-3)
+    assert summary["images"] == 23
+    assert summary["reused_images"] == 0
+    assert summary["fingerprint"] == store.fingerprint
+    index = pd.read_parquet(tmp_path / "features" / "index.parquet")
+    assert index["shard"].tolist() == [number // 5 for number in range(23)]
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_same_input_gives_the_same_bytes(settings, data, backbone, tmp_path):
+    for name in ("one", "two"):
+        precompute(settings, "fashioniq", data=data, backbone=backbone, output=tmp_path / name)
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_stored_dtype(settings, data, backbone, tmp_path, dtype):
+    precompute(changed(settings, dtype=dtype), "fashioniq", data=data, backbone=backbone, output=tmp_path / "f")
+    assert FeatureStore.open(tmp_path / "f").read([0]).dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]
+
+
+@pytest.mark.parametrize("shares", [2, 3, 7])
+def test_parallel_shares_merge_to_the_store_of_one_run(settings, data, backbone, tmp_path, shares):
+    arguments = {"data": data, "backbone": backbone}
+    precompute(settings, "fashioniq", **arguments, output=tmp_path / "whole")
+    outputs = [tmp_path / f"share-{number}" for number in range(shares)]
+    for number, output in enumerate(outputs):
+        precompute(settings, "fashioniq", **arguments, output=output, shard=(number, shares))
+    collect(outputs[::-1], tmp_path / "merged")
+    assert digests(tmp_path / "merged") == digests(tmp_path / "whole")
+
+
+def test_shares_that_do_not_belong_together_are_refused(settings, data, backbone, tmp_path):
+    arguments = {"data": data, "backbone": backbone}
+    for number in (0, 1):
+        precompute(settings, "fashioniq", **arguments, output=tmp_path / f"of2-{number}", shard=(number, 2))
+    precompute(settings, "fashioniq", **arguments, output=tmp_path / "of3-1", shard=(1, 3))
+    precompute(changed(settings, dtype="bf16"), "fashioniq", **arguments, output=tmp_path / "bf16", shard=(1, 2))
+    for outputs, reason in (
+        (["of2-0"], r"shares \[1\] of 2 are missing"),
+        (["of2-0", "of2-0"], "share 0 of 2 is also"),
+        (["of2-0", "of3-1"], "share 1 of 3"),
+        (["of2-0", "bf16"], "dtype is bf16, that of .*of2-0 is fp16"),
+        ([], "no shares"),
+    ):
+        with pytest.raises(BadInput, match=reason):
+            collect([tmp_path / name for name in outputs], tmp_path / "merged")
+        assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize("shard", [(2, 2), (-1, 2), (0, 0)])
+def test_share_number_out_of_range_is_refused(settings, data, backbone, tmp_path, shard):
+    with pytest.raises(BadInput, match="shard"):
+        precompute(settings, "fashioniq", data=data, backbone=backbone, output=tmp_path / "f", shard=shard)
+
+
+def test_unknown_image_set_is_refused(settings, data, backbone, tmp_path):
+    with pytest.raises(BadInput, match="'hp-fashioniq'; there are circo, cirr, fashioniq"):
+        precompute(settings, "hp-fashioniq", data=data, backbone=backbone, output=tmp_path / "f")
+
+
+def test_broken_image_is_named_and_nothing_is_written(settings, data, backbone, tmp_path):
+    file = data / "fashioniq" / "images" / "B013.png"
+    file.write_bytes(file.read_bytes()[:300])
+    with pytest.raises(ImageError, match=r"B013\.png"):
+        precompute(settings, "fashioniq", data=data, backbone=backbone, output=tmp_path / "f")
+    assert not (tmp_path / "f").exists()
+
+
+def test_images_excluded_by_validation_are_left_out(settings, data, backbone, tmp_path):
+    (data / "fashioniq" / "images" / "B013.png").write_bytes(b"")
+    excluded = {"fashioniq": {"images": ["B013"], "queries": []}, "hp-fashioniq": {"images": ["B002"], "queries": []}}
+    (tmp_path / "validation").mkdir()
+    (tmp_path / "validation" / "result.json").write_text(json.dumps({"excluded": excluded}))
+    precompute(
+        settings, "fashioniq", data=data, backbone=backbone, output=tmp_path / "f", validation=tmp_path / "validation"
+    )
+    store = FeatureStore.open(tmp_path / "f")
+    assert len(store) == 21
+    with pytest.raises(BadInput, match="no features of image 'B013' and 1 others"):
+        store.rows(["B001", "B013", "B002"])
+
+
+def test_features_that_do_not_fit_the_dtype_are_refused_by_image(settings, data, tmp_path):
+    model = build_catalogue_model(settings.backbone, ["a red dress"], seed=0)
+    with torch.no_grad():
+        model.vision.encoder.layers[0].mlp.fc2.bias.fill_(1e6)
+    model.save(tmp_path / "backbone")
+    with pytest.raises(StageFailed, match=r"image 'B000' are not finite in fp16; set features.dtype to bf16"):
+        precompute(settings, "fashioniq", data=data, backbone=tmp_path / "backbone", output=tmp_path / "f")
+
+
+# --- what they belong to ---
+
+
+def test_features_of_another_backbone_are_refused_naming_both(settings, data, backbone, tmp_path):
+    precompute(settings, "fashioniq", data=data, backbone=backbone, output=tmp_path / "f")
+    other = build_catalogue_model(settings.backbone, ["a red dress"], seed=1)
+    other.save(tmp_path / "other")
+    own = QureModel.load(backbone, vision=False).vision_fingerprint
+    FeatureStore.open(tmp_path / "f", own)
+    with pytest.raises(
+        BadInput, match=f"another backbone: vision_fingerprint is {own}, expected {other.vision_fingerprint}"
+    ):
+        FeatureStore.open(tmp_path / "f", other.vision_fingerprint)
+
+
+def test_features_of_another_data_version_are_refused_naming_both(settings, data, backbone, tmp_path):
+    precompute(settings, "fashioniq", data=data, backbone=backbone, output=tmp_path / "f")
+    before = images_fingerprint(*listed_images(data, "fashioniq"))
+    FeatureStore.open(tmp_path / "f", expected_images_fingerprint=before)
+    Image.new("RGB", (30, 30)).save(data / "fashioniq" / "images" / "B100.png")
+    after = images_fingerprint(*listed_images(data, "fashioniq"))
+    with pytest.raises(BadInput, match=f"other images: images_fingerprint is {before}, expected {after}"):
+        FeatureStore.open(tmp_path / "f", expected_images_fingerprint=after)
+
+
+def test_one_changed_byte_in_an_image_moves_the_fingerprint(settings, data, backbone, tmp_path):
+    arguments = {"data": data, "backbone": backbone}
+    first = precompute(settings, "fashioniq", **arguments, output=tmp_path / "one")["fingerprint"]
+    for name, options in (("B004", {}), ("B004", {"compress_level": 1})):
+        Image.new("RGB", (24, 20), "red").save(data / "fashioniq" / "images" / f"{name}.png", **options)
+        found = precompute(settings, "fashioniq", **arguments, output=tmp_path / "one")["fingerprint"]
+        assert found != first
+        first = found
+
+
+# --- killed runs ---
+
+
+def test_a_run_that_failed_goes_on_behind_its_last_shard(settings, data, backbone, tmp_path, monkeypatch):
+    arguments = {"data": data, "backbone": backbone, "output": tmp_path / "f"}
+    precompute(settings, "fashioniq", **{**arguments, "output": tmp_path / "undisturbed"})
+    computed = []
+    real = stage.compute_features
+
+    def third_fails(*arguments):
+        if len(computed) == 2:
+            raise KeyboardInterrupt
+        computed.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(stage, "compute_features", third_fails)
+    with pytest.raises(KeyboardInterrupt):
+        precompute(settings, "fashioniq", **arguments)
+    assert not (tmp_path / "f").exists()
+    monkeypatch.undo()
+    summary = precompute(settings, "fashioniq", **arguments)
+    assert summary["reused_images"] == 10
+    assert digests(tmp_path / "f") == digests(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("change", ["image", "dtype", "backbone"])
+def test_finished_shards_of_other_input_are_not_reused(settings, data, backbone, tmp_path, monkeypatch, change):
+    arguments = {"data": data, "backbone": backbone, "output": tmp_path / "f"}
+    monkeypatch.setattr(stage, "write_store", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        precompute(settings, "fashioniq", **arguments)
+    monkeypatch.undo()
+    reused = 0
+    if change == "image":  # other pixels, same size in bytes
+        file = data / "fashioniq" / "images" / "B004.png"
+        data_bytes = bytearray(file.read_bytes())
+        replacement = (data / "fashioniq" / "images" / "B005.png").read_bytes()
+        file.write_bytes(replacement[: len(data_bytes)].ljust(len(data_bytes), b"\0"))
+        reused = 18
+    elif change == "dtype":
+        settings = changed(settings, dtype="bf16")
+    else:
+        build_catalogue_model(settings.backbone, ["a red dress"], seed=1).save(backbone)
+    assert precompute(settings, "fashioniq", **arguments)["reused_images"] == reused
+
+
+def test_damaged_finished_shard_is_computed_again(settings, data, backbone, tmp_path, monkeypatch):
+    arguments = {"data": data, "backbone": backbone}
+    monkeypatch.setattr(stage, "write_store", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        precompute(settings, "fashioniq", **arguments, output=tmp_path / "f")
+    monkeypatch.undo()
+    for number, file in enumerate(sorted((tmp_path / ".f.work").iterdir(), key=lambda file: file.name[17:])):
+        if number < 2:
+            file.write_bytes(file.read_bytes()[: 10 + 200 * number])
+    assert precompute(settings, "fashioniq", **arguments, output=tmp_path / "f")["reused_images"] == 13
+    precompute(settings, "fashioniq", **arguments, output=tmp_path / "undisturbed")
+    assert digests(tmp_path / "f") == digests(tmp_path / "undisturbed")
+
+
+def slow_run(settings: Settings, data: Path, backbone: Path, output: Path) -> None:
+    torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
+    real = stage.compute_features
+
+    def slowly(*arguments):
+        time.sleep(0.2)  # so that the signal arrives between two shards
+        return real(*arguments)
+
+    stage.compute_features = slowly
+    precompute(settings, "fashioniq", data=data, backbone=backbone, output=output)
+
+
+def test_killed_run_goes_on_and_gives_the_same(settings, data, backbone, tmp_path):
+    output, work = tmp_path / "f", tmp_path / ".f.work"
+    for finished in (1, 3):
+        arguments = (settings, data, backbone, output)
+        process = multiprocessing.get_context("fork").Process(target=slow_run, args=arguments)
+        process.start()
+        wait_for(lambda finished=finished: len(list(work.glob("*.safetensors"))) >= finished, process)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert not output.exists()
+    summary = precompute(settings, "fashioniq", data=data, backbone=backbone, output=output)
+    assert 15 <= summary["reused_images"] < 23
+    precompute(settings, "fashioniq", data=data, backbone=backbone, output=tmp_path / "undisturbed")
+    assert digests(output) == digests(tmp_path / "undisturbed")
+    assert not work.exists()
+
+
+def wait_for(condition, process: multiprocessing.Process, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.is_alive(), "the run ended before it could be killed"
+        assert time.monotonic() < end, "the run wrote nothing"
+        time.sleep(0.01)
