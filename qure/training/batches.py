@@ -1,0 +1,133 @@
+"""From triplet numbers to a `Batch` on the device."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qure.config import TrainingSettings
+from qure.features.store import FeatureStore
+from qure.negatives.sampling import draw, shared_mask
+from qure.negatives.schedule import mining_and_age
+from qure.negatives.sets import NegativeSets
+from qure.training.data import Integers, TrainingData
+from qure.training.distributed import Processes
+from qure.training.order import part_of
+from qure.training.step import Batch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class EpochNegatives:
+    """The negatives of one epoch.
+
+    Attributes:
+        sets: hard negatives of every triplet; None for the contrastive loss, which needs none.
+        drawn: (N, K) corpus columns, this epoch's draws.
+    """
+
+    sets: NegativeSets | None
+    drawn: Integers
+
+
+def epoch_negatives(sets: NegativeSets | None, settings: TrainingSettings, epoch: int, count: int) -> EpochNegatives:
+    """Draws an epoch's negatives: a function of the sets, the seed and the epoch alone."""
+    if sets is None:
+        return EpochNegatives(None, np.zeros((count, 0), dtype=np.int64))
+    mining, age = mining_and_age(epoch, settings.epochs, settings.negatives.definitions)
+    per_query = settings.negatives.negatives_per_query
+    return EpochNegatives(sets, draw(sets, seed=settings.seed, mining=mining, epoch=age, per_query=per_query))
+
+
+def make_batch(
+    rows: Integers,
+    data: TrainingData,
+    features: FeatureStore,
+    negatives: EpochNegatives,
+    settings: TrainingSettings,
+    group: Processes,
+) -> Batch:
+    """One process's share of the batch that holds the triplets `rows`."""
+    own, weights = part_of(rows, rank=group.rank, world=group.world)
+    places, _ = part_of(np.arange(len(rows)), rank=group.rank, world=group.world)
+    columns = _candidate_columns(own, data, negatives)
+    shared = candidate_mask(rows, data, negatives, group) if settings.shares_candidates else None
+    device = group.device
+    return Batch(
+        references=features.read(data.references[own]).to(device, non_blocking=True),
+        input_ids=data.input_ids[own].to(device),
+        attention_mask=data.attention_mask[own].to(device),
+        candidates=features.read(data.corpus[columns]).to(device, non_blocking=True),
+        weights=torch.from_numpy(weights).to(device),
+        rows=torch.from_numpy(places).to(device),
+        size=len(rows),
+        shared=None if shared is None else torch.from_numpy(shared).to(device),
+    )
+
+
+def candidate_mask(
+    rows: Integers, data: TrainingData, negatives: EpochNegatives, group: Processes
+) -> NDArray[np.bool_]:
+    """Which candidates of the whole batch are negatives of which of this process's queries.
+
+    Bradley-Terry: those in the query's set of hard negatives. Contrastive: every other image than its target. An
+    image that the batch has encoded several times counts once, and always in the same encoding however many
+    processes share the batch.
+
+    Returns:
+        (b, processes * (1 + K) * b) bool; candidates in the order of `Processes.gather`.
+    """
+    own, _ = part_of(rows, rank=group.rank, world=group.world)
+    columns, place = [], []
+    for rank in range(group.world):
+        part, weights = part_of(rows, rank=rank, world=group.world)
+        positions, _ = part_of(np.arange(len(rows)), rank=rank, world=group.world)
+        candidates = _candidate_columns(part, data, negatives)
+        rounds = np.arange(len(candidates)) // len(part)
+        columns.append(candidates)
+        # Where one process would have put this candidate; rows that only fill up come last and never count.
+        filling = np.tile(weights == 0, len(candidates) // len(part))
+        place.append(np.where(filling, np.iinfo(np.int64).max, rounds * len(rows) + np.tile(positions, rounds[-1] + 1)))
+    joint = np.concatenate(columns)
+    images = data.corpus[joint]
+    if negatives.sets is None:
+        mask = images[None, :] != data.corpus[data.targets[own]][:, None]
+    else:
+        mask = shared_mask(negatives.sets, own, joint)
+    return mask & _first_of_each(images, np.concatenate(place))[None, :]
+
+
+def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Maps `function` over `items` in a thread that stays one result ahead: reading overlaps computing.
+
+    >>> list(ahead(lambda item: item + 1, [1, 2, 3]))
+    [2, 3, 4]
+    """
+    source = iter(items)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as pool:
+        waiting = [pool.submit(function, item) for item in islice(source, 2)]
+        while waiting:
+            result = waiting.pop(0).result()
+            waiting += [pool.submit(function, item) for item in islice(source, 1)]
+            yield result
+
+
+def _candidate_columns(rows: Integers, data: TrainingData, negatives: EpochNegatives) -> Integers:
+    """Corpus columns of the targets, then of each round of negatives."""
+    return np.concatenate([data.targets[rows], negatives.drawn[rows].T.ravel()])
+
+
+def _first_of_each(images: Integers, place: Integers) -> NDArray[np.bool_]:
+    """Marks, of every image, the candidate with the lowest place."""
+    order = np.argsort(place, kind="stable")
+    _, first = np.unique(images[order], return_index=True)
+    marked = np.zeros(len(images), dtype=bool)
+    marked[order[first]] = True
+    return marked

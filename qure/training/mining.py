@@ -1,0 +1,127 @@
+"""Mining during training: encode with the current model, mine per category, keep what was found."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qure.config import TrainingSettings
+from qure.errors import BadInput
+from qure.files import atomic_folder, file_digest, read_json, write_json
+from qure.negatives.mining import Mining, concatenate, mine
+from qure.negatives.plots import draw_ranks, draw_sorted_scores
+from qure.negatives.sets import HardNegatives, WholeCorpus, load
+from qure.training.data import TrainingData
+from qure.training.distributed import Processes
+from qure.training.encoding import Encoder
+
+logger = logging.getLogger(__name__)
+
+SETS, STATISTICS, SCORES_PLOT, RANKS_PLOT = "negatives.safetensors", "statistics.json", "scores.png", "ranks.png"
+
+#: Queries per category whose sorted scores are drawn.
+EXAMPLES = 4
+
+Sets = HardNegatives | WholeCorpus
+
+_FIELDS: dict[str, tuple[type[HardNegatives] | type[WholeCorpus], tuple[str, ...]]] = {
+    "listed": (HardNegatives, ("offsets", "indices")),
+    "whole_corpus": (WholeCorpus, ("first", "stop", "targets")),
+}
+
+
+@dataclass(frozen=True)
+class Mined:
+    """The sets in force and, but for the warm-up, the statistics of the mining that made them."""
+
+    sets: Sets
+    statistics: dict[str, Any] | None
+
+
+def warm_up(data: TrainingData) -> Mined:
+    """Before the first mining: the whole corpus of a query's category except its target."""
+    starts, stops = data.corpus_starts[:-1], data.corpus_starts[1:]
+    return Mined(WholeCorpus(starts[data.categories], stops[data.categories], data.targets), None)
+
+
+def mine_all(
+    encoder: Encoder, data: TrainingData, settings: TrainingSettings, group: Processes, folder: Path, title: str
+) -> Mined:
+    """Mines every category with the model as it is and keeps sets, statistics and plots in `folder`.
+
+    All processes encode; rank 0 mines, writes, and hands the sets to the others. Call it inside `evaluating`.
+    """
+    candidates, queries = encoder.corpus(data), encoder.queries(data)
+    if group.main:
+        mining = _mine_categories(queries, candidates, data, settings, group)
+        _keep(mining, folder, title)
+    return _shared(group, Mined(mining.hard, mining.statistics) if group.main else None)
+
+
+def read_mining(group: Processes, folder: Path, digest: str) -> Mined:
+    """What `mine_all` kept in `folder`, on every process.
+
+    Raises:
+        BadInput: it is missing or is not what was written; names the file.
+    """
+    found = None
+    if group.main:
+        remedy = f"Remove {folder.parents[1]} to start the training afresh"
+        if not (folder / SETS).is_file() or file_digest(folder / SETS) != digest:
+            raise BadInput("the hard negatives of the interrupted training are damaged", file=folder, remedy=remedy)
+        found = Mined(load(folder / SETS), read_json(folder / STATISTICS, remedy=remedy))
+    return _shared(group, found)
+
+
+def mining_digest(folder: Path) -> str:
+    """Tells whether a kept mining is whole."""
+    return file_digest(folder / SETS)
+
+
+def _mine_categories(
+    queries: Tensor, candidates: Tensor, data: TrainingData, settings: TrainingSettings, group: Processes
+) -> Mining:
+    minings, offsets, query_rows = [], [], []
+    for category, name in enumerate(data.names):
+        rows = np.flatnonzero(data.categories == category)
+        if not len(rows):
+            continue
+        corpus = data.corpus_of(category)
+        targets = data.targets[rows] - corpus.start
+        logger.info("mining hard negatives of %s", name)
+        found = mine(
+            queries[rows],
+            candidates[corpus],
+            targets,
+            settings.negatives,
+            device=group.device,
+            curve_examples=EXAMPLES,
+        )
+        minings.append(found)
+        offsets.append(corpus.start)
+        query_rows.append(rows)
+    return concatenate(minings, offsets, query_rows)
+
+
+def _keep(mining: Mining, folder: Path, title: str) -> None:
+    with atomic_folder(folder) as temporary:
+        mining.hard.save(temporary / SETS)
+        write_json(temporary / STATISTICS, mining.statistics)
+        draw_sorted_scores(mining.examples, temporary / SCORES_PLOT, title)
+        draw_ranks(mining.statistics, temporary / RANKS_PLOT, title)
+
+
+def _shared(group: Processes, mined: Mined | None) -> Mined:
+    if group.world == 1:
+        assert mined is not None
+        return mined
+    kind = next((name for name, (made, _) in _FIELDS.items() if mined and isinstance(mined.sets, made)), "")
+    facts = group.share([kind, mined.statistics if mined else None])
+    made, fields = _FIELDS[facts[0]]
+    tensors = {name: torch.from_numpy(np.asarray(getattr(mined.sets, name))) for name in fields} if mined else None
+    arrays = {name: tensor.numpy() for name, tensor in group.share_tensors(tensors).items()}
+    return Mined(made(**arrays), facts[1])

@@ -1,0 +1,263 @@
+"""The train stage: validated data, cached features and a backbone to a trained model."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qure import tracking
+from qure.config import IMAGES_OF, Settings, TrainingSettings
+from qure.datasets.benchmarks import training_corpus, training_triplets
+from qure.datasets.exclusions import Exclusions, read_exclusions
+from qure.datasets.types import Triplet
+from qure.errors import BadInput
+from qure.features.images import images_fingerprint, listed_images
+from qure.features.store import FeatureStore
+from qure.files import fingerprint, read_json
+from qure.models.folder import read_manifest
+from qure.models.model import QureModel
+from qure.models.precision import default_device
+from qure.training.checkpoint import Checkpoints, Identity, other_runs
+from qure.training.data import TrainingData, training_data
+from qure.training.distributed import Processes, processes
+from qure.training.loop import Trainer
+from qure.training.observer import RunObserver
+from qure.training.order import held_out
+from qure.training.outputs import finished_summary, write_outputs
+
+logger = logging.getLogger(__name__)
+
+#: Raised when the same settings and inputs no longer lead to the same training: old checkpoints are then left alone.
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training has led to.
+
+    Attributes:
+        model: the trained model's folder.
+        training: folder with history, minings and summary.
+        fingerprint: the trained model's.
+        epochs: epochs trained (fewer than asked for after an early stop).
+        steps: optimizer steps.
+        selected_epoch: 0-based epoch whose weights the model has.
+        loss, pair_accuracy: means over the last epoch.
+        temperature: the model's.
+        findings: what the user must hear, oldest first.
+    """
+
+    model: Path
+    training: Path
+    fingerprint: str
+    epochs: int
+    steps: int
+    selected_epoch: int
+    loss: float
+    pair_accuracy: float
+    temperature: float
+    findings: tuple[str, ...]
+
+
+def train(
+    settings: Settings,
+    training_set: str,
+    *,
+    data: Path,
+    features: Path,
+    backbone: Path,
+    validation: Path | None,
+    output: Path,
+    work: Path,
+    device: torch.device | str | None = None,
+) -> TrainResult:
+    """Trains a training set's recipe and writes `output`/model and `output`/training.
+
+    Killed at any point and started again with the same arguments, it goes on from its last checkpoint and ends with
+    the same model. With other settings or inputs it starts afresh. Finished, it does nothing. Under `torchrun` all
+    processes call it alike.
+
+    Args:
+        settings: the recipe of `training_set` is used, `features.hold` and `tracking`.
+        training_set: fashioniq or cirr.
+        data: data root.
+        features: feature store of the training set's images.
+        backbone: model folder to start from; its vision tower goes into the trained model unchanged.
+        validation: the validation stage's folder: its result must be a success, and what it excludes is left out.
+            None: the caller vouches for the data.
+        output: receives model/ and training/.
+        work: scratch that survives a kill; removed when the outputs are in place.
+        device: where; the GPU when there is one, each process its own under torchrun.
+
+    Raises:
+        BadInput: data that has not passed validation, features of another backbone or other images, a damaged file.
+        StageFailed: the loss is no longer finite.
+    """
+    recipe = settings.training_for(training_set)
+    require_validated(validation)
+    with processes(torch.device(device or default_device())) as group:
+        triplets, corpora, exclusions = _triplets(training_set, data, validation)
+        model = QureModel.load(backbone, group.device, vision=False)
+        store = FeatureStore.open(
+            features,
+            model.vision_fingerprint,
+            expected_images_fingerprint=images_fingerprint(*listed_images(data, training_set, validation)),
+        )
+        inputs = {
+            "backbone": read_manifest(backbone)["fingerprint"],
+            "features": store.fingerprint,
+            "triplets": fingerprint([[_content(triplet) for triplet in triplets], corpora]),
+        }
+        identity = _identity(recipe, inputs)
+        summary = group.share(finished_summary(output, identity) if group.main else None)
+        if summary is None:
+            assert model.tokenizer is not None
+            whole = training_data(triplets, corpora, store.hold(settings.features.hold, group.device), model.tokenizer)
+            with _tracked(settings, training_set, recipe, data, inputs, group) as run:
+                trainer = _trainer(model, whole, store, recipe, group, Checkpoints(work, identity), run)
+                _say(trainer, work, identity)
+                learner = trainer.run()
+                if group.main:
+                    facts = {"training_set": training_set, "inputs": inputs, "excluded": _counts(exclusions)}
+                    summary = write_outputs(learner, trainer, identity, facts, output=output, backbone=backbone)
+                    run.log_artifact(output / "training", "training")
+                    trainer.checkpoints.remove()
+            summary = group.share(summary)
+        elif group.main:
+            logger.info("%s holds this training's result already: nothing to do", output)
+            Checkpoints(work, identity).remove()
+    return _result(output, summary)
+
+
+def require_validated(validation: Path | None) -> None:
+    """Refuses data that has not passed validation.
+
+    Raises:
+        BadInput: no result.json in the validation folder, or it says that validation failed.
+    """
+    if validation is None:
+        return
+    file = Path(validation) / "result.json"
+    result = read_json(file, remedy="Run 'qure validate' first: training starts on validated data alone")
+    if not isinstance(result, dict) or result.get("success") is not True:
+        raise BadInput(
+            "the data did not pass validation",
+            file=file,
+            field="success",
+            remedy="Mend the rows listed in bad_rows.csv, or tolerate them by validation.tolerate, and validate again",
+        )
+
+
+def _triplets(
+    training_set: str, data: Path, validation: Path | None
+) -> tuple[list[Triplet], dict[str, list[str]], Exclusions]:
+    """Triplets and corpora without what validation excludes: an image bad in one benchmark is bad in all."""
+    sharing = [benchmark for benchmark, images in IMAGES_OF.items() if images == training_set]
+    images = frozenset().union(*(read_exclusions(validation, benchmark).images for benchmark in sharing))
+    exclusions = Exclusions(images, read_exclusions(validation, training_set).queries)
+    return (
+        training_triplets(training_set, data, exclusions),
+        training_corpus(training_set, data, exclusions),
+        exclusions,
+    )
+
+
+def _content(triplet: Triplet) -> list[str | None]:
+    """What training reads of a triplet: not the file it was read from, whose path may differ between machines."""
+    return [triplet.query_id, triplet.reference, triplet.text, triplet.target, triplet.category]
+
+
+def _identity(recipe: TrainingSettings, inputs: dict[str, str]) -> Identity:
+    """How often checkpoints are taken changes nothing, so it may change between a kill and a resumption."""
+    deciding = recipe.model_dump(mode="json", exclude={"checkpoint_every_steps"})
+    return Identity(settings=fingerprint([_FORMAT, deciding]), inputs=fingerprint(inputs))
+
+
+def _trainer(
+    model: QureModel,
+    whole: TrainingData,
+    store: FeatureStore,
+    recipe: TrainingSettings,
+    group: Processes,
+    checkpoints: Checkpoints,
+    run: tracking.SilentRun,
+) -> Trainer:
+    apart = held_out(whole.categories, share=recipe.held_out_share, seed=recipe.seed)
+    return Trainer(
+        model=model,
+        data=whole.take(~apart),
+        held_out=whole.take(apart) if apart.any() else None,
+        features=store,
+        settings=recipe,
+        group=group,
+        checkpoints=checkpoints,
+        observer=RunObserver(run) if group.main else None,
+    )
+
+
+@contextmanager
+def _tracked(
+    settings: Settings,
+    training_set: str,
+    recipe: TrainingSettings,
+    data: Path,
+    inputs: dict[str, str],
+    group: Processes,
+) -> Iterator[tracking.SilentRun]:
+    """The MLflow run, on rank 0 alone."""
+    if not group.main or tracking.tracking_uri(settings.tracking) is None:
+        yield tracking.SilentRun()
+        return
+    of_data = tracking.data_fingerprint(data)
+    with tracking.stage_run(
+        settings.tracking,
+        stage="train",
+        training_set=training_set,
+        parameters=recipe.model_dump(mode="json"),
+        inputs={"data": of_data, **inputs},
+        pipeline=tracking.pipeline_run_id(settings.model_dump(mode="json"), of_data),
+    ) as run:
+        yield run
+
+
+def _say(trainer: Trainer, work: Path, identity: Identity) -> None:
+    if not trainer.group.main:
+        return
+    apart = len(trainer.held_out) if trainer.held_out is not None else 0
+    logger.info(
+        "training on %d triplets (%d more held out), features in %s, %d process(es) on %s",
+        len(trainer.data),
+        apart,
+        trainer.features.held,
+        trainer.group.world,
+        trainer.group.device,
+    )
+    others = other_runs(work, identity)
+    if others:
+        logger.info(
+            "%s holds unfinished training of other settings or inputs (%s); this one is %s and starts afresh",
+            work,
+            ", ".join(others),
+            trainer.checkpoints.folder.name,
+        )
+
+
+def _counts(exclusions: Exclusions) -> dict[str, int]:
+    return {"images": len(exclusions.images), "queries": len(exclusions.queries)}
+
+
+def _result(output: Path, summary: dict[str, Any]) -> TrainResult:
+    return TrainResult(
+        model=Path(output) / "model",
+        training=Path(output) / "training",
+        fingerprint=summary["model_fingerprint"],
+        findings=tuple(summary["findings"]),
+        **{
+            name: summary[name]
+            for name in ("epochs", "steps", "selected_epoch", "loss", "pair_accuracy", "temperature")
+        },
+    )
