@@ -1,0 +1,91 @@
+"""Everything that one evaluate stage found, as its files hold it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+from qure.config import BENCHMARK_FOLDERS, EvaluationSettings
+from qure.evaluation.bootstrap import paired_difference
+from qure.evaluation.controls import RANDOM, comparable
+from qure.evaluation.curves import recall_curve
+from qure.evaluation.results import Evaluation
+
+Numbers = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Evaluations of a model, of its controls, and of the champion.
+
+    Attributes:
+        evaluations: one per benchmark, the training set's own first.
+        controls: control -> evaluation, on the training set's own benchmark.
+        chance: what a random order scores there.
+        champion: benchmark -> the champion's evaluation; compared with only where it was asked exactly the same.
+    """
+
+    evaluations: Sequence[Evaluation]
+    controls: Mapping[str, Evaluation]
+    chance: Mapping[str, float]
+    champion: Mapping[str, Evaluation]
+
+    def metrics(self) -> dict[str, Numbers]:
+        """{"fashioniq": {...}, "hp_fashioniq": {...}, "controls": {control: {...}}}, percent."""
+        shared = comparable(self.evaluations[0])
+        controls = {name: {metric: one.metrics[metric] for metric in shared} for name, one in self.controls.items()}
+        controls[RANDOM] = {metric: self.chance[metric] for metric in shared}
+        return {**{_key(one): dict(one.metrics) for one in self.evaluations}, "controls": controls}
+
+    def intervals(self) -> dict[str, Numbers]:
+        """The same keys -> [low, high], for every metric that is made of queries."""
+        shared = comparable(self.evaluations[0])
+        own = {_key(one): {name: list(bounds) for name, bounds in one.intervals.items()} for one in self.evaluations}
+        controls = {
+            name: {metric: list(one.intervals[metric]) for metric in shared} for name, one in self.controls.items()
+        }
+        return {**own, "controls": controls}
+
+    def comparisons(self, settings: EvaluationSettings) -> dict[str, Numbers]:
+        """Paired differences: {"controls": {control: {metric: ...}}, "champion": {benchmark: {metric: ...}}}."""
+        champion = {
+            _key(one): _paired(one, self.champion[one.benchmark], settings)
+            for one in self.evaluations
+            if self.is_comparable(one)
+        }
+        controls = {name: _paired(self.evaluations[0], one, settings) for name, one in self.controls.items()}
+        return {"controls": controls, "champion": champion}
+
+    def is_comparable(self, evaluation: Evaluation) -> bool:
+        """Whether the champion was asked exactly the same as this evaluation."""
+        other = self.champion.get(evaluation.benchmark)
+        return other is not None and other.data_fingerprint == evaluation.data_fingerprint
+
+    def recall_curves(self) -> pd.DataFrame:
+        """Recall at k = 1, 2, ... of the model and each control: columns `k`, `trained`, the controls' names."""
+        columns = {name: recall_curve(one) for name, one in {"trained": self.evaluations[0], **self.controls}.items()}
+        table = pd.DataFrame(columns)
+        table.insert(0, "k", range(1, len(table) + 1))
+        return table
+
+
+def _key(evaluation: Evaluation) -> str:
+    return BENCHMARK_FOLDERS[evaluation.benchmark]
+
+
+def _paired(ours: Evaluation, other: Evaluation, settings: EvaluationSettings) -> Numbers:
+    return {
+        name: asdict(
+            paired_difference(
+                ours,
+                other,
+                name,
+                samples=settings.bootstrap_samples,
+                confidence=settings.confidence,
+                seed=settings.seed,
+            )
+        )
+        for name in comparable(ours)
+        if name in other.metrics
+    }

@@ -1,0 +1,122 @@
+"""CIRR against a straightforward computation from the files."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qure.config import EvaluationSettings
+from qure.datasets import cirr as files
+from qure.errors import BadInput
+from qure.evaluation import cirr
+from qure.evaluation.embeddings import Embeddings
+from qure.evaluation.results import Evaluation
+
+
+def plain_rankings(root: Path, split: str, queries: Embeddings, gallery: Embeddings) -> tuple[dict, dict]:
+    """pair id -> ranked names of the whole split, and of the image set; both without the reference."""
+    rows = json.loads((root / "captions" / f"cap.rc2.{split}.json").read_text())
+    names = list(json.loads((root / "image_splits" / f"split.rc2.{split}.json").read_text()))
+    vectors = dict(zip(gallery.ids, gallery.vectors.astype(np.float64), strict=True))
+    stacked = np.stack([vectors[name] for name in names])
+    asked = dict(zip(queries.ids, queries.vectors[:, 0].astype(np.float64), strict=True))
+    whole, subset = {}, {}
+    for row in rows:
+        relevance = (stacked @ asked[str(row["pairid"])]).max(axis=1)
+        order = [names[place] for place in np.argsort(-relevance) if names[place] != row["reference"]]
+        whole[str(row["pairid"])] = order
+        subset[str(row["pairid"])] = [name for name in order if name in row["img_set"]["members"]]
+    return whole, subset
+
+
+def agree(evaluation: Evaluation, root: Path, queries: Embeddings, gallery: Embeddings) -> None:
+    rows = json.loads((root / "captions" / "cap.rc2.val.json").read_text())
+    whole, subset = plain_rankings(root, "val", queries, gallery)
+
+    def recall(rankings: dict, depth: int) -> float:
+        hits = [row["target_hard"] in rankings[str(row["pairid"])][:depth] for row in rows]
+        return 100 * float(np.mean(hits))
+
+    for depth in (1, 5, 10, 50):
+        assert evaluation.metrics[f"recall_at_{depth}"] == pytest.approx(recall(whole, depth), abs=1e-9)
+    for depth in (1, 2, 3):
+        assert evaluation.metrics[f"recall_subset_at_{depth}"] == pytest.approx(recall(subset, depth), abs=1e-9)
+    expected = (recall(whole, 5) + recall(subset, 1)) / 2
+    assert evaluation.metrics["average"] == pytest.approx(expected, abs=1e-9)
+    assert [image for image, _ in evaluation.top[str(rows[0]["pairid"])]] == whole[str(rows[0]["pairid"])][:50]
+
+
+def run(root: Path, queries: Embeddings, gallery: Embeddings, settings: EvaluationSettings) -> Evaluation:
+    return cirr.evaluate(
+        files.read_triplets(root, "val"), files.read_gallery(root, "val"), queries, gallery, settings=settings
+    )
+
+
+@pytest.mark.parametrize("tokens", [1, 4])
+def test_agrees_with_a_plain_computation(
+    cirr_root: Path, tokens: int, unit_embeddings: Callable[..., Embeddings], settings: EvaluationSettings
+) -> None:
+    queries = unit_embeddings([str(100 + number) for number in range(30)], 1)
+    gallery = unit_embeddings(files.read_gallery(cirr_root, "val").ids[::-1], 2, tokens)
+    agree(run(cirr_root, queries, gallery, settings), cirr_root, queries, gallery)
+
+
+def test_agrees_on_the_public_annotations(
+    annotations: Path, unit_embeddings: Callable[..., Embeddings], settings: EvaluationSettings
+) -> None:
+    root = annotations / "cirr"
+    triplets, gallery = files.read_triplets(root, "val"), files.read_gallery(root, "val")
+    queries = unit_embeddings([triplet.query_id for triplet in triplets], 1, dimension=8)
+    candidates = unit_embeddings(gallery.ids, 2, 2, dimension=8)
+    evaluation = run(root, queries, candidates, settings)
+    assert (evaluation.metrics["queries"], evaluation.metrics["gallery_size"]) == (4181, 2297)
+    agree(evaluation, root, queries, candidates)
+    assert evaluation.metrics["recall_subset_at_1"] == pytest.approx(20.0, abs=2.5), "chance is one of five"
+    low, high = evaluation.intervals["average"]
+    assert low < evaluation.metrics["average"] < high
+
+
+def test_the_reference_is_no_candidate(cirr_root: Path, settings: EvaluationSettings) -> None:
+    """A model that finds the reference first and the target second is right."""
+    triplets, gallery = files.read_triplets(cirr_root, "val"), files.read_gallery(cirr_root, "val")
+    vectors = dict(zip(gallery.ids, np.eye(60, dtype=np.float32), strict=True))
+    queries = Embeddings(
+        [one.query_id for one in triplets],
+        np.stack([vectors[one.reference] + 0.5 * vectors[str(one.target)] for one in triplets]),
+    )
+    evaluation = run(cirr_root, queries, Embeddings(gallery.ids, np.eye(60, dtype=np.float32)), settings)
+    assert evaluation.metrics["recall_at_1"] == evaluation.metrics["recall_subset_at_1"] == 100.0
+    assert all(one.reference not in dict(evaluation.top[one.query_id]) for one in triplets)
+
+
+def test_ties_go_to_the_gallerys_order(cirr_root: Path, settings: EvaluationSettings) -> None:
+    triplets, gallery = files.read_triplets(cirr_root, "val"), files.read_gallery(cirr_root, "val")
+    same = np.ones((60, 4), dtype=np.float32) / 2
+    queries = Embeddings([one.query_id for one in triplets], same[:30])
+    evaluation = run(cirr_root, queries, Embeddings(sorted(gallery.ids), same), settings)
+    for row, one in zip(evaluation.per_query.to_dict("records"), triplets, strict=True):
+        candidates = [name for name in gallery.ids if name != one.reference]
+        assert row["rank"] == candidates.index(str(one.target)) + 1
+        others = [name for name in candidates if name in one.members]
+        assert row["subset_rank"] == others.index(str(one.target)) + 1
+
+
+def test_predictions_are_the_plain_rankings(cirr_root: Path, unit_embeddings: Callable[..., Embeddings]) -> None:
+    triplets, gallery = files.read_triplets(cirr_root, "test1"), files.read_gallery(cirr_root, "test1")
+    queries = unit_embeddings([one.query_id for one in triplets], 1)
+    candidates = unit_embeddings(gallery.ids, 2, 3)
+    recall, subset = cirr.predict(triplets, gallery, queries, candidates)
+    whole, members = plain_rankings(cirr_root, "test1", queries, candidates)
+    assert recall == {query: names[:50] for query, names in whole.items()}
+    assert subset == {query: names[:3] for query, names in members.items()}
+
+
+def test_test1_has_no_answers(
+    cirr_root: Path, unit_embeddings: Callable[..., Embeddings], settings: EvaluationSettings
+) -> None:
+    some = unit_embeddings(["a"], 1)
+    triplets, gallery = files.read_triplets(cirr_root, "test1"), files.read_gallery(cirr_root, "test1")
+    with pytest.raises(BadInput, match="split 'test1' of 'cirr' has no answers"):
+        cirr.evaluate(triplets, gallery, some, some, settings=settings, split="test1")

@@ -1,0 +1,136 @@
+"""HP-FashionIQ against a straightforward computation from the file."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qure.config import EvaluationSettings
+from qure.datasets import hp_fashioniq as files
+from qure.datasets.types import PreferencePair
+from qure.errors import BadInput
+from qure.evaluation import hp_fashioniq
+from qure.evaluation.embeddings import Embeddings
+from qure.evaluation.results import Evaluation
+
+
+def plain_rows(root: Path) -> Iterator[dict]:
+    """Every row of the published file as a flat record."""
+    for person, sets in json.loads((root / "hpfiq.json").read_text()).items():
+        for question_set, content in sets.items():
+            for row in range(len(content["sentences"])):
+                first, second = content["retrieved_set1"][row], content["retrieved_set2"][row]
+                yield {
+                    "query_id": f"{person}/{question_set}/{row}",
+                    "category": content["ref_img_paths"][row].split("/")[3],
+                    "sets": [[Path(path).stem for path in part["img_path"]] for part in (first, second)],
+                    "given": [int(first["user_score"]), int(second["user_score"])],
+                    "preferred": int(content["preferred set"][row]),
+                }
+
+
+def agree(evaluation: Evaluation, root: Path, queries: Embeddings, gallery: Embeddings) -> None:
+    vectors = dict(zip(gallery.ids, gallery.vectors.astype(np.float64), strict=True))
+    asked = dict(zip(queries.ids, queries.vectors[:, 0].astype(np.float64), strict=True))
+    judged = []
+    for row in plain_rows(root):
+        means = [np.mean([(vectors[image] @ asked[row["query_id"]]).max() for image in part]) for part in row["sets"]]
+        consistent = row["given"][row["preferred"] - 1] >= row["given"][2 - row["preferred"]]
+        judged.append((row["category"], means[0] > means[1], row["preferred"] == 1, consistent))
+
+    def check(prefix: str, suffix: str, rows: list[tuple]) -> None:
+        rate = [prefers for _, picks, prefers, _ in rows if picks]
+        agreement = [picks == prefers for _, picks, prefers, _ in rows]
+        expected = {"preference_rate": 100 * np.mean(rate), "agreement": 100 * np.mean(agreement)}
+        for name, value in expected.items():
+            assert evaluation.metrics[f"{prefix}{name}{suffix}"] == pytest.approx(value, abs=1e-9)
+
+    for category in ("", "dress", "shirt", "toptee"):
+        own = [row for row in judged if not category or row[0] == category]
+        prefix = f"{category}_" if category else ""
+        check(prefix, "", own)
+        check(prefix, "_consistent", [row for row in own if row[3]])
+
+
+def embeddings(root: Path, unit_embeddings: Callable[..., Embeddings], tokens: int) -> tuple[Embeddings, Embeddings]:
+    rows = list(plain_rows(root))
+    images = sorted({image for row in rows for part in row["sets"] for image in part})
+    return unit_embeddings([row["query_id"] for row in rows], 1), unit_embeddings(images, 2, tokens)
+
+
+@pytest.mark.parametrize("tokens", [1, 4])
+def test_agrees_with_a_plain_computation(
+    hp_fashioniq_root: Path, tokens: int, unit_embeddings: Callable[..., Embeddings], settings: EvaluationSettings
+) -> None:
+    queries, gallery = embeddings(hp_fashioniq_root, unit_embeddings, tokens)
+    evaluation = hp_fashioniq.evaluate(files.read_pairs(hp_fashioniq_root), queries, gallery, settings=settings)
+    agree(evaluation, hp_fashioniq_root, queries, gallery)
+    assert 0 < evaluation.metrics["queries_consistent"] < evaluation.metrics["queries"] == 48
+    assert evaluation.metrics["people"] == 6
+
+
+def test_agrees_on_the_public_annotations(
+    annotations: Path, unit_embeddings: Callable[..., Embeddings], settings: EvaluationSettings
+) -> None:
+    root = annotations / "hp_fashioniq"
+    queries, gallery = embeddings(root, unit_embeddings, 2)
+    evaluation = hp_fashioniq.evaluate(files.read_pairs(root), queries, gallery, settings=settings)
+    counts = [evaluation.metrics[name] for name in ("queries", "queries_consistent", "people", "gallery_size")]
+    assert counts == [3050, 3018, 61, 5322]
+    assert evaluation.metrics["ties"] == 11, "in eleven rows both sets hold the same images"
+    judged = evaluation.per_query
+    untied = judged[judged["score_1"] != judged["score_2"]]
+    assert np.isin(untied["agreement"], (0.0, 1.0)).all()
+    assert (judged[judged["score_1"] == judged["score_2"]]["agreement"] == 0.5).all()
+    picks = judged["score_1"] > judged["score_2"]
+    assert evaluation.metrics["preference_rate"] == pytest.approx(100 * (judged["preferred"] == 1)[picks].mean())
+    low, high = evaluation.intervals["agreement"]
+    assert low < evaluation.metrics["agreement"] < high
+
+
+def pair(number: int, preferred: int, scores: tuple[int, int], first: str, second: str) -> PreferencePair:
+    return PreferencePair(
+        f"user_1/question_set_1/{number}", "r", "t", "is red", "dress", "user_1", tuple(first), tuple(second),
+        preferred, scores,
+    )  # fmt: skip
+
+
+def test_counts_by_hand(settings: EvaluationSettings) -> None:
+    """Image a scores 1, b scores 0.5, c scores 0; sets of two."""
+    gallery = Embeddings(["a", "b", "c"], np.array([[1.0], [0.5], [0.0]], dtype=np.float32))
+    pairs = [
+        pair(0, 1, (5, 1), "ab", "bc"),  # the model picks 1, the person too
+        pair(1, 2, (1, 5), "ab", "bc"),  # the model picks 1, the person 2
+        pair(2, 2, (5, 1), "bc", "ab"),  # the model picks 2, the person too, but scored it lower
+        pair(3, 1, (3, 3), "ab", "ba"),  # a tie of the model; equal scores are consistent
+    ]
+    queries = Embeddings([one.query_id for one in pairs], np.ones((4, 1), dtype=np.float32))
+    metrics = hp_fashioniq.evaluate(pairs, queries, gallery, settings=settings).metrics
+    assert metrics["preference_rate"] == metrics["preference_rate_consistent"] == 50.0
+    assert metrics["agreement"] == 100 * (1 + 0 + 1 + 0.5) / 4
+    assert metrics["agreement_consistent"] == 100 * (1 + 0 + 0.5) / 3
+    assert (metrics["queries"], metrics["queries_consistent"], metrics["ties"]) == (4, 3, 1)
+
+
+def test_people_are_resampled_not_rows(
+    hp_fashioniq_root: Path, unit_embeddings: Callable[..., Embeddings], settings: EvaluationSettings
+) -> None:
+    queries, gallery = embeddings(hp_fashioniq_root, unit_embeddings, 1)
+    evaluation = hp_fashioniq.evaluate(files.read_pairs(hp_fashioniq_root), queries, gallery, settings=settings)
+    generator = np.random.default_rng(settings.seed)
+    people = [rows["agreement"].sum() for _, rows in evaluation.per_query.groupby("person", sort=False)]
+    drawn = generator.integers(0, 6, size=(100, 6), dtype=np.int64)
+    means = [100 * np.sum([people[place] for place in line]) / 48 for line in drawn]
+    assert evaluation.intervals["agreement"] == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
+
+
+def test_missing_images_are_named(
+    hp_fashioniq_root: Path, unit_embeddings: Callable[..., Embeddings], settings: EvaluationSettings
+) -> None:
+    queries, gallery = embeddings(hp_fashioniq_root, unit_embeddings, 1)
+    with pytest.raises(BadInput, match=f"'{gallery.ids[0]}'"):
+        hp_fashioniq.evaluate(
+            files.read_pairs(hp_fashioniq_root), queries, unit_embeddings(gallery.ids[1:], 2), settings=settings
+        )
