@@ -1,0 +1,149 @@
+"""All checks of one training set's data: annotation tables first, images beside them in other processes."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from qure.config import BENCHMARK_FOLDERS, IMAGES_OF, ValidationSettings
+from qure.datasets.circo import INDEX
+from qure.datasets.image_store import ImageStore, open_images
+from qure.errors import BadInput
+from qure.validation.annotations import circo, cirr, fashioniq, hp_fashioniq
+from qure.validation.annotations.collect import Annotations
+from qure.validation.cache import ImageCache
+from qure.validation.findings import Finding, findings_of
+from qure.validation.images import ImageChecks, content_table, image_table
+from qure.validation.rules import RULES
+
+if TYPE_CHECKING:
+    from qure.validation.run import SuiteResult
+
+
+@dataclass
+class Checked:
+    """Everything the checks found out.
+
+    Attributes:
+        annotations: benchmark -> its tables.
+        findings: every bad row.
+        suites: what Great Expectations found, suite by suite.
+        images: benchmark -> one row per image; only benchmarks that have images of their own.
+    """
+
+    annotations: dict[str, Annotations]
+    findings: list[Finding] = field(default_factory=list)
+    suites: "list[SuiteResult]" = field(default_factory=list)
+    images: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    def rules(self) -> set[tuple[str, str]]:
+        """(benchmark, rule) of everything that was looked at."""
+        return {
+            (suite.name.partition(".")[0], result["expectation_config"]["meta"]["rule"])
+            for suite in self.suites
+            for result in suite.expectations
+        }
+
+
+def check(settings: ValidationSettings, training_set: str, *, data: Path, work: Path) -> Checked:
+    """Reads annotations, then checks images in other processes while Great Expectations looks at the tables.
+
+    Args:
+        settings: bounds.
+        training_set: "fashioniq" or "cirr".
+        data: the data root.
+        work: where the cache of image checks is.
+
+    Raises:
+        BadInput: a file is damaged as a whole, or the images cannot be opened.
+        StageFailed: a process that checks images died.
+    """
+    checked = Checked(read_annotations(training_set, data))
+    cache, complete = ImageCache(work, settings.max_image_bytes), False
+    running: dict[str, tuple[ImageStore, ImageChecks]] = {}
+    try:
+        refused = _start_images(checked, data, cache, settings, running)
+        _check_annotations(checked, data, settings)
+        if refused is not None and not any(finding.severity == "error" for finding in checked.findings):
+            raise refused
+        for benchmark, (store, checks) in running.items():
+            images = image_table(checked.annotations[benchmark].images, store, checks.finish(), data.resolve())
+            _check_images(checked, benchmark, images, settings)
+        complete = refused is None
+    finally:
+        for _, checks in running.values():
+            checks.close()
+        cache.save(complete=complete)
+    return checked
+
+
+def read_annotations(training_set: str, data: Path) -> dict[str, Annotations]:
+    """The annotation tables of the benchmarks that a training set is trained and judged on.
+
+    Raises:
+        BadInput: a file is missing or damaged as a whole.
+    """
+    if training_set == "cirr":
+        return {"cirr": cirr.read(data), "circo": circo.read(data)}
+    garments = fashioniq.read(data)
+    return {"fashioniq": garments, "hp-fashioniq": hp_fashioniq.read(data, garments.lists)}
+
+
+def _start_images(
+    checked: Checked,
+    data: Path,
+    cache: ImageCache,
+    settings: ValidationSettings,
+    running: dict[str, tuple[ImageStore, ImageChecks]],
+) -> BadInput | None:
+    """Starts the image checks; an image folder that cannot be opened is returned, as bad rows may be the cause."""
+    for benchmark, annotations in checked.annotations.items():
+        if IMAGES_OF[benchmark] != benchmark:
+            continue
+        try:
+            store = open_images(data.resolve() / BENCHMARK_FOLDERS[benchmark])
+        except BadInput as error:
+            return error
+        running[benchmark] = (store, ImageChecks(store, list(annotations.images), cache, settings))
+    return None
+
+
+def _check_annotations(checked: Checked, data: Path, settings: ValidationSettings) -> None:
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the library is imported, which happens here
+    from qure.validation.run import run_suites
+    from qure.validation.suites import annotation_suites
+
+    for annotations in checked.annotations.values():
+        claims = _claims_public(data, annotations.benchmark, settings)
+        results = run_suites(annotation_suites(annotations, settings, claims_public=claims))
+        checked.suites += results
+        for result in results:
+            checked.findings += findings_of(annotations, result.expectations)
+        if not annotations.has_gallery:
+            checked.findings.append(_no_gallery(annotations.benchmark))
+
+
+def _check_images(checked: Checked, benchmark: str, images: pd.DataFrame, settings: ValidationSettings) -> None:
+    from qure.validation.run import run_suites
+    from qure.validation.suites import image_suites
+
+    checked.images[benchmark] = images
+    results = run_suites(image_suites(benchmark, images, content_table(images), settings))
+    checked.suites += results
+    for result in results:
+        checked.findings += findings_of(checked.annotations[benchmark], result.expectations)
+
+
+def _claims_public(data: Path, benchmark: str, settings: ValidationSettings) -> bool | None:
+    """Whether the data claims to be the published benchmark; the rendered catalogue says that it is not."""
+    if settings.expect_public is not None:
+        return settings.expect_public
+    return False if (data / BENCHMARK_FOLDERS[benchmark] / "truth.json").is_file() else None
+
+
+def _no_gallery(benchmark: str) -> Finding:
+    rule = RULES["no_gallery"]
+    file = f"{BENCHMARK_FOLDERS[benchmark]}/{INDEX.as_posix()}"
+    return Finding(rule.name, benchmark, file, "", "images", "", rule.reason, rule.severity)

@@ -1,0 +1,103 @@
+"""What one image's bytes are: read, hashed, bounded, decoded. Light to import, because worker processes do."""
+
+import hashlib
+import io
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from qure.datasets.image_store import ImageStore
+from qure.errors import BadInput
+from qure.images import FORMATS, MAX_PIXELS, TARGET_RATIO, ImageError, decode_image
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What one image's bytes are.
+
+    Attributes:
+        sha256: of the file's content; empty when it was not read.
+        width, height: pixels as decoded and turned upright; 0 when unknown.
+        refused: why it was not decoded (a bound), else None.
+        unreadable: why it cannot be decoded, else None.
+    """
+
+    sha256: str
+    width: int = 0
+    height: int = 0
+    refused: str | None = None
+    unreadable: str | None = None
+
+
+def check_image(store: ImageStore, image: str, known: frozenset[str], max_bytes: int) -> ImageFacts:
+    """Reads, hashes and decodes one image.
+
+    Args:
+        store: where it is.
+        image: its id.
+        known: content hashes that need no decoding; for these, only `sha256` is filled in.
+        max_bytes: larger files are not read.
+    """
+    try:
+        size = store.size(image)
+        if size > max_bytes:
+            return ImageFacts("", refused=f"the file has {size} bytes, more than {max_bytes}")
+        data = store.read(image)
+    except BadInput as error:
+        return ImageFacts("", unreadable=error.problem)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return ImageFacts(sha256) if sha256 in known else decoded_facts(data, sha256)
+
+
+def decoded_facts(data: bytes, sha256: str = "") -> ImageFacts:
+    """What an image file's bytes are: the header first, so that a bound is kept before anything is decoded."""
+    refusal = _refusal(data)
+    if refusal is not None:
+        return ImageFacts(sha256, refused=refusal)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            width, height = decode_image(data, "image").size
+    except ImageError as error:
+        return ImageFacts(sha256, unreadable=_plain(error.reason))
+    return ImageFacts(sha256, width, height)
+
+
+_worker: dict[str, Any] = {}
+
+
+def prepare_worker(store: ImageStore, known: frozenset[str], max_bytes: int) -> None:
+    """Tells a worker process, once, what `check_image` needs besides an id."""
+    _worker.update(store=store, known=known, max_bytes=max_bytes)
+
+
+def check_batch(ids: Sequence[str]) -> list[tuple[str, ImageFacts]]:
+    """Checks some images in a worker process."""
+    return [(image, check_image(_worker["store"], image, _worker["known"], _worker["max_bytes"])) for image in ids]
+
+
+def _refusal(data: bytes) -> str | None:
+    """Why an image is too large to be decoded, or to be padded as the model wants it; None when it is not."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            width, height = Image.open(io.BytesIO(data), formats=FORMATS).size
+    except Image.DecompressionBombError as error:
+        return _plain(str(error))
+    except Exception:  # not readable at all: decoding says why
+        return None
+    if width * height > MAX_PIXELS:
+        return f"{width} x {height} pixels, more than {MAX_PIXELS}"
+    long = max(width, height)
+    if long / max(min(width, height), 1) >= TARGET_RATIO and long * (long / TARGET_RATIO) > MAX_PIXELS:
+        return f"{width} x {height} pixels, padded more than {MAX_PIXELS}"
+    return None
+
+
+def _plain(reason: str) -> str:
+    """A reason without memory addresses, so that the same image always gives the same words."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", reason)

@@ -1,0 +1,219 @@
+"""Data Docs for people: Great Expectations' own sections on pages that are safe to open and to pass on.
+
+Great Expectations puts data into its pages as it is, loads scripts from several hosts, and stamps machine and time.
+Here every value is HTML-escaped before it is rendered, the sections stand on plain pages whose content security policy
+forbids scripts and foreign addresses, and the same data always makes the same pages. Importing this module imports
+Great Expectations (seconds).
+"""
+
+import copy
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
+from great_expectations.render.renderer import ValidationResultsPageRenderer
+from great_expectations.render.view import DefaultJinjaPageView
+from markupsafe import Markup
+
+from qure.validation.findings import Finding, Outcome
+from qure.validation.rules import RULES
+from qure.validation.run import SuiteResult
+
+#: How many bad rows a page shows; bad_rows.csv has them all.
+SHOWN = 200
+
+_POLICY = (
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+    "style-src 'unsafe-inline'; img-src data:\">"
+)
+_STYLE = """<style>
+body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 75rem; padding: 1rem; color: #1d2430; }
+a { color: #0b57a4; } h1, h2, h5 { line-height: 1.2; } hr { border: 0; border-top: 1px solid #d8dde5; }
+table { border-collapse: collapse; width: 100%; margin: .5rem 0; }
+th, td { border: 1px solid #d8dde5; padding: .3rem .5rem; text-align: left; vertical-align: top; }
+td { overflow-wrap: anywhere; } th { background: #f2f4f8; }
+.ok { color: #18794e; } .failed { color: #b3261e; font-weight: 600; } .warned, .tolerated { color: #8a5a00; }
+.fas { font-style: normal; } .fa-check-circle::before { content: "\\2713"; color: #18794e; }
+.fa-times::before { content: "\\2717"; color: #b3261e; }
+.fa-exclamation-triangle::before { content: "!"; color: #8a5a00; }
+.badge { background: #eef1f6; border-radius: .2rem; padding: 0 .25rem; font-family: ui-monospace, monospace; }
+.popover, .cooltip > span { display: none; }
+</style>"""
+
+_INDEX = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+    """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8">{{ policy }}<title>Validation of {{ training_set }}</title>{{ style }}</head>
+<body>
+<h1>Validation of {{ training_set }}: <span class="{{ 'ok' if success else 'failed' }}">{{ verdict }}</span></h1>
+<p>Data fingerprint <span class="badge">{{ fingerprint[:16] }}</span></p>
+<h2>Rules</h2>
+<table>
+<tr><th>Benchmark</th><th>Rule</th><th>Weight</th><th>Rows</th><th>Tolerated</th><th>Outcome</th>
+<th>What it says</th></tr>
+{% for outcome in outcomes %}
+<tr><td>{{ outcome.benchmark }}</td><td>{{ outcome.rule }}</td><td>{{ outcome.severity }}</td>
+<td>{{ outcome.rows }}</td><td>{{ outcome.tolerated or "" }}</td>
+<td class="{{ outcome.outcome }}">{{ outcome.outcome }}</td>
+<td>{% if outcome.rows %}{{ rules[outcome.rule].reason }}{% endif %}</td></tr>
+{% endfor %}
+</table>
+{% if drift %}
+<h2>Against the champion's training data</h2>
+<table>
+<tr><th>Split</th><th>Measure</th><th>Outcome</th><th>Effect</th></tr>
+{% for measure in drift %}
+<tr><td>{{ measure.split }}</td><td>{{ measure.measure }}</td>
+<td class="{{ 'warned' if measure.shifted else 'ok' }}">{{ "shifted" if measure.shifted else "alike" }}</td>
+<td>{{ measure.says }}</td></tr>
+{% endfor %}
+</table>
+{% endif %}
+<h2>Bad rows</h2>
+<p>{{ findings | length }} in all{% if findings | length > shown %}, the first {{ shown }} here{% endif %};
+the file bad_rows.csv beside this folder lists each.</p>
+<table>
+<tr><th>File</th><th>Row</th><th>Field</th><th>Value</th><th>Reason</th><th>What to do</th></tr>
+{% for finding in findings[:shown] %}
+<tr><td>{{ finding.file }}</td><td>{{ finding.row }}</td><td>{{ finding.field }}</td><td>{{ finding.value }}</td>
+<td class="{{ 'failed' if finding.severity == 'error' else 'warned' }}">{{ finding.reason }}</td>
+<td>{{ rules[finding.rule].remedy }}</td></tr>
+{% endfor %}
+</table>
+<h2>Suites</h2>
+<table>
+<tr><th>Table</th><th>Rows</th><th>Expectations</th><th>Not met</th></tr>
+{% for suite in suites %}
+<tr><td><a href="{{ suite.name }}.html">{{ suite.name }}</a></td><td>{{ suite.rows }}</td>
+<td>{{ suite.expectations | length }}</td>
+<td>{{ suite.expectations | rejectattr("success") | list | length }}</td></tr>
+{% endfor %}
+</table>
+</body></html>
+"""
+)
+
+_SUITE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+    """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8">{{ policy }}<title>{{ suite.name }}</title>{{ style }}</head>
+<body>
+<p><a href="index.html">All rules and suites</a></p>
+<h1>{{ suite.name }}</h1>
+<p>{{ suite.rows }} rows, {{ suite.expectations | length }} expectations,
+{{ suite.expectations | rejectattr("success") | list | length }} not met.
+At most {{ shown }} rows are shown for each.</p>
+{{ sections }}
+</body></html>
+"""
+)
+
+#: The part of Great Expectations' own page that holds its sections.
+_SECTIONS = "{% for section in sections %}{% set section_loop = loop %}{% include 'section.j2' %}{% endfor %}"
+
+
+def write_docs(
+    folder: Path,
+    *,
+    training_set: str,
+    success: bool,
+    fingerprint: str,
+    outcomes: Sequence[Outcome],
+    findings: Sequence[Finding],
+    drift: Sequence[dict[str, Any]],
+    suites: Sequence[SuiteResult],
+) -> None:
+    """Writes index.html and one page per suite.
+
+    Args:
+        folder: where to; made when missing.
+        training_set: which.
+        success: the verdict.
+        fingerprint: the data's.
+        outcomes: how each rule ended.
+        findings: all bad rows.
+        drift: comparison with the champion's data, empty without one.
+        suites: what Great Expectations found.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    index = _INDEX.render(
+        policy=Markup(_POLICY),
+        style=Markup(_STYLE),
+        training_set=training_set,
+        success=success,
+        verdict="passed" if success else "failed",
+        fingerprint=fingerprint,
+        outcomes=outcomes,
+        rules=RULES,
+        findings=sorted(findings, key=lambda finding: finding.severity != "error"),
+        shown=SHOWN,
+        drift=drift,
+        suites=suites,
+    )
+    _write(folder / "index.html", index)
+    view = DefaultJinjaPageView()  # one for all pages, as it compiles its templates
+    for suite in suites:
+        _write(folder / f"{suite.name}.html", suite_page(suite, view))
+
+
+def suite_page(suite: SuiteResult, view: DefaultJinjaPageView) -> str:
+    """A suite's sections as Great Expectations renders them, one per column, with every value escaped.
+
+    Args:
+        suite: what was found.
+        view: Great Expectations' templates.
+    """
+    document = ValidationResultsPageRenderer().render(_escaped(suite.validation)).to_json_dict()
+    _overview, *sections = document["sections"]
+    rendered = view.env.from_string(_SECTIONS).render(sections=sections)
+    rendered = re.sub(r"<script\b.*?</script\s*>", "", rendered, flags=re.DOTALL | re.IGNORECASE)
+    page = _SUITE.render(
+        policy=Markup(_POLICY), style=Markup(_STYLE), suite=suite, sections=Markup(rendered), shown=SHOWN
+    )
+    return _same_every_time(page)
+
+
+def _escaped(validation: ExpectationSuiteValidationResult) -> ExpectationSuiteValidationResult:
+    """A copy for rendering: values HTML-escaped, long lists cut, and no identity of this run."""
+    safe = copy.deepcopy(validation)
+    safe.meta = {"great_expectations_version": validation.meta.get("great_expectations_version", "")}
+    for result in safe.results:
+        result.result = {
+            key: _escape(value[:SHOWN] if isinstance(value, list) else value) for key, value in result.result.items()
+        }
+        if result.expectation_config is not None:
+            result.expectation_config.kwargs.pop("batch_id", None)
+    return safe
+
+
+def _escape(value: Any) -> Any:
+    """Every string in a JSON value HTML-escaped; lone surrogates, which no file can hold, written out.
+
+    >>> _escape({"value": ["<b>"]})
+    {'value': ['&lt;b&gt;']}
+    """
+    if isinstance(value, str):
+        return html.escape(value.encode("utf-8", "backslashreplace").decode("utf-8"))
+    if isinstance(value, dict):
+        return {key: _escape(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escape(item) for item in value]
+    return value
+
+
+def _same_every_time(page: str) -> str:
+    """Random element names numbered instead, so that the same data makes the same page."""
+    numbers: dict[str, str] = {}
+    return re.sub(
+        r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+        lambda match: numbers.setdefault(match[0], f"element-{len(numbers)}"),
+        page,
+    )
+
+
+def _write(path: Path, page: str) -> None:
+    path.write_text(page, encoding="utf-8", errors="backslashreplace")

@@ -1,0 +1,49 @@
+"""What of tolerated bad rows every later stage leaves out."""
+
+from collections.abc import Iterable, Mapping
+
+from qure.config import IMAGES_OF
+from qure.datasets.exclusions import Exclusions
+from qure.validation.annotations.collect import Annotations
+from qure.validation.findings import Finding, Outcome
+
+
+def exclusions(
+    annotations: Mapping[str, Annotations], findings: Iterable[Finding], outcomes: Iterable[Outcome]
+) -> dict[str, Exclusions]:
+    """Benchmark -> images and queries that are left out.
+
+    An image that is missing, cannot be used or repeats one of another split goes, in every benchmark that uses these
+    images; a query with a bad row goes; of an image that two splits list, the training queries go.
+
+    Args:
+        annotations: all benchmarks' tables.
+        findings: every bad row.
+        outcomes: how each rule ended; only tolerated ones leave anything out.
+    """
+    tolerated = {(outcome.benchmark, outcome.rule) for outcome in outcomes if outcome.outcome == "tolerated"}
+    images: dict[str, set[str]] = {benchmark: set() for benchmark in annotations}
+    queries: dict[str, set[str]] = {benchmark: set() for benchmark in annotations}
+    leaked: dict[str, set[str]] = {benchmark: set() for benchmark in annotations}
+    for finding in findings:
+        if (finding.benchmark, finding.rule) not in tolerated or finding.severity != "error":
+            continue
+        if finding.query is not None:
+            queries[finding.benchmark].add(finding.query)
+        elif finding.rule == "leakage" and finding.image is not None:
+            leaked[finding.benchmark].add(finding.image)
+        elif finding.image is not None:
+            for benchmark in annotations:
+                if IMAGES_OF[benchmark] == finding.benchmark:
+                    images[benchmark].add(finding.image)
+    for benchmark, named in leaked.items():
+        queries[benchmark] |= _training_queries(annotations[benchmark], named)
+    return {
+        benchmark: Exclusions(frozenset(images[benchmark]), frozenset(queries[benchmark])) for benchmark in annotations
+    }
+
+
+def _training_queries(annotations: Annotations, images: set[str]) -> set[str]:
+    mentions = annotations.tables["mentions"]
+    chosen = mentions["image"].isin(images) & mentions["key"].astype(str).str.startswith("train/")
+    return set(mentions.loc[chosen, "key"])

@@ -1,0 +1,171 @@
+"""Every image decoded once, in parallel processes, with a cache so that unchanged images are not even read again."""
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from qure.config import ValidationSettings
+from qure.datasets.image_store import ImageStore
+from qure.errors import StageFailed
+from qure.progress import track
+from qure.validation.annotations.collect import Listed
+from qure.validation.cache import ImageCache, Stamp
+from qure.validation.decode import ImageFacts, check_batch, check_image, prepare_worker
+
+logger = logging.getLogger(__name__)
+
+_COLUMNS = (
+    *("file", "row", "image", "splits", "found", "refused", "unreadable"),
+    *("width", "height", "short_side", "aspect", "sha256"),
+)
+
+#: Below this many, starting processes takes longer than checking.
+_WORTH_PROCESSES = 512
+_BATCH = 64
+
+
+class ImageChecks:
+    """The check of one benchmark's images, running in the background from the moment it is made.
+
+    Args:
+        store: where the images are.
+        ids: which images to check; those that the store does not have are left out of the result.
+        cache: facts from earlier runs; new ones are put in.
+        settings: bounds and number of processes.
+    """
+
+    def __init__(self, store: ImageStore, ids: Sequence[str], cache: ImageCache, settings: ValidationSettings) -> None:
+        self._store, self._cache, self._settings = store, cache, settings
+        self._facts: dict[str, ImageFacts] = {}
+        self._stamps: dict[str, Stamp] = {}
+        self._pool: ProcessPoolExecutor | None = None
+        self._futures: list[Future[list[tuple[str, ImageFacts]]]] = []
+        self._todo = self._unknown([image for image in ids if image in store])
+        workers = settings.workers or len(os.sched_getaffinity(0))
+        if len(self._todo) >= _WORTH_PROCESSES and workers > 1:
+            self._start(workers)
+
+    def finish(self) -> dict[str, ImageFacts]:
+        """Waits for the checks; image id -> facts.
+
+        Raises:
+            StageFailed: a process died, most likely because memory ran out.
+        """
+        try:
+            for image, facts in track(self._checked(), "Checking images", total=len(self._todo)):
+                self._note(image, facts)
+        except BrokenProcessPool:
+            raise StageFailed(
+                "a process that checks images was killed, most likely because memory ran out: "
+                "set validation.workers to fewer processes and run the same command again"
+            ) from None
+        finally:
+            self.close()
+        return self._facts
+
+    def close(self) -> None:
+        """Stops the processes; safe to call twice."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def _unknown(self, ids: Sequence[str]) -> list[str]:
+        """Takes what the cache knows of unchanged files; returns the ids of all others."""
+        todo = []
+        for image in ids:
+            stamp = stamp_of(self._store, image)
+            known = self._cache.unchanged(stamp) if stamp else None
+            if known is None:
+                todo.append(image)
+                if stamp:
+                    self._stamps[image] = stamp
+            else:
+                self._facts[image] = ImageFacts(**known)
+        return todo
+
+    def _start(self, workers: int) -> None:
+        # A server process forks the workers: forking this one, which may run threads, could deadlock them.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([check_batch.__module__])
+        self._pool = ProcessPoolExecutor(
+            workers,
+            mp_context=context,
+            initializer=prepare_worker,
+            initargs=(self._store, self._cache.contents(), self._settings.max_image_bytes),
+        )
+        batches = [self._todo[start : start + _BATCH] for start in range(0, len(self._todo), _BATCH)]
+        self._futures = [self._pool.submit(check_batch, batch) for batch in batches]
+
+    def _checked(self) -> Iterator[tuple[str, ImageFacts]]:
+        if self._pool is not None:
+            for future in self._futures:
+                yield from future.result()
+            return
+        known = self._cache.contents()
+        for image in self._todo:
+            yield image, check_image(self._store, image, known, self._settings.max_image_bytes)
+
+    def _note(self, image: str, facts: ImageFacts) -> None:
+        known = self._cache.content(facts.sha256)
+        if known is not None:  # a worker does not decode what was decoded before under another name or time
+            facts = ImageFacts(**known)
+        self._facts[image] = facts
+        if facts.sha256 and image in self._stamps:
+            self._cache.put(self._stamps[image], {name: getattr(facts, name) for name in ImageFacts.__slots__})
+
+
+def stamp_of(store: ImageStore, image: str) -> Stamp | None:
+    """What tells that an image's file has not changed; None for a file that cannot be looked at."""
+    name = store.name(image)
+    try:
+        status = Path(name.removesuffix(f": {image}")).stat()  # of a shard the name goes on with the image's id
+    except OSError:
+        return None
+    return Stamp(name, status.st_size, status.st_mtime_ns)
+
+
+def image_table(
+    listed: Mapping[str, Listed], store: ImageStore, facts: Mapping[str, ImageFacts], data: Path
+) -> pd.DataFrame:
+    """One row per image for the expectations.
+
+    Args:
+        listed: every image that annotations list.
+        store: where the images are.
+        facts: of those that are there.
+        data: the data root, which names are relative to.
+
+    Returns:
+        Columns file (its own, or the list that names a missing one), row (where it is listed), image, split, found,
+        refused, unreadable, width, height, short_side, aspect (long / short side), sha256; None where unknown.
+    """
+    rows = []
+    for image, place in listed.items():
+        known = facts.get(image)
+        listing = f"{place.file} row {place.row}"
+        row: dict[str, Any] = {"image": image, "splits": place.splits, "found": None}
+        if known is None:
+            rows.append({**row, "file": place.file, "row": place.row})
+            continue
+        name = store.name(image)
+        file = os.path.relpath(name, data) if name.startswith(str(data)) else name
+        row |= {"file": file, "row": listing, "found": True, "sha256": known.sha256 or None}
+        row |= {"refused": known.refused, "unreadable": known.unreadable}
+        if known.width:
+            short, long = sorted((known.width, known.height))
+            row |= {"width": known.width, "height": known.height, "short_side": short, "aspect": long / short}
+        rows.append(row)
+    return pd.DataFrame({column: pd.Series([row.get(column) for row in rows], dtype=object) for column in _COLUMNS})
+
+
+def content_table(images: pd.DataFrame) -> pd.DataFrame:
+    """One row per image and split that lists it, of the images that could be read."""
+    read = images[images["sha256"].notna()].drop(columns=["found", "refused", "unreadable"])
+    return read.explode("splits").rename(columns={"splits": "split"}).reset_index(drop=True)

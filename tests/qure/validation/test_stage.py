@@ -1,0 +1,206 @@
+"""The validate stage as a whole: clean data passes, the same data gives the same result, and faults leave no pass."""
+
+import json
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qure.datasets.image_folder import FolderStore
+from qure.errors import BadInput, StageFailed
+
+
+@pytest.fixture(scope="module")
+def clean(new_workplace: Any) -> Any:
+    place = new_workplace()
+    place.validate("fashioniq")
+    return place
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_clean_data_passes(clean: Any) -> None:
+    result = clean.result()
+    assert result["success"] is True
+    assert result["excluded"] == {
+        "fashioniq": {"images": [], "queries": []},
+        "hp-fashioniq": {"images": [], "queries": []},
+    }
+    assert result["queries"]["fashioniq/train"] == {"rows": 450, "kept": 450}
+    assert {rule["outcome"] for rule in result["rules"] if rule["severity"] == "error"} == {"ok"}
+    names = {path.name for path in clean.output.iterdir()}
+    assert names == {"result.json", "bad_rows.csv", "statistics.json", "data_docs"}
+    assert (clean.output / "data_docs" / "fashioniq.images.html").is_file()
+
+
+def test_clean_scenes_pass(new_workplace: Any) -> None:
+    place = new_workplace()
+    result = place.validate("cirr")
+    assert result["success"] is True
+    assert set(result["queries"]) == {"cirr/train", "cirr/val", "cirr/test1", "circo/val", "circo/test"}
+
+
+def test_second_run_reads_no_image_and_writes_the_same_bytes(clean: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = contents(clean.output)
+
+    def refuse(self: FolderStore, image: str) -> bytes:
+        raise AssertionError(f"{image} was read again")
+
+    monkeypatch.setattr(FolderStore, "read", refuse)
+    clean.validate("fashioniq")
+    assert contents(clean.output) == first
+
+
+def test_a_changed_image_is_read_again(clean: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    original = FolderStore.read
+
+    def note(self: FolderStore, image: str) -> bytes:
+        read.append(image)
+        return original(self, image)
+
+    changed = next(iter((clean.data / "fashioniq/images").glob("*.jpg")))
+    before = clean.result()["fingerprint"]
+    content = changed.read_bytes()
+    monkeypatch.setattr(FolderStore, "read", note)
+    changed.write_bytes(content + b"\0")
+    assert clean.validate("fashioniq")["fingerprint"] != before
+    changed.write_bytes(content)
+    os.utime(changed, ns=(10**18, 10**18))
+    assert clean.validate("fashioniq")["fingerprint"] == before
+    assert read == [changed.stem, changed.stem]
+
+
+def test_a_pass_that_no_longer_holds_is_withdrawn(new_workplace: Any) -> None:
+    place = new_workplace()
+    place.validate("fashioniq")
+    place.edit("fashioniq/captions/cap.dress.val.json", lambda rows: rows[0].update(captions=["", ""]))
+    with pytest.raises(BadInput, match=r"row 0, field 'captions': the modification text is empty"):
+        place.validate("fashioniq")
+    assert not place.output.exists()
+    assert (place.work / "validation-report" / "data_docs" / "index.html").is_file()
+    result = place.validate("fashioniq", tolerate={"empty_text": 1})
+    assert result["excluded"]["fashioniq"]["queries"] == ["val/dress/0"]
+    assert result["queries"]["fashioniq/val"] == {"rows": 60, "kept": 59}
+    assert not (place.work / "validation-report").exists()
+
+
+def test_tolerated_leakage_leaves_training_queries_out(new_workplace: Any) -> None:
+    place = new_workplace()
+    rows = json.loads((place.data / "fashioniq/captions/cap.dress.train.json").read_text())
+    leaked = rows[0]["target"]
+    place.edit("fashioniq/image_splits/split.dress.val.json", lambda ids: ids.append(leaked))
+    with pytest.raises(BadInput, match="the image is in another split too"):
+        place.validate("fashioniq")
+    result = place.validate("fashioniq", tolerate={"leakage": 1})
+    naming = {f"train/dress/{n}" for n, row in enumerate(rows) if leaked in (row["target"], row["candidate"])}
+    assert set(result["excluded"]["fashioniq"]["queries"]) == naming
+
+
+def test_tolerance_must_not_empty_a_split(new_workplace: Any) -> None:
+    place = new_workplace()
+    for path in (place.data / "fashioniq" / "images").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(StageFailed, match="no query is left"):
+        place.validate("fashioniq", tolerate={"image_unreadable": 10_000})
+    assert not place.output.exists()
+
+
+def test_public_numbers_are_asked_for_on_demand(new_workplace: Any) -> None:
+    place = new_workplace()
+    with pytest.raises(BadInput, match="another number of entries than the published one: 60"):
+        place.validate("fashioniq", expect_public=True)
+    (place.data / "fashioniq" / "truth.json").unlink()
+    result = place.validate("fashioniq")
+    counted = {(rule["benchmark"], rule["outcome"]) for rule in result["rules"] if rule["rule"] == "public_count"}
+    assert counted == {("fashioniq", "warned"), ("hp-fashioniq", "ok")}
+
+
+def test_without_coco_index_circo_only_warns(new_workplace: Any) -> None:
+    place = new_workplace()
+    (place.data / "circo/COCO2017_unlabeled/annotations/image_info_unlabeled2017.json").unlink()
+    result = place.validate("cirr")
+    assert [rule["rule"] for rule in result["rules"] if rule["outcome"] == "warned"] == ["no_gallery"]
+
+
+def test_shifted_data_is_said(clean: Any, new_workplace: Any, caplog: pytest.LogCaptureFixture) -> None:
+    place = new_workplace()
+
+    def longer(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            row["captions"] = [f"{caption} and rather more of it than before" for caption in row["captions"]]
+
+    place.edit("fashioniq/captions/cap.dress.train.json", longer)
+    result = place.validate("fashioniq", champion=clean.output / "statistics.json")
+    assert result["success"] is True
+    assert [(row["split"], row["measure"]) for row in result["drift"]] == [("fashioniq/train", "caption_words")]
+    assert "shifted data: fashioniq/train: caption_words" in caplog.text
+    assert "shifted" in (place.output / "data_docs" / "index.html").read_text()
+    assert clean.validate("fashioniq", champion=clean.output / "statistics.json")["drift"] == []
+
+
+@pytest.mark.parametrize(
+    ("tolerate", "problem"),
+    [({"no_rule": 1}, "no such rule"), ({"schema": 1}, "cannot be left out"), ({"public_count": 1}, "cannot be")],
+)
+def test_tolerance_names_rules_that_can_be_tolerated(workplace: Any, tolerate: dict[str, int], problem: str) -> None:
+    with pytest.raises(BadInput, match=problem) as caught:
+        workplace.validate("fashioniq", tolerate=tolerate)
+    assert caught.value.field == f"validation.tolerate.{next(iter(tolerate))}"
+
+
+def test_an_output_folder_of_something_else_is_left_alone(workplace: Any) -> None:
+    workplace.output.mkdir(parents=True)
+    (workplace.output / "thesis.txt").write_text("mine")
+    with pytest.raises(BadInput, match="something other than a validation's result"):
+        workplace.validate("fashioniq")
+    assert (workplace.output / "thesis.txt").read_text() == "mine"
+
+
+def test_unknown_training_set_is_refused(workplace: Any) -> None:
+    with pytest.raises(BadInput, match="no training set 'coco'"):
+        workplace.validate("coco")
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.3, 0.8, 1.5])
+def test_killed_at_any_point_leaves_no_half_result(clean: Any, workplace: Any, seconds: float) -> None:
+    child = _in_child(lambda: workplace.validate("fashioniq"))
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    if workplace.output.exists():
+        assert workplace.result()["success"] is True
+    workplace.validate("fashioniq")
+    assert [path.name for path in workplace.output.parent.iterdir()] == ["validation"]
+    assert workplace.result()["rules"] == clean.result()["rules"]
+
+
+def test_full_disk_leaves_no_half_result(clean: Any, workplace: Any) -> None:
+    def with_little_space() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+        workplace.validate("fashioniq")
+
+    _, status = os.waitpid(_in_child(with_little_space), 0)
+    assert os.waitstatus_to_exitcode(status) == 1
+    assert not workplace.output.exists()
+    workplace.validate("fashioniq")
+    assert workplace.result()["rules"] == clean.result()["rules"]
+
+
+def _in_child(action: Callable[[], Any]) -> int:
+    """Runs `action` in a copy of this process, which has Great Expectations imported already; returns its id."""
+    child = os.fork()
+    if child == 0:
+        try:
+            action()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return child
