@@ -1,0 +1,33 @@
+"""collect_embeddings: the shares of all image sets, merged to one feature store per image set."""
+
+from kfp import dsl
+
+from components import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def collect_embeddings(
+    params: str,
+    listed: list,  # type: ignore[type-arg]
+    workspace: str,
+    shards: dsl.Input[list[dsl.Dataset]],
+    features: dsl.Output[dsl.Dataset],
+) -> None:
+    """Merge the shares of parallel precompute_embeddings tasks: one folder per image set, equal to a single run's.
+
+    Args:
+        params: Text of params.yaml.
+        listed: The shares that there must be, from list_shards; part of the cache key.
+        workspace: Path of the shared volume that big outputs go to; empty for the artifact store.
+        shards: The shares, from precompute_embeddings.
+        features: One feature store per image set, in folders named after them.
+    """
+    from components.runtime import stage
+    from components.workspace import located, placed
+    from qure.features.stage import collect
+
+    with stage(params):
+        output = placed(features.path, workspace, "features", listed[0]["inputs"], "collected")
+        for image_set in sorted({item["image_set"] for item in listed}):
+            shares = [located(shard.path) for shard in shards if shard.metadata["image_set"] == image_set]
+            features.metadata[image_set] = collect(shares, output / image_set)["fingerprint"]

@@ -1,0 +1,66 @@
+"""evaluate_champion: whether the champion still holds on fresh data, and whether the data has drifted."""
+
+from kfp import dsl
+
+from components import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def evaluate_champion(
+    params: str,
+    training_set: str,
+    data: dsl.Input[dsl.Dataset],
+    features: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    champion: dsl.Input[dsl.Artifact],
+    validation: dsl.Input[dsl.Dataset],
+    check: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    report: dsl.Output[dsl.HTML],
+    summary: dsl.Output[dsl.Markdown],
+) -> None:
+    """Evaluate the champion on fresh data and tell drift; fail where it misses a threshold of `promotion.thresholds`.
+
+    Runs without cache: a scheduled check is there to be made.
+
+    Args:
+        params: Text of params.yaml.
+        training_set: fashioniq or cirr.
+        data: From fetch_data.
+        features: From collect_embeddings, computed with the champion's image tower.
+        model: From fetch_champion.
+        champion: From fetch_champion.
+        validation: From validate_dataset, made with the champion's statistics.
+        check: JSON: version, metrics, missed thresholds, drift.
+        metrics: Every metric, flat.
+        report: Self-contained report with pictures.
+        summary: The table of results.
+    """
+    from pathlib import Path
+
+    from components.runtime import stage
+    from components.workspace import located, shown
+    from qure.config import image_sets_of
+    from qure.evaluation.stage import evaluate
+    from qure.registry.champion import check_champion
+
+    with stage(params) as settings:
+        evaluation = Path(f"{check.path}.evaluation")
+        evaluate(
+            settings,
+            training_set,
+            data=located(data.path) / "data",
+            features={name: located(features.path) / name for name in image_sets_of(training_set)},
+            model=located(model.path),
+            validation=located(validation.path),
+            output=evaluation,
+        )
+        shown(evaluation, metrics, report, summary)
+        check_champion(
+            settings,
+            training_set,
+            champion=located(champion.path),
+            evaluation=evaluation,
+            validation=located(validation.path),
+            output=Path(check.path),
+        )

@@ -1,0 +1,39 @@
+"""fetch_champion: the model that is champion now, and what is known of the data it was trained on."""
+
+from kfp import dsl
+
+from components import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def fetch_champion(
+    params: str,
+    training_set: str,
+    required: bool,
+    model: dsl.Output[dsl.Model],
+    champion: dsl.Output[dsl.Artifact],
+) -> str:
+    """Bring the champion from the MLflow registry, with the statistics of its training data.
+
+    Runs without cache: the champion changes.
+
+    Args:
+        params: Text of params.yaml.
+        training_set: fashioniq or cirr.
+        required: Whether there must be a champion; without one the model is an empty folder.
+        model: The champion's model folder.
+        champion: champion.json: name, version, fingerprints; statistics.json of its training data.
+
+    Returns:
+        Name and version; the name alone where there is no champion.
+    """
+    from pathlib import Path
+
+    from components.runtime import stage
+    from qure.registry.champion import fetch_champion as fetch
+
+    with stage(params) as settings:
+        found = fetch(
+            settings, training_set, model=Path(model.path), facts=Path(champion.path), required=required
+        )
+        return f"{found['name']} {found['version'] or ''}".strip()

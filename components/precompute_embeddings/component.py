@@ -1,0 +1,52 @@
+"""precompute_embeddings: the frozen image tower over one share of an image set."""
+
+from kfp import dsl
+
+from components import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def precompute_embeddings(
+    params: str,
+    image_set: str,
+    shard: int,
+    shards: int,
+    inputs: str,
+    workspace: str,
+    data: dsl.Input[dsl.Dataset],
+    backbone: dsl.Input[dsl.Model],
+    validation: dsl.Input[dsl.Dataset],
+    features: dsl.Output[dsl.Dataset],
+) -> None:
+    """Run the frozen image tower once over one share of an image set's images.
+
+    A killed task that is tried again goes on behind its last finished block where a workspace is set.
+
+    Args:
+        params: Text of params.yaml.
+        image_set: fashioniq, cirr or circo.
+        shard: Which share, from 0.
+        shards: How many shares there are.
+        inputs: Fingerprint of everything that decides the features, from list_shards; part of the cache key.
+        workspace: Path of the shared volume that big outputs go to; empty for the artifact store.
+        data: From fetch_data.
+        backbone: From prepare_backbone, or a model whose image tower is to be used.
+        validation: From validate_dataset; images that it excluded are left out.
+        features: This share's feature store.
+    """
+    from components.runtime import stage
+    from components.workspace import located, placed
+    from qure.features.stage import precompute
+
+    with stage(params) as settings:
+        output = placed(features.path, workspace, "features", inputs, image_set, f"{shard}-of-{shards}")
+        features.metadata["image_set"] = image_set
+        features.metadata |= precompute(
+            settings,
+            image_set,
+            data=located(data.path) / "data",
+            backbone=located(backbone.path),
+            validation=located(validation.path),
+            output=output,
+            shard=(shard, shards),
+        )

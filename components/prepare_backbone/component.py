@@ -1,0 +1,42 @@
+"""prepare_backbone: the model that training starts from."""
+
+from kfp import dsl
+
+from components import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def prepare_backbone(
+    params: str,
+    data_fingerprint: str,
+    code_version: str,
+    data: dsl.Input[dsl.Dataset],
+    validation: dsl.Input[dsl.Dataset],
+    backbone: dsl.Output[dsl.Model],
+) -> str:
+    """Make (catalogue) or import (BLIP-2) the model that training starts from.
+
+    `validation` is not read: it makes this task wait until the data has passed.
+
+    Args:
+        params: Text of params.yaml.
+        data_fingerprint: From fetch_data; part of the cache key.
+        code_version: Version of the code; part of the cache key.
+        data: From fetch_data.
+        validation: From validate_dataset.
+        backbone: Model folder: config.json, model.safetensors, tokenizer, manifest.json.
+
+    Returns:
+        The model's fingerprint.
+    """
+    from pathlib import Path
+
+    from components.runtime import stage
+    from components.workspace import located
+    from qure.backbone.stage import prepare_backbone as prepare
+    from qure.files import read_json
+
+    with stage(params) as settings:
+        prepare(settings, located(data.path) / "data", Path(backbone.path))
+        backbone.metadata["backbone"] = settings.backbone.name
+        return str(read_json(Path(backbone.path) / "manifest.json")["fingerprint"])

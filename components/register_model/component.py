@@ -1,0 +1,55 @@
+"""register_model: the trained model into the MLflow registry, as challenger."""
+
+from kfp import dsl
+
+from components import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def register_model(
+    params: str,
+    training_set: str,
+    data: dsl.Input[dsl.Dataset],
+    features: dsl.Input[dsl.Dataset],
+    validation: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    training: dsl.Input[dsl.Dataset],
+    evaluation: dsl.Input[dsl.Dataset],
+    registration: dsl.Output[dsl.Artifact],
+) -> None:
+    """Put the trained model into the MLflow registry as challenger.
+
+    Runs without cache: the registry is state outside the inputs.
+
+    Args:
+        params: Text of params.yaml.
+        training_set: fashioniq or cirr.
+        data: From fetch_data: the registered model's gallery, and its fingerprint.
+        features: From collect_embeddings.
+        validation: From validate_dataset; its statistics are kept, to tell drift by.
+        model: From train_qure.
+        training: From train_qure.
+        evaluation: From evaluate.
+        registration: registration.json: name, version, fingerprints.
+    """
+    from pathlib import Path
+
+    from components.runtime import stage
+    from components.workspace import located
+    from qure.config import image_sets_of
+    from qure.registry.champion import keep_statistics
+    from qure.registry.stage import register
+
+    with stage(params) as settings:
+        register(
+            settings,
+            training_set,
+            data=located(data.path) / "data",
+            features={name: located(features.path) / name for name in image_sets_of(training_set)},
+            validation=located(validation.path),
+            model=located(model.path),
+            training=located(training.path),
+            evaluation=located(evaluation.path),
+            output=Path(registration.path),
+        )
+        keep_statistics(settings, Path(registration.path), located(validation.path))

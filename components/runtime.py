@@ -1,0 +1,63 @@
+"""What every component does around its one library call: settings from the argument, errors as exit codes."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import yaml
+
+from qure.config import Settings, validated
+from qure.errors import BadInput, QureError
+
+PARAMS = "pipeline argument params"
+
+#: Off before any library can look: nothing here reports usage to anyone.
+QUIET = {
+    "DVC_NO_ANALYTICS": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+@contextmanager
+def stage(params: str) -> Iterator[Settings]:
+    """Runs a stage: yields the settings; an error ends the process with one message and the right exit code.
+
+    Args:
+        params: the text of params.yaml.
+
+    Exit codes: 2 for bad input (a retry cannot help), 1 for every other failure. What is printed holds no secret
+    that the environment knows of, tracebacks included.
+    """
+    from qure.tracking import redacted
+
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout, force=True)
+    try:
+        yield parse(params)
+    except QureError as error:
+        print(f"error: {redacted(str(error))}", file=sys.stderr, flush=True)
+        raise SystemExit(error.exit_code) from None
+    except Exception:
+        print(redacted(traceback.format_exc()), file=sys.stderr, flush=True)
+        raise SystemExit(1) from None
+
+
+def parse(params: str) -> Settings:
+    """Settings from the text of params.yaml.
+
+    Raises:
+        BadInput: not YAML, an unknown key or a value out of range; names the field.
+    """
+    try:
+        value = yaml.safe_load(params)
+    except yaml.YAMLError as error:
+        raise BadInput(f"not valid YAML: {error}", file=PARAMS) from None
+    if not isinstance(value, dict):
+        raise BadInput("not a mapping of settings", file=PARAMS)
+    return validated(Settings, value, file=PARAMS)

@@ -1,0 +1,63 @@
+"""train_qure: fine-tunes QuRe, in this task's own process or as a Kubeflow TrainJob."""
+
+from kfp import dsl
+
+from components import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def train_qure(
+    params: str,
+    training_set: str,
+    fingerprints: str,
+    workspace: str,
+    distributed: dict,  # type: ignore[type-arg]
+    data: dsl.Input[dsl.Dataset],
+    features: dsl.Input[dsl.Dataset],
+    backbone: dsl.Input[dsl.Model],
+    validation: dsl.Input[dsl.Dataset],
+    model: dsl.Output[dsl.Model],
+    training: dsl.Output[dsl.Dataset],
+) -> None:
+    """Train QuRe on a training set; a task that was killed goes on where it was when it has a workspace.
+
+    In this process by default. With `distributed` the same command runs under torchrun as a Kubeflow TrainJob: its
+    log is streamed into this task's, its failure is this task's, and it is deleted when this task fails or is stopped.
+
+    Args:
+        params: Text of params.yaml.
+        training_set: fashioniq or cirr.
+        fingerprints: Fingerprints of everything that decides the model: data, validation, backbone, code.
+        workspace: Path of the shared volume that checkpoints go to; empty for none.
+        distributed: Settings of the TrainJob (infra.trainer.job.TrainJobSettings); empty for this process.
+        data: From fetch_data.
+        features: From collect_embeddings.
+        backbone: From prepare_backbone.
+        validation: From validate_dataset; rows that it excluded are left out.
+        model: The trained model's folder.
+        training: History, minings and plots.
+    """
+    from components.runtime import stage
+    from components.workspace import delivered, located, scratch
+    from qure.files import fingerprint
+    from qure.training.stage import train
+
+    with stage(params) as settings:
+        work = scratch(model.path, workspace, "train", training_set, fingerprint([params, fingerprints])[:32])
+        inputs = {
+            "data": located(data.path) / "data",
+            "features": located(features.path),
+            "backbone": located(backbone.path),
+            "validation": located(validation.path),
+        }
+        if distributed:
+            from infra.trainer.launch import train_as_job
+
+            output = train_as_job(distributed, params, training_set, work=work, **inputs)
+        else:
+            output = work / "output"
+            inputs["features"] = inputs["features"] / training_set
+            train(settings, training_set, output=output, work=work / "checkpoints", **inputs)
+        model.metadata["training_set"] = training_set
+        delivered(output / "model", model.path)
+        delivered(output / "training", training.path)

@@ -1,0 +1,1 @@
+"""Where qure runs: images, Kubernetes manifests, train jobs."""

@@ -1,0 +1,88 @@
+"""Trains as a TrainJob: lays the inputs out in the workspace as the command line expects them, runs the job."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from infra.trainer.job import TrainJobSettings, build_train_job
+from infra.trainer.run import TrainJobs, run_train_job
+from qure.config import validated
+from qure.errors import BadInput
+from qure.files import fingerprint
+from qure.tracking.identity import PIPELINE_VARIABLE
+
+
+def train_as_job(
+    settings: dict[str, Any],
+    params: str,
+    training_set: str,
+    *,
+    data: Path,
+    features: Path,
+    backbone: Path,
+    validation: Path,
+    work: Path,
+    jobs: TrainJobs | None = None,
+) -> Path:
+    """Runs `qure train` under torchrun on the cluster and returns the folder that holds `model/` and `training/`.
+
+    Args:
+        settings: a `TrainJobSettings` as a dict.
+        params: text of params.yaml.
+        training_set: fashioniq or cirr.
+        data, features: folders of the workspace: they are read by the job's pods where they lie.
+        backbone, validation: folders of this pod: they are copied into the workspace.
+        work: a folder of the workspace for this training; holds its checkpoints.
+        jobs: the cluster; the one that this pod runs in when left out.
+
+    Raises:
+        BadInput: settings that are wrong, or an input that the job's pods could not see.
+        StageFailed: the job failed, took too long or vanished.
+    """
+    chosen = validated(TrainJobSettings, settings, file="distributed")
+    for folder in (data, features, work):
+        _require_shared(folder, chosen.workspace_path)
+    artifacts = work / "artifacts"
+    _copy(backbone, artifacts / "backbone")
+    _copy(validation, artifacts / training_set / "validation")
+    _link(features, artifacts / training_set / "features")
+    (work / "params.yaml").write_text(params, encoding="utf-8")
+    job = build_train_job(
+        chosen,
+        f"qure-train-{training_set}-{fingerprint(str(work))[:12]}",
+        train_command(training_set, params=work / "params.yaml", data=data, artifacts=artifacts, work=work / "work"),
+        environment={name: os.environ[name] for name in (PIPELINE_VARIABLE,) if os.environ.get(name)},
+    )
+    if jobs is None:
+        from infra.trainer.cluster import ClusterTrainJobs
+
+        jobs = ClusterTrainJobs(chosen.namespace)
+    run_train_job(jobs, job, timeout_seconds=chosen.timeout_seconds)
+    return artifacts / training_set
+
+
+def train_command(training_set: str, *, params: Path, data: Path, artifacts: Path, work: Path) -> list[str]:
+    """What torchrun starts: the command that a person would give on one machine."""
+    options = {"training-set": training_set, "params": params, "data": data, "artifacts": artifacts, "work": work}
+    return ["-m", "qure.cli", "train", *(part for name, value in options.items() for part in (f"--{name}", str(value)))]
+
+
+def _require_shared(folder: Path, workspace: str) -> None:
+    if not Path(folder).resolve().is_relative_to(Path(workspace).resolve()):
+        raise BadInput(
+            f"{str(folder)!r} is not in the workspace {workspace!r}: the train job's pods would not see it",
+            field="distributed",
+            remedy="Set `workspace` in the pipelines' configuration, so that data and features lie there",
+        )
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    target.symlink_to(source)

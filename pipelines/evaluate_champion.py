@@ -1,0 +1,79 @@
+"""The scheduled check of the champion: fresh data, the same measures, and whether the data has drifted."""
+
+from kfp import dsl
+from kfp.dsl.base_component import BaseComponent
+
+from components.evaluate_champion.component import evaluate_champion as evaluate_champion_task
+from components.fetch_champion.component import fetch_champion
+from components.report_outcome.component import report_outcome
+from pipelines.config import PipelineConfig
+from pipelines.placement import place
+from pipelines.training import featured, fetched, validated
+
+NAME = "qure-evaluate-champion"
+
+
+def evaluate_champion(config: PipelineConfig) -> BaseComponent:
+    """The pipeline for a configuration; call it to run it locally, or hand it to the compiler."""
+
+    @dsl.pipeline(
+        name=NAME,
+        display_name="QuRe: is the champion still good?",
+        pipeline_config=dsl.PipelineConfig(active_deadline_seconds=config.timeout_seconds),
+    )
+    def qure_evaluate_champion(
+        params: str,
+        training_set: str = "fashioniq",
+        repository: str = config.data.repository,
+        revision: str = config.data.revision,
+        code_version: str = "unknown",
+        shards: int = config.shards,
+    ) -> None:
+        """Evaluate the champion on fresh data and tell whether the data has drifted.
+
+        1. resolve data, fetch data: what the revision means now.
+        2. fetch champion: from the registry, with the statistics of the data that it was trained on.
+        3. validate dataset: annotations and images, drift against the champion's training data.
+        4. list shards, precompute embeddings, collect embeddings: features by the champion's image tower.
+        5. evaluate champion: metrics with intervals; red where a threshold of promotion.thresholds is missed.
+        6. report outcome: success or failure, whatever happened.
+
+        Args:
+            params: Text of params.yaml (qure-pipelines submit fills it in).
+            training_set: fashioniq or cirr.
+            repository: Git URL of the repository that holds data.dvc; empty for the rendered catalogue.
+            revision: Branch, tag or commit, or DVC hash of the data.
+            code_version: Version of the code, part of every cache key.
+            shards: Precompute tasks per image set.
+        """
+        outcome = place(report_outcome(params=params, pipeline=NAME, training_set=training_set), config)
+        with dsl.ExitHandler(outcome, name="run"):
+            data = fetched(config, params=params, repository=repository, revision=revision, code_version=code_version)
+            champion = place(fetch_champion(params=params, training_set=training_set, required=True), config)
+            validation = validated(
+                config, params=params, training_set=training_set, code_version=code_version, data=data, champion=champion
+            )
+            features = featured(
+                config,
+                params=params,
+                training_set=training_set,
+                shards=shards,
+                fingerprints=f"{validation.outputs['Output']} {champion.outputs['Output']} {code_version}",
+                data=data.outputs["data"],
+                backbone=champion.outputs["model"],
+                validation=validation.outputs["validation"],
+            )
+            place(
+                evaluate_champion_task(
+                    params=params,
+                    training_set=training_set,
+                    data=data.outputs["data"],
+                    features=features.outputs["features"],
+                    model=champion.outputs["model"],
+                    champion=champion.outputs["champion"],
+                    validation=validation.outputs["validation"],
+                ),
+                config,
+            )
+
+    return qure_evaluate_champion

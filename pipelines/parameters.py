@@ -1,0 +1,69 @@
+"""A pipeline run's arguments: params.yaml made whole, the data's revision, the code's version. Nothing secret."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from pipelines.config import PipelineConfig
+from qure.config import Settings, read_yaml
+from qure.errors import BadInput
+
+
+def run_parameters(
+    config: PipelineConfig, params: Path, training_set: str, *, revision: str | None = None, code_version: str
+) -> dict[str, Any]:
+    """Arguments of the training and evaluate_champion pipelines.
+
+    Args:
+        config: the pipelines' configuration.
+        params: params.yaml.
+        training_set: fashioniq or cirr.
+        revision: of the data; the configured one when left out.
+        code_version: version of the code, part of every cache key.
+
+    Raises:
+        BadInput: params.yaml is wrong, or holds credentials.
+    """
+    settings = Settings.load(params)
+    settings.training_for(training_set)
+    return {
+        "params": public_params(settings, params),
+        "training_set": training_set,
+        "repository": config.data.repository,
+        "revision": revision or config.data.revision,
+        "code_version": code_version,
+        "shards": config.shards,
+    }
+
+
+def public_params(settings: Settings, file: Path) -> str:
+    """params.yaml as a task needs it: recipes that are files of this machine written out, credentials refused.
+
+    Raises:
+        BadInput: a URL in it holds credentials: whoever sees the run would see them.
+    """
+    values = read_yaml(file)
+    _refuse_credentials(values, file)
+    for name, chosen in settings.training.items():
+        if chosen.recipe.endswith((".yaml", ".yml")):
+            whole = settings.training_for(name).model_dump(mode="json")
+            values["training"][name] = {"recipe": "catalogue", "overrides": whole}
+    return yaml.safe_dump(values, sort_keys=True, allow_unicode=True)
+
+
+def _refuse_credentials(value: Any, file: Path, field: str = "") -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_credentials(item, file, f"{field}.{key}" if field else str(key))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            _refuse_credentials(item, file, f"{field}[{number}]")
+    elif isinstance(value, str) and "://" in value and urlsplit(value).password:
+        raise BadInput(
+            "the URL holds a password, and a pipeline's arguments are public",
+            file=file,
+            field=field,
+            remedy="Put it into the Kubernetes secret qure-tracking (docs/runbook.md, Secrets)",
+        )

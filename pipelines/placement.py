@@ -1,0 +1,77 @@
+"""Puts the configuration on a task: image, resources, retries, secrets, storage, cache."""
+
+from kfp import kubernetes
+from kfp.dsl import PipelineTask
+
+from pipelines.config import PipelineConfig, TaskSettings
+
+#: The label that Kubeflow Pipelines puts on every pod of a run. As a variable it reaches the component without being
+#: part of the cache key; as an argument the run's id would make every cache entry useless.
+RUN_LABEL = "metadata.labels['pipeline/runid']"
+RUN_VARIABLE = "QURE_PIPELINE_RUN"
+
+#: The user of the image (infra/images/Containerfile).
+USER = 10001
+
+
+def place(task: PipelineTask, config: PipelineConfig, *, display_name: str | None = None) -> PipelineTask:
+    """Configures a task after its component's settings; returns it for chaining."""
+    name = task.component_spec.name.replace("-", "_")
+    settings = config.task(name)
+    task.set_container_image(config.image(name))
+    task.set_display_name(display_name or name.replace("_", " "))
+    task.set_caching_options(settings.cache)
+    _resources(task, settings)
+    _retries(task, settings)
+    _pod(task, settings)
+    for secret in config.secrets:
+        kubernetes.use_secret_as_env(
+            task, secret_name=secret.name, secret_key_to_env=dict(secret.keys), optional=secret.optional
+        )
+    if config.workspace is not None:
+        kubernetes.mount_pvc(task, pvc_name=config.workspace.claim, mount_path=config.workspace.path)
+    return task
+
+
+def workspace_path(config: PipelineConfig) -> str:
+    """Where tasks find the shared volume; empty when there is none."""
+    return config.workspace.path if config.workspace is not None else ""
+
+
+def _resources(task: PipelineTask, settings: TaskSettings) -> None:
+    task.set_cpu_request(settings.cpu.request).set_cpu_limit(settings.cpu.limit)
+    task.set_memory_request(settings.memory.request).set_memory_limit(settings.memory.limit)
+    if settings.accelerator is not None:
+        task.set_accelerator_type(settings.accelerator.type)
+        task.set_accelerator_limit(settings.accelerator.count)
+
+
+def _retries(task: PipelineTask, settings: TaskSettings) -> None:
+    kubernetes.set_timeout(task, settings.timeout_seconds)
+    retry = settings.retry
+    if retry.attempts:
+        task.set_retry(
+            num_retries=retry.attempts,
+            backoff_duration=f"{retry.backoff_seconds}s",
+            backoff_factor=retry.backoff_factor,
+            backoff_max_duration=f"{retry.longest_seconds}s",
+        )
+
+
+def _pod(task: PipelineTask, settings: TaskSettings) -> None:
+    kubernetes.use_field_path_as_env(task, env_name=RUN_VARIABLE, field_path=RUN_LABEL)
+    kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
+    for key, value in settings.node_selector.items():
+        kubernetes.add_node_selector(task, key, value)
+    for toleration in settings.tolerations:
+        kubernetes.add_toleration(
+            task,
+            key=toleration.key,
+            operator=toleration.operator,
+            value=toleration.value,
+            effect=toleration.effect,
+        )
+    if settings.shared_memory:
+        kubernetes.empty_dir_mount(
+            task, volume_name="shm", mount_path="/dev/shm", medium="Memory", size_limit=settings.shared_memory
+        )

@@ -1,0 +1,233 @@
+"""The training pipeline: from a revision of the data to a registered, perhaps promoted, model."""
+
+from typing import Any
+
+from kfp import dsl
+from kfp.dsl.base_component import BaseComponent
+
+from components.collect_embeddings.component import collect_embeddings
+from components.evaluate.component import evaluate
+from components.fetch_champion.component import fetch_champion
+from components.fetch_data.component import fetch_data
+from components.list_shards.component import list_shards
+from components.precompute_embeddings.component import precompute_embeddings
+from components.prepare_backbone.component import prepare_backbone
+from components.promote_model.component import promote_model
+from components.register_model.component import register_model
+from components.report_outcome.component import report_outcome
+from components.resolve_data.component import resolve_data
+from components.train_qure.component import train_qure
+from components.validate_dataset.component import validate_dataset
+from pipelines.config import PipelineConfig
+from pipelines.distributed import train_job_settings
+from pipelines.placement import place, workspace_path
+
+NAME = "qure-training"
+
+
+def training(config: PipelineConfig) -> BaseComponent:
+    """The pipeline for a configuration; call it to run it locally, or hand it to the compiler."""
+    workspace = workspace_path(config)
+
+    @dsl.pipeline(
+        name=NAME,
+        display_name="QuRe training",
+        pipeline_config=dsl.PipelineConfig(active_deadline_seconds=config.timeout_seconds),
+    )
+    def qure_training(
+        params: str,
+        training_set: str = "fashioniq",
+        repository: str = config.data.repository,
+        revision: str = config.data.revision,
+        code_version: str = "unknown",
+        shards: int = config.shards,
+    ) -> None:
+        """Retrain QuRe for one training set and promote the model if it is better.
+
+        1. resolve data: what the revision means now.
+        2. fetch data: that data from the DVC remote; the rendered catalogue where no repository is set.
+        3. fetch champion, validate dataset: annotations and images, drift against the champion's training data; the
+           run ends here when they are not in order.
+        4. prepare backbone: the model that training starts from.
+        5. list shards, precompute embeddings: the frozen image tower over all images, in parallel shards.
+        6. collect embeddings: the shards merged.
+        7. train QuRe: in the task's process, or as a TrainJob on several GPUs.
+        8. evaluate: the benchmarks that belong to the training set (FashionIQ and HP-FashionIQ; CIRR and CIRCO).
+        9. register model: into the MLflow registry, as challenger.
+        10. promote model: champion, if it is better.
+        11. report outcome: success or failure, whatever happened.
+
+        Args:
+            params: Text of params.yaml (qure-pipelines submit fills it in).
+            training_set: fashioniq or cirr.
+            repository: Git URL of the repository that holds data.dvc; empty for the rendered catalogue.
+            revision: Branch, tag or commit, or DVC hash of the data.
+            code_version: Version of the code, part of every cache key.
+            shards: Precompute tasks per image set.
+        """
+        outcome = report_outcome(params=params, pipeline=NAME, training_set=training_set)
+        place(outcome, config)
+        with dsl.ExitHandler(outcome, name="run"):
+            data = fetched(config, params=params, repository=repository, revision=revision, code_version=code_version)
+            champion = place(fetch_champion(params=params, training_set=training_set, required=False), config)
+            validation = validated(
+                config, params=params, training_set=training_set, code_version=code_version, data=data, champion=champion
+            )
+            backbone = place(
+                prepare_backbone(
+                    params=params,
+                    data_fingerprint=data.outputs["Output"],
+                    code_version=code_version,
+                    data=data.outputs["data"],
+                    validation=validation.outputs["validation"],
+                ),
+                config,
+            )
+            fingerprints = f"{data.outputs['Output']} {validation.outputs['Output']} {backbone.outputs['Output']} {code_version}"
+            features = featured(
+                config,
+                params=params,
+                training_set=training_set,
+                shards=shards,
+                fingerprints=fingerprints,
+                data=data.outputs["data"],
+                backbone=backbone.outputs["backbone"],
+                validation=validation.outputs["validation"],
+            )
+            trained = place(
+                train_qure(
+                    params=params,
+                    training_set=training_set,
+                    fingerprints=fingerprints,
+                    workspace=workspace,
+                    distributed=train_job_settings(config),
+                    data=data.outputs["data"],
+                    features=features.outputs["features"],
+                    backbone=backbone.outputs["backbone"],
+                    validation=validation.outputs["validation"],
+                ),
+                config,
+                display_name="train QuRe",
+            )
+            evaluated = place(
+                evaluate(
+                    params=params,
+                    training_set=training_set,
+                    data=data.outputs["data"],
+                    features=features.outputs["features"],
+                    backbone=backbone.outputs["backbone"],
+                    model=trained.outputs["model"],
+                    training=trained.outputs["training"],
+                    validation=validation.outputs["validation"],
+                ),
+                config,
+            )
+            registered = place(
+                register_model(
+                    params=params,
+                    training_set=training_set,
+                    data=data.outputs["data"],
+                    features=features.outputs["features"],
+                    validation=validation.outputs["validation"],
+                    model=trained.outputs["model"],
+                    training=trained.outputs["training"],
+                    evaluation=evaluated.outputs["evaluation"],
+                ),
+                config,
+            )
+            place(
+                promote_model(
+                    params=params,
+                    training_set=training_set,
+                    data=data.outputs["data"],
+                    features=features.outputs["features"],
+                    validation=validation.outputs["validation"],
+                    registration=registered.outputs["registration"],
+                    evaluation=evaluated.outputs["evaluation"],
+                ),
+                config,
+            )
+
+    return qure_training
+
+
+def fetched(config: PipelineConfig, *, params: Any, repository: Any, revision: Any, code_version: Any) -> dsl.PipelineTask:
+    """Adds the tasks that pin a revision and fetch its data; returns the latter."""
+    pinned = place(resolve_data(params=params, repository=repository, revision=revision), config)
+    return place(
+        fetch_data(
+            params=params,
+            repository=repository,
+            commit=pinned.outputs["commit"],
+            data_hash=pinned.outputs["data_hash"],
+            workspace=workspace_path(config),
+            code_version=code_version,
+        ),
+        config,
+    )
+
+
+def validated(
+    config: PipelineConfig,
+    *,
+    params: Any,
+    training_set: Any,
+    code_version: Any,
+    data: dsl.PipelineTask,
+    champion: dsl.PipelineTask,
+) -> dsl.PipelineTask:
+    """Adds the task that checks fetched data and compares it with the champion's."""
+    return place(
+        validate_dataset(
+            params=params,
+            training_set=training_set,
+            data_fingerprint=data.outputs["Output"],
+            champion_version=champion.outputs["Output"],
+            workspace=workspace_path(config),
+            code_version=code_version,
+            data=data.outputs["data"],
+            champion=champion.outputs["champion"],
+        ),
+        config,
+    )
+
+
+def featured(
+    config: PipelineConfig,
+    *,
+    params: Any,
+    training_set: Any,
+    shards: Any,
+    fingerprints: str,
+    data: Any,
+    backbone: Any,
+    validation: Any,
+) -> dsl.PipelineTask:
+    """Adds the tasks that compute features in parallel shards and merge them; returns the merging one."""
+    listed = place(
+        list_shards(params=params, training_set=training_set, shards=shards, fingerprints=fingerprints), config
+    )
+    with dsl.ParallelFor(items=listed.output, name="shards", parallelism=config.parallelism) as item:
+        share = place(
+            precompute_embeddings(
+                params=params,
+                image_set=item.image_set,
+                shard=item.shard,
+                shards=item.shards,
+                inputs=item.inputs,
+                workspace=workspace_path(config),
+                data=data,
+                backbone=backbone,
+                validation=validation,
+            ),
+            config,
+        )
+    return place(
+        collect_embeddings(
+            params=params,
+            listed=listed.output,
+            workspace=workspace_path(config),
+            shards=dsl.Collected(share.outputs["features"]),
+        ),
+        config,
+    )

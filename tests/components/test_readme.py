@@ -1,0 +1,54 @@
+"""Every component has one anatomy, and a README that says what its docstring says."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from components import readme
+
+ROOT = Path(readme.__file__).parent
+NAMES = readme.names()
+
+
+def test_all_components_of_the_configuration_are_there() -> None:
+    from typing import get_args
+
+    from pipelines.config import TaskName
+
+    assert set(get_args(TaskName)) == set(NAMES)
+
+
+def test_all_readmes_are_current() -> None:
+    assert readme.outdated() == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_port_is_described(name: str) -> None:
+    for line in readme.readme(name).splitlines():
+        if line.startswith("| `"):
+            assert len(line.split("|")[3].strip()) > 5, line
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_component_calls_the_library_and_says_where(name: str) -> None:
+    text = readme.readme(name)
+    if name == "list_shards":  # pure arithmetic over the configuration: there is nothing to call
+        return
+    assert "Library: `" in text
+    for path in [part.split("`")[1] for part in text.split(" in ")[1:] if part.startswith("`qure/")]:
+        assert (ROOT.parent / path).is_file(), path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_component_is_thin(name: str) -> None:
+    body = inspect.getsource(readme.component(name).python_func).split('"""')[2]
+    assert len([line for line in body.splitlines() if line.strip()]) <= 45
+    assert "from qure" not in (ROOT / name / "component.py").read_text().split("@dsl.component")[0]
+
+
+def test_a_stale_readme_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    component = readme.component("list_shards")
+    monkeypatch.setattr(component.python_func, "__doc__", component.python_func.__doc__ + "\n    More.")
+    monkeypatch.setattr(component.python_func, "__doc__", "Something else.\n\n    Args:\n        params: Text.\n    ")
+    assert "list_shards" in readme.outdated()

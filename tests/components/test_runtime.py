@@ -1,0 +1,69 @@
+"""What every component does around its library call."""
+
+import subprocess
+import sys
+
+import pytest
+
+from components.runtime import parse, stage
+from qure.errors import BadInput, StageFailed
+
+PARAMS = "training:\n  fashioniq: {recipe: catalogue}\n"
+
+
+def test_settings_come_from_the_argument() -> None:
+    with stage(PARAMS + "catalogue: {seed: 3}\n") as settings:
+        assert settings.catalogue.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(BadInput("the row is bad", file="x.json"), 2), (StageFailed("no"), 1), (ValueError("bug"), 1)]
+)
+def test_errors_become_exit_codes(error: Exception, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop, stage(PARAMS):
+        raise error
+    assert stop.value.code == code
+    assert str(error) in capsys.readouterr().err
+
+
+def test_a_mistake_of_the_user_has_no_traceback_and_a_bug_has_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), stage(PARAMS):
+        raise BadInput("mistake")
+    assert "Traceback" not in capsys.readouterr().err
+    with pytest.raises(SystemExit), stage(PARAMS):
+        raise KeyError("bug")
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["training: [", "[]", "training: {}\nnothing: 1\n"])
+def test_a_wrong_argument_is_named(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop, stage(text):
+        pass
+    assert stop.value.code == 2
+    assert "params" in capsys.readouterr().err
+
+
+def test_secrets_of_the_environment_are_not_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sentinel-aws-secret")
+    with pytest.raises(SystemExit), stage(PARAMS):
+        raise RuntimeError("PUT with sentinel-aws-secret to postgresql://user:sentinel-password@db/x refused")
+    said = "".join(capsys.readouterr())
+    assert "refused" in said
+    assert "sentinel" not in said
+
+
+def test_components_are_light_to_import() -> None:
+    heavy = "torch, transformers, mlflow, great_expectations, dvc, matplotlib"
+    script = (
+        "import sys, components.train_qure.component, components.validate_dataset.component, components.runtime\n"
+        f"sys.exit(', '.join(sorted(set('{heavy}'.split(', ')) & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
+
+
+def test_parse_names_the_field() -> None:
+    with pytest.raises(BadInput, match="catalogue.seed"):
+        parse("training: {}\ncatalogue: {seed: x}\n")

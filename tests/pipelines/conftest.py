@@ -1,0 +1,63 @@
+"""Fixtures of the pipelines' tests."""
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+REAL_IMAGE = "registry.test/qure@sha256:" + "a" * 64
+
+
+def _module(name: str) -> ModuleType:
+    """A helper module of this folder: tests are no package, so it is loaded by its path."""
+    full = f"qure_tests_{name}"
+    if full not in sys.modules:
+        spec = importlib.util.spec_from_file_location(full, Path(__file__).with_name(f"{name}.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[full] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[full])
+    return sys.modules[full]
+
+
+@pytest.fixture
+def kfp_api() -> ModuleType:
+    """The module of the stand-in for the Kubeflow Pipelines API."""
+    return _module("kfp_api")
+
+
+@pytest.fixture
+def api(kfp_api: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """A running stand-in that the client finds; the test fails when any request was refused."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server = kfp_api.PipelinesApi(token="sentinel-token")
+    with kfp_api.serve(server) as address:
+        monkeypatch.setenv("KF_PIPELINES_ENDPOINT", address)
+        monkeypatch.setenv("KF_PIPELINES_TOKEN", "sentinel-token")
+        yield server
+    assert server.refusals == []
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    """The project's configuration with images that are not examples."""
+    from pipelines.config import DEFAULT_CONFIG
+
+    values = yaml.safe_load(DEFAULT_CONFIG.read_text())
+    values["images"] = {"cpu": REAL_IMAGE, "cuda": REAL_IMAGE}
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(values))
+    return file
+
+
+@pytest.fixture
+def params_file(tmp_path: Path) -> Path:
+    file = tmp_path / "params.yaml"
+    file.write_text("training:\n  fashioniq: {recipe: catalogue}\n  cirr: {recipe: catalogue}\n")
+    return file

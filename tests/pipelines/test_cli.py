@@ -1,0 +1,122 @@
+"""`qure-pipelines`, as a person calls it, against the stand-in for the Kubeflow Pipelines API."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200", "NO_COLOR": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+
+
+def test_help_names_the_commands_without_importing_kfp() -> None:
+    done = call("--help")
+    assert done.returncode == 0
+    for command in ("compile", "submit", "schedule", "status", "delete"):
+        assert command in done.stdout
+    script = "import sys, pipelines.cli; sys.exit('kfp' in sys.modules)"
+    started = time.monotonic()
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
+    assert time.monotonic() - started < 20
+
+
+def test_compiling_and_checking(tmp_path: Path) -> None:
+    assert call("compile", "--check").returncode == 0
+    missing = call("compile", "--check", "--output", tmp_path)
+    assert missing.returncode == 1
+    assert "run `qure-pipelines compile`" in missing.stderr
+
+
+def test_example_images_are_not_submitted(params_file: Path) -> None:
+    done = call("submit", "--params", params_file)
+    assert done.returncode == 2
+    assert "images.cpu" in done.stderr
+
+
+def test_submitting_twice_is_one_run(api: Any, config_file: Path, params_file: Path) -> None:
+    options = ("--config", config_file, "--params", params_file, "--training-set", "cirr")
+    said = [call("submit", *options) for _ in range(2)]
+    assert [one.returncode for one in said] == [0, 0], said[0].stderr
+    assert "created" in said[0].stdout
+    assert "unchanged" in said[1].stdout
+    assert len(api.runs) == 1
+    (run,) = api.runs.values()
+    parameters = run["runtime_config"]["parameters"]
+    assert parameters["training_set"] == "cirr"
+    assert yaml.safe_load(parameters["params"])["training"]["cirr"]["recipe"] == "catalogue"
+
+
+def test_schedules_become_what_the_configuration_says(api: Any, config_file: Path, params_file: Path) -> None:
+    options = ("--config", config_file, "--params", params_file)
+    first, second = call("schedule", *options), call("schedule", *options)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr
+    assert re.findall(r": (\w+) ", first.stdout) == ["created"] * 4
+    assert re.findall(r": (\w+) ", second.stdout) == ["unchanged"] * 4
+    assert sorted(one["display_name"] for one in api.recurring_runs.values()) == [
+        "retrain-cirr",
+        "retrain-fashioniq",
+        "watch-cirr",
+        "watch-fashioniq",
+    ]
+    status = call("status", "--config", config_file)
+    assert "retrain-cirr" in status.stdout
+    assert "0 0 2 * * 6" in status.stdout
+    assert "deleted" in call("delete", "watch-cirr", "--config", config_file).stdout
+    assert "nothing is named watch-cirr" in call("delete", "watch-cirr", "--config", config_file).stdout
+    assert len(api.recurring_runs) == 3
+
+
+def test_an_unknown_schedule_is_the_users_mistake(api: Any, config_file: Path, params_file: Path) -> None:
+    done = call("schedule", "nightly", "--config", config_file, "--params", params_file)
+    assert done.returncode == 2
+    assert "retrain-cirr" in done.stderr
+
+
+def test_a_password_in_params_is_not_submitted(api: Any, config_file: Path, params_file: Path) -> None:
+    values = yaml.safe_load(params_file.read_text())
+    values["tracking"] = {"uri": "postgresql://qure:sentinel-password@db/mlflow"}
+    params_file.write_text(yaml.safe_dump(values))
+    done = call("submit", "--config", config_file, "--params", params_file)
+    assert done.returncode == 2
+    assert "tracking.uri" in done.stderr
+    assert "sentinel-password" not in done.stdout + done.stderr
+    assert api.runs == {}
+
+
+def test_nothing_secret_is_sent_or_said(
+    api: Any, config_file: Path, params_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD", "QURE_NOTIFICATION_URL"):
+        monkeypatch.setenv(name, f"sentinel-{name}")
+    options = ("--config", config_file, "--params", params_file)
+    said = [call("submit", *options), call("schedule", "watch-cirr", *options), call("status", "--config", config_file)]
+    assert [one.returncode for one in said] == [0, 0, 0]
+    sent = str(api.requests) + str(api.versions)
+    assert "sentinel" not in sent + "".join(one.stdout + one.stderr for one in said)
+
+
+def test_a_recipe_of_ones_own_travels_with_the_run(
+    api: Any, config_file: Path, params_file: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("epochs: 3\nbatch_size: 16\nlearning_rate: 0.001\n")
+    params_file.write_text(f"training:\n  fashioniq: {{recipe: {recipe}}}\n")
+    assert call("submit", "--config", config_file, "--params", params_file).returncode == 0
+    (run,) = api.runs.values()
+    text = run["runtime_config"]["parameters"]["params"]
+    assert str(recipe) not in text
+    from components.runtime import parse
+    from qure.config import Settings
+
+    assert parse(text).training_for("fashioniq") == Settings.load(params_file).training_for("fashioniq")

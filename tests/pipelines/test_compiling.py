@@ -1,0 +1,153 @@
+"""The compiled pipelines: current, complete, and free of secrets."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components import readme
+from pipelines.compiling import COMPILED, PIPELINES, compile_one, compile_to, outdated
+from pipelines.config import PipelineConfig
+from pipelines.placement import RUN_LABEL, RUN_VARIABLE, USER
+
+#: Arguments that identify content: Kubeflow's cache looks at artifacts' names, never at what is in them.
+FINGERPRINTS = {"data_fingerprint", "fingerprints", "inputs", "listed", "data_hash"}
+
+
+@pytest.fixture(scope="module", params=list(PIPELINES))
+def compiled(request: pytest.FixtureRequest) -> tuple[dict[str, Any], dict[str, Any]]:
+    spec, platform = yaml.safe_load_all((COMPILED / f"{request.param}.yaml").read_text())
+    return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def tasks(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every task that runs a container, by name, from all levels."""
+    dags = [spec["root"]["dag"], *(one["dag"] for one in spec["components"].values() if "dag" in one)]
+    return {
+        name: task
+        for dag in dags
+        for name, task in dag["tasks"].items()
+        if "executorLabel" in spec["components"][task["componentRef"]["name"]]
+    }
+
+
+def test_the_compiled_files_are_current() -> None:
+    assert outdated(COMPILED, PipelineConfig.load()) == {}
+
+
+def test_a_change_is_noticed(tmp_path: Path) -> None:
+    config = PipelineConfig.load()
+    compile_to(tmp_path, config)
+    assert outdated(tmp_path, config) == {}
+    (tmp_path / "training.yaml").write_text((tmp_path / "training.yaml").read_text() + "\n")
+    (tmp_path / "gone.yaml").write_text("")
+    assert set(outdated(tmp_path, config)) == {"training.yaml", "gone.yaml"}
+    assert set(outdated(tmp_path, config.model_copy(update={"shards": 9}))) >= set(f"{name}.yaml" for name in PIPELINES)
+
+
+def test_every_component_is_used_by_a_pipeline() -> None:
+    used = {
+        name.removeprefix("comp-").replace("-", "_")
+        for file in COMPILED.glob("*.yaml")
+        for name in next(yaml.safe_load_all(file.read_text()))["components"]
+    }
+    assert set(readme.names()) <= used
+
+
+def test_the_description_is_numbered_steps(compiled: tuple[dict[str, Any], Any]) -> None:
+    description = compiled[0]["pipelineInfo"]["description"]
+    numbers = [int(found) for found in re.findall(r"^\s*(\d+)\. ", description, re.MULTILINE)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) >= 6
+
+
+def test_every_container_is_placed(compiled: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    spec, platform = compiled
+    executors = spec["deploymentSpec"]["executors"]
+    assert executors.keys() == platform.keys()
+    for label, executor in executors.items():
+        container, pod = executor["container"], platform[label]
+        assert re.fullmatch(r"[^@]+@sha256:[0-9a-f]{64}", container["image"]), label
+        assert {"resourceCpuLimit", "resourceMemoryLimit", "resourceCpuRequest", "resourceMemoryRequest"} <= container[
+            "resources"
+        ].keys()
+        assert int(pod["activeDeadlineSeconds"]) > 0
+        assert {"name": RUN_VARIABLE, "fieldPath": RUN_LABEL} in pod["fieldPathAsEnv"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert int(pod["securityContext"]["runAsUser"]) == USER
+        assert [one["secretName"] for one in pod["secretAsEnv"]] == ["qure-tracking", "qure-storage", "qure-notification"]
+        assert "pip install" not in str(container["command"])
+
+
+def test_gpus_tolerations_and_shared_memory_are_where_they_belong() -> None:
+    spec, platform = yaml.safe_load_all((COMPILED / "training.yaml").read_text())
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for label, executor in spec["deploymentSpec"]["executors"].items():
+        wanted = PipelineConfig.load().task(label.removeprefix("exec-").replace("-", "_"))
+        accelerator = executor["container"]["resources"].get("accelerator")
+        assert (accelerator is not None) == (wanted.accelerator is not None)
+        assert ("tolerations" in pods[label]) == bool(wanted.tolerations)
+        assert ("emptyDirMounts" in pods[label]) == bool(wanted.shared_memory)
+        assert pods[label]["pvcMount"][0]["mountPath"] == "/workspace"
+
+
+def test_what_flakes_is_tried_again_with_growing_pauses(compiled: tuple[dict[str, Any], Any]) -> None:
+    for name, task in tasks(compiled[0]).items():
+        policy = task["retryPolicy"]
+        assert policy["maxRetryCount"] >= 1, name
+        assert policy["backoffFactor"] > 1
+        assert policy["backoffDuration"].endswith("s")
+
+
+def test_a_cached_task_knows_the_content_of_what_it_reads(compiled: tuple[dict[str, Any], Any]) -> None:
+    spec, _ = compiled
+    cached = 0
+    for name, task in tasks(spec).items():
+        definition = spec["components"][task["componentRef"]["name"]]["inputDefinitions"]
+        if not task.get("cachingOptions", {}).get("enableCache"):
+            continue
+        cached += 1
+        assert FINGERPRINTS & definition["parameters"].keys(), name
+    assert cached >= 3
+
+
+def test_what_reads_or_changes_the_world_is_never_cached(compiled: tuple[dict[str, Any], Any]) -> None:
+    for name, task in tasks(compiled[0]).items():
+        if name in ("resolve-data", "fetch-champion", "evaluate", "register-model", "promote-model", "report-outcome"):
+            assert not task.get("cachingOptions", {}).get("enableCache"), name
+
+
+def test_the_runs_id_is_no_argument(compiled: tuple[dict[str, Any], Any]) -> None:
+    """As an argument it would be part of every cache key."""
+    assert "pipeline_job" not in json.dumps(compiled[0])
+
+
+def test_secrets_of_the_environment_do_not_get_into_compiled_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for secret in PipelineConfig.load().secrets:
+        for variable in secret.keys.values():
+            monkeypatch.setenv(variable, f"sentinel-{variable}")
+    monkeypatch.setenv("KF_PIPELINES_TOKEN", "sentinel-token")
+    monkeypatch.setenv("QURE_PIPELINE_RUN", "sentinel-run")
+    for file in compile_to(tmp_path, PipelineConfig.load()):
+        assert "sentinel" not in file.read_text()
+    assert outdated(tmp_path, PipelineConfig.load()) == {}
+
+
+def test_a_train_job_is_configured_in_one_place(tmp_path: Path) -> None:
+    values = yaml.safe_load((Path(readme.ROOT).parent / "pipelines" / "config.yaml").read_text())
+    values["distributed"] = {"nodes": 2, "processes_per_node": 4}
+    config = PipelineConfig.model_validate(values)
+    text = compile_one("training", config, tmp_path / "training.yaml").read_text()
+    spec = next(yaml.safe_load_all(text))
+    stated = tasks(spec)["train-qure"]["inputs"]["parameters"]["distributed"]["runtimeValue"]["constant"]
+    from infra.trainer.job import TrainJobSettings, build_train_job
+
+    settings = TrainJobSettings.model_validate(stated)
+    job = build_train_job(settings, "job", ["-m", "qure.cli"])
+    assert job["spec"]["trainer"]["numNodes"] == 2
+    assert job["spec"]["trainer"]["resourcesPerNode"]["limits"]["nvidia.com/gpu"] == "4"

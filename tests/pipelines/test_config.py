@@ -1,0 +1,66 @@
+"""The pipelines' configuration: what it takes, what it refuses, and that nothing secret can be in it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.config import DEFAULT_CONFIG, PipelineConfig
+from qure.errors import BadInput
+
+DIGEST = "registry.test/qure@sha256:" + "a" * 64
+
+
+def load(tmp_path: Path, **changes: Any) -> PipelineConfig:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({"images": {"cpu": DIGEST, "cuda": DIGEST}} | changes))
+    return PipelineConfig.load(file)
+
+
+def test_the_projects_own_configuration_holds() -> None:
+    config = PipelineConfig.load(DEFAULT_CONFIG)
+    assert config.task("train_qure").accelerator is not None
+    assert config.task("resolve_data").cache is False
+
+
+def test_the_examples_images_are_refused_at_submission() -> None:
+    with pytest.raises(BadInput, match=r"images\.cpu"):
+        PipelineConfig.load().require_real_images(DEFAULT_CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"images": {"cpu": "registry.test/qure:latest", "cuda": DIGEST}}, "images"),
+        ({"images": {"cpu": DIGEST[:-1], "cuda": DIGEST}}, "images"),
+        ({"nothing": 1}, "nothing"),
+        ({"tasks": {"train": {}}}, "tasks.train"),
+        ({"tasks": {"train_qure": {"gpu": 1}}}, "gpu"),
+        ({"tasks": {"train_qure": {"cpu": {"request": "lots", "limit": "1"}}}}, "cpu.request"),
+        ({"defaults": {"timeout_seconds": 0}}, "timeout_seconds"),
+        ({"shards": 0}, "shards"),
+        ({"data": {"repository": "https://user:secret@git.test/x.git"}}, "repository"),
+        ({"schedules": {"x": {"pipeline": "training", "training_set": "cirr", "cron": "0 2 * * 0"}}}, "cron"),
+        ({"secrets": [{"name": "Not_A_Name", "keys": {}}]}, "name"),
+        ({"secrets": [{"name": "fine", "keys": {"uri": "not a variable"}}]}, "keys"),
+        ({"distributed": {"nodes": 2}}, "distributed"),
+    ],
+)
+def test_a_mistake_is_refused_and_named(tmp_path: Path, changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(BadInput) as refusal:
+        load(tmp_path, **changes)
+    assert field in str(refusal.value)
+    assert "config.yaml" in str(refusal.value)
+    assert "secret@" not in str(refusal.value)
+
+
+def test_a_tag_is_taken_where_it_is_allowed(tmp_path: Path) -> None:
+    images = {"cpu": "localhost/qure:ci", "cuda": "localhost/qure:ci", "allow_tags": True}
+    assert load(tmp_path, images=images).image("train_qure") == "localhost/qure:ci"
+
+
+def test_a_tasks_own_settings_lie_over_the_defaults(tmp_path: Path) -> None:
+    config = load(tmp_path, defaults={"timeout_seconds": 7}, tasks={"evaluate": {"image": "cuda"}})
+    assert (config.task("evaluate").timeout_seconds, config.task("evaluate").image) == (7, "cuda")
+    assert (config.task("train_qure").timeout_seconds, config.task("train_qure").image) == (7, "cpu")

@@ -1,0 +1,249 @@
+"""The whole training pipeline on a small catalogue, tasks as processes and as containers of the real image.
+
+One run per runner serves all questions that can be asked of it. The environment of every run holds sentinel secrets.
+"""
+
+import contextlib
+import io
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.compiling import pipeline
+from pipelines.config import PipelineConfig
+from pipelines.local import local_config, run_locally
+from qure.config import Settings, image_sets_of
+from qure.errors import StageFailed
+
+pytestmark = pytest.mark.timeout(1800)
+
+IMAGE = os.environ.get("QURE_TEST_IMAGE", "localhost/qure:python")
+PARAMS = {
+    "catalogue": {"scale": 0.1},
+    "backbone": {"pretraining": {"steps": 20, "batch_size": 16}},
+    "training": {
+        "fashioniq": {"recipe": "catalogue", "overrides": {"epochs": 2}},
+        "cirr": {"recipe": "catalogue", "overrides": {"epochs": 2}},
+    },
+}
+SENTINELS = {
+    "AWS_ACCESS_KEY_ID": "sentinel-access-key-3b1f",
+    "AWS_SECRET_ACCESS_KEY": "sentinel-secret-key-77aa",
+    "MLFLOW_TRACKING_USERNAME": "sentinel-user-90cd",
+    "MLFLOW_TRACKING_PASSWORD": "sentinel-password-12ef",
+}
+ALWAYS = {"resolve-data", "fetch-champion", "list-shards", "evaluate", "register-model", "promote-model", "report-outcome"}
+CACHED = {
+    "fetch-data",
+    "validate-dataset",
+    "prepare-backbone",
+    "precompute-embeddings",
+    "collect-embeddings",
+    "train-qure",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where pipelines run: with which runner, into which folder."""
+
+    runner: Any
+    training_set: str
+    root: Path
+
+    def run(self, name: str = "training", *, cache: bool = True, params: dict[str, Any] | None = None) -> "Run":
+        before = set(self.root.glob("qure-*")) if self.root.exists() else set()
+        config = local_config(PipelineConfig.load(), image=IMAGE)
+        run = f"test-{uuid.uuid4().hex[:8]}"
+        arguments = {"training_set": self.training_set, "code_version": "test", "shards": 2}
+        said = io.StringIO()
+        error: StageFailed | None = None
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            try:
+                run_locally(
+                    pipeline(name, config),
+                    arguments | {"params": yaml.safe_dump(params or PARAMS)},
+                    runner=self.runner,
+                    root=self.root,
+                    run=run,
+                    cache=cache,
+                )
+            except StageFailed as failure:
+                error = failure
+        (folder,) = set(self.root.glob("qure-*")) - before
+        return Run(run, folder, said.getvalue(), error)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One pipeline run: its id, the folder with an entry per executed task, its log, its error."""
+
+    id: str
+    folder: Path
+    log: str
+    error: StageFailed | None
+
+    def executed(self) -> set[str]:
+        found = {one.name for one in self.folder.iterdir() if "iteration" not in one.name}
+        return found | {task.name for one in self.folder.glob("*iteration*") for task in one.iterdir()}
+
+    def artifact(self, task: str, name: str) -> Path:
+        return self.folder / task / name
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(("subprocess", "fashioniq"), marks=pytest.mark.kfp_local, id="processes-fashioniq"),
+        pytest.param(("subprocess", "cirr"), marks=pytest.mark.kfp_local, id="processes-cirr"),
+        pytest.param(("docker", "fashioniq"), marks=pytest.mark.containers, id="containers-fashioniq"),
+    ],
+)
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    runner, training_set = request.param
+    if runner == "docker" and not (os.environ.get("DOCKER_HOST") and os.environ.get("QURE_TEST_IMAGE")):
+        pytest.skip("needs a container engine: set DOCKER_HOST and QURE_TEST_IMAGE")
+    root = tmp_path_factory.mktemp(f"{runner}-{training_set}") / "root"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        for name, value in SENTINELS.items():
+            patch.setenv(name, value)
+        patch.delenv("QURE_NOTIFICATION_URL", raising=False)
+        yield Place(runner, training_set, root)
+
+
+@pytest.fixture(scope="module")
+def first(place: Place) -> Run:
+    """The first run, nothing cached."""
+    run = place.run()
+    assert run.error is None, run.log[-5000:]
+    return run
+
+
+def test_every_task_ran(first: Run) -> None:
+    assert first.executed() == ALWAYS | CACHED
+
+
+def test_features_were_computed_in_shards_and_merged(first: Run, place: Place) -> None:
+    shards = list(first.folder.glob("*iteration*/precompute-embeddings"))
+    assert len(shards) == 2 * len(image_sets_of(place.training_set))
+    stores = {one.name for one in first.artifact("collect-embeddings", "features").iterdir() if one.is_dir()}
+    assert stores == set(image_sets_of(place.training_set))
+
+
+def test_the_model_became_champion_and_answers(first: Run, place: Place) -> None:
+    decision = json.loads(first.artifact("promote-model", "promotion").read_text())
+    assert (decision["outcome"], decision["version"]) == ("promoted", 1)
+
+
+def test_all_stages_are_one_mlflow_run(first: Run, place: Place) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{place.root}/mlflow.db")
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    runs = client.search_runs(experiments, filter_string=f"tags.`qure.pipeline_run` = '{first.id}'")
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1
+    stages = {run.data.tags["qure.stage"] for run in runs if run.data.tags.get("qure.role") == "stage"}
+    assert {"train", "evaluate", "register", "promote"} <= stages
+
+
+def test_report_metrics_and_summary_are_shown(first: Run) -> None:
+    assert "<html" in first.artifact("evaluate", "report").read_text()
+    assert "|" in first.artifact("evaluate", "summary").read_text()
+    logged = json.loads((first.folder / "evaluate" / "executor_output.json").read_text())["artifacts"]["metrics"]
+    assert "fashioniq.recall_at_10" in logged["artifacts"][0]["metadata"] or "cirr.recall_at_10" in str(logged)
+
+
+def test_the_metrics_are_those_of_the_same_stages_without_a_pipeline(
+    first: Run, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `dvc repro` does: the same stage functions, one after the other, on the same data and parameters."""
+    if place.runner == "docker":
+        pytest.skip("the processes' run is compared; other builds of torch may round otherwise")
+    from qure.backbone.stage import prepare_backbone
+    from qure.evaluation.stage import evaluate
+    from qure.features.stage import precompute
+    from qure.training.stage import train
+    from qure.validation.stage import validate
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    settings, name = Settings.model_validate(PARAMS), place.training_set
+    data = first.artifact("fetch-data", "data") / "data"
+    validation, backbone, features = tmp_path / "validation", tmp_path / "backbone", tmp_path / "features"
+    validate(settings, name, data=data, output=validation, work=tmp_path / "work")
+    prepare_backbone(settings, data, backbone)
+    common = {"data": data, "backbone": backbone, "validation": validation}
+    for image_set in image_sets_of(name):
+        precompute(settings, image_set, output=features / image_set, **common)
+    train(settings, name, features=features / name, output=tmp_path, work=tmp_path / "train", **common)
+    metrics = evaluate(
+        settings,
+        name,
+        features={one: features / one for one in image_sets_of(name)},
+        model=tmp_path / "model",
+        training=tmp_path / "training",
+        output=tmp_path / "evaluation",
+        **common,
+    )
+    piped = json.loads((first.artifact("evaluate", "evaluation") / "metrics.json").read_text())
+    assert piped == json.loads(json.dumps(metrics))
+
+
+@pytest.fixture(scope="module")
+def second(first: Run, place: Place) -> Run:
+    """The same again."""
+    run = place.run()
+    assert run.error is None, run.log[-5000:]
+    return run
+
+
+def test_a_second_run_takes_everything_from_the_cache_that_its_inputs_decide(second: Run) -> None:
+    assert second.executed() == ALWAYS
+
+
+def test_a_second_run_changes_nothing(first: Run, second: Run) -> None:
+    decision = json.loads(second.artifact("promote-model", "promotion").read_text())
+    assert (decision["outcome"], decision["version"]) == ("champion already", 1)
+    numbers = [(run.artifact("evaluate", "evaluation") / "metrics.json").read_text() for run in (first, second)]
+    assert numbers[0] == numbers[1]
+
+
+def test_the_champion_is_checked_on_fresh_data(first: Run, place: Place) -> None:
+    run = place.run("evaluate_champion")
+    assert run.error is None, run.log[-5000:]
+    check = json.loads(run.artifact("evaluate-champion", "check").read_text())
+    assert (check["version"], check["missed"], check["drift_known"], check["drift"]) == (1, [], True, [])
+
+
+def test_a_champion_that_misses_a_threshold_turns_the_run_red(first: Run, place: Place) -> None:
+    if place.runner == "docker":
+        pytest.skip("the same components; the processes' run shows it")
+    params = PARAMS | {"promotion": {"thresholds": {place.training_set: {"recall_at_1": 99.9}}}}
+    run = place.run("evaluate_champion", params=params)
+    assert run.error is not None
+    assert "evaluate-champion" in str(run.error)
+    assert json.loads(run.artifact("evaluate-champion", "check").read_text())["missed"]
+    assert "FAILED" in run.log
+    assert "report-outcome" in run.executed()
+
+
+def test_no_secret_is_in_logs_artifacts_or_tracking(first: Run, second: Run, place: Place) -> None:
+    searched = 0
+    for file in place.root.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            searched += 1
+            for value in SENTINELS.values():
+                assert value.encode() not in content, file
+    assert searched > 100
+    for value in SENTINELS.values():
+        assert value not in first.log + second.log
