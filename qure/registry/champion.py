@@ -1,0 +1,207 @@
+"""The champion at work: brought from the registry, judged again on present data, its training data compared with it."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from qure.config import Settings
+from qure.errors import BadInput, StageFailed
+from qure.files import atomic_folder, read_json, write_json
+from qure.registry.champions import Champions
+from qure.registry.comparison import missed_thresholds
+from qure.registry.evaluations import headline, read_evaluations
+from qure.registry.packaging import MODEL
+from qure.registry.registration import DATA, FINGERPRINT, ensure_registered, registered_name
+from qure.tracking import connect, tracking_uri
+from qure.tracking.connection import NONE, URI_VARIABLE, first_line, translated
+
+logger = logging.getLogger(__name__)
+
+#: Where a version's run keeps the statistics of the data that it was trained on.
+STATISTICS_FOLDER, STATISTICS = "validation", "statistics.json"
+
+
+def fetch_champion(
+    settings: Settings, training_set: str, *, model: Path, facts: Path, required: bool = True
+) -> dict[str, Any]:
+    """Downloads the champion, and what is known of it.
+
+    Args:
+        settings: `tracking` is read.
+        training_set: "fashioniq" or "cirr".
+        model: model folder to write; empty where there is no champion.
+        facts: folder to write: champion.json, and statistics.json of its training data where they are known.
+        required: whether there must be a champion.
+
+    Returns:
+        what champion.json holds: name, version (None without a champion), fingerprints, whether statistics are there.
+
+    Raises:
+        BadInput: there is no champion and one is required.
+        StageFailed: MLflow cannot be reached, or the model cannot be downloaded.
+    """
+    name = registered_name(training_set)
+    client = connect(settings.tracking)
+    with translated(tracking_uri(settings.tracking)), atomic_folder(model) as whole, atomic_folder(facts) as folder:
+        ensure_registered(client, name)
+        number = Champions(client, name).current()
+        found: dict[str, Any] = {"name": name, "version": number, "statistics": False}
+        if number is None and required:
+            raise BadInput(f"{name} has no champion", remedy="Train and promote a model first (the training pipeline)")
+        if number is not None:
+            version = client.get_model_version(name, str(number))
+            _download_model(f"models:/{name}/{number}/{MODEL}", whole)
+            found |= {"model_fingerprint": version.tags[FINGERPRINT], "data_fingerprint": version.tags.get(DATA)}
+            found["statistics"] = _download_statistics(client, version.run_id, folder)
+        write_json(folder / "champion.json", found)
+    return found
+
+
+def keep_statistics(settings: Settings, registration: Path, validation: Path) -> None:
+    """Keeps the statistics of a registered model's training data with it, for `fetch_champion` to find.
+
+    Raises:
+        BadInput: a file is missing or damaged.
+        StageFailed: MLflow cannot be reached or refuses.
+    """
+    told, file = read_json(registration), validation / STATISTICS
+    read_json(file, remedy="Validate the data first: qure validate")
+    client = connect(settings.tracking)
+    with translated(tracking_uri(settings.tracking)):
+        client.log_artifact(told["run_id"], str(file), STATISTICS_FOLDER)
+
+
+def reevaluation(
+    settings: Settings, training_set: str, *, data: Path, features: Mapping[str, Path], validation: Path | None
+) -> Callable[[Path, Path], None]:
+    """What `promote` calls to evaluate the champion on the present data.
+
+    Features that another image tower has computed are computed again for the champion's. The run of the challenger's
+    own evaluation stays as it is: this evaluation is kept with the champion's version.
+    """
+
+    def evaluate_again(model: Path, output: Path) -> None:
+        from qure.evaluation.stage import evaluate
+
+        with _untracked(), tempfile.TemporaryDirectory(dir=output.parent, prefix=".features.") as scratch:
+            evaluate(
+                settings,
+                training_set,
+                data=data,
+                features=_features_for(settings, model, features, data=data, validation=validation, scratch=scratch),
+                model=model,
+                validation=validation,
+                output=output,
+            )
+
+    return evaluate_again
+
+
+def _features_for(
+    settings: Settings,
+    model: Path,
+    features: Mapping[str, Path],
+    *,
+    data: Path,
+    validation: Path | None,
+    scratch: str,
+) -> Mapping[str, Path]:
+    """`features` where they come from the model's own image tower, else fresh ones in `scratch`."""
+    from qure.features.stage import precompute
+    from qure.features.store import read_manifest as read_store
+    from qure.models.folder import read_manifest
+
+    tower = read_manifest(model)["vision_fingerprint"]
+    if all(read_store(store)["vision_fingerprint"] == tower for store in features.values()):
+        return features
+    logger.info("the champion has another image tower: computing its features of the present images")
+    fresh = {image_set: Path(scratch) / image_set for image_set in features}
+    for image_set, output in fresh.items():
+        precompute(settings, image_set, data=data, backbone=model, output=output, validation=validation)
+    return fresh
+
+
+def check_champion(
+    settings: Settings, training_set: str, *, champion: Path, evaluation: Path, validation: Path, output: Path
+) -> dict[str, Any]:
+    """Whether the champion still does what it must on fresh data, and whether the data has drifted.
+
+    Args:
+        settings: `promotion.thresholds` is read.
+        training_set: "fashioniq" or "cirr".
+        champion: `facts` folder of `fetch_champion`.
+        evaluation: evaluate stage's folder of the champion on the fresh data.
+        validation: validation folder of the fresh data, made with the champion's statistics.
+        output: JSON file to write.
+
+    Returns:
+        what the output file holds: version, metrics, missed thresholds, drift.
+
+    Raises:
+        BadInput: a folder is missing or damaged, or is of another model.
+        StageFailed: a threshold is missed (the output file is there then).
+    """
+    facts = read_json(champion / "champion.json")
+    evaluations = read_evaluations(evaluation, training_set, facts["model_fingerprint"])
+    missed, thresholds = missed_thresholds(settings, training_set, evaluations)
+    result = read_json(validation / "result.json")
+    drift = [measure["says"] for measure in result["drift"]]
+    for sentence in drift:
+        logger.warning("drift: %s", sentence)
+    if not facts["statistics"]:
+        logger.warning("the champion's training data has left no statistics: drift cannot be told")
+    found = {
+        "name": facts["name"],
+        "version": facts["version"],
+        "metrics": headline(evaluations),
+        "thresholds": thresholds,
+        "missed": missed,
+        "drift": drift,
+        "drift_known": bool(facts["statistics"]),
+    }
+    write_json(output, found)
+    if missed:
+        raise StageFailed(f"{facts['name']} version {facts['version']} no longer holds: {'; '.join(missed)}")
+    return found
+
+
+def _download_model(uri: str, folder: Path) -> None:
+    import mlflow
+
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as scratch:
+        try:
+            place = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch))
+        except Exception as error:
+            raise StageFailed(f"{uri} cannot be downloaded: {first_line(error)}") from error
+        for file in place.iterdir():
+            file.rename(folder / file.name)
+
+
+def _download_statistics(client: Any, run_id: str, folder: Path) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    inside = f"{STATISTICS_FOLDER}/{STATISTICS}"
+    try:
+        if not any(file.path == inside for file in client.list_artifacts(run_id, STATISTICS_FOLDER)):
+            return False
+        Path(client.download_artifacts(run_id, inside, str(folder))).rename(folder / STATISTICS)
+    except MlflowException as error:
+        raise StageFailed(f"the champion's statistics cannot be downloaded: {first_line(error)}") from error
+    return True
+
+
+@contextmanager
+def _untracked() -> Iterator[None]:
+    before = os.environ.get(URI_VARIABLE)
+    os.environ[URI_VARIABLE] = NONE
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[URI_VARIABLE]
+        else:
+            os.environ[URI_VARIABLE] = before

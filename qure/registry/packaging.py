@@ -1,0 +1,205 @@
+"""A trained model as an MLflow model folder: safetensors, JSON and code, nothing pickled, no path of this machine."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import qure
+from qure.errors import StageFailed
+from qure.files import read_json, write_json
+from qure.tracking.connection import first_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.models import ModelSignature
+
+logger = logging.getLogger(__name__)
+
+MODEL, GALLERY, ANSWER = "artifacts/model", "artifacts/gallery", "example_answer.json"
+#: Scores of the example query may differ this much between machines and devices.
+TOLERANCE = 5e-3
+
+_PACKAGE = Path(qure.__file__).parent
+#: What loading and predicting imports. qure itself travels inside the model (code/).
+_REQUIRED = (
+    "mlflow",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pillow",
+    "pydantic",
+    "pyyaml",
+    "rich",
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A query that a registered model must be able to answer.
+
+    Attributes:
+        reference: the reference image's file.
+        text: modification text.
+        group: part of the gallery, or None.
+    """
+
+    reference: bytes
+    text: str
+    group: str | None = None
+
+    def table(self) -> "pd.DataFrame":
+        """The query as the model's input."""
+        import pandas as pd
+
+        row: dict[str, Any] = {"reference": [self.reference], "text": [self.text], "top_k": [10]}
+        return pd.DataFrame(row | ({"group": [self.group]} if self.group else {}))
+
+
+def package(folder: Path, *, model: Path, gallery: Path, example: Example, facts: Mapping[str, Any]) -> None:
+    """Writes a whole MLflow model folder.
+
+    Args:
+        folder: to write; must not exist.
+        model: QureModel folder.
+        gallery: gallery folder, computed with that model.
+        example: becomes the input example; what the model answers is kept, and `answers` compares with it.
+        facts: metadata, for example fingerprints.
+
+    Raises:
+        StageFailed: the packaged model cannot be loaded or gives no answer.
+    """
+    import mlflow
+
+    description = mlflow.models.Model(metadata=dict(facts))
+    with _quiet():
+        mlflow.pyfunc.save_model(
+            path=str(folder),
+            python_model=str(Path(__file__).parent / "serving.py"),
+            code_paths=[str(_PACKAGE)],
+            mlflow_model=description,
+            signature=_signature(),
+            input_example=example.table(),
+            pip_requirements=requirements(),
+        )
+    # save_model would copy the artifacts twice and write this machine's paths into MLmodel.
+    _link(model, folder / MODEL)
+    _link(gallery, folder / GALLERY)
+    flavor = description.flavors["python_function"]
+    flavor["artifacts"] = {Path(place).name: {"path": place, "uri": place} for place in (MODEL, GALLERY)}
+    flavor["model_code_path"] = Path(flavor["model_code_path"]).name
+    flavor.pop("cloudpickle_version", None)  # written whether or not anything is pickled
+    description.model_size_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    for leftover in list(folder.rglob("__pycache__")):
+        shutil.rmtree(leftover)
+    description.save(str(folder / "MLmodel"))
+    write_json(folder / ANSWER, ask(folder, example.table()))
+
+
+def ask(folder: Path, query: "pd.DataFrame") -> dict[str, Any]:
+    """Loads a packaged model and asks it: {"ids": [...], "scores": [...]} of the first query.
+
+    Raises:
+        StageFailed: it cannot be loaded, or gives no or not finite answers; says which.
+    """
+    import mlflow
+
+    try:
+        with _quiet():
+            answers = mlflow.pyfunc.load_model(str(folder)).predict(query)
+        ids, scores = [str(one) for one in answers["ids"][0]], [float(one) for one in answers["scores"][0]]
+    except Exception as error:
+        raise StageFailed(f"the model does not load or answer: {first_line(error)}") from error
+    if not ids or not all(abs(score) < 1.5 for score in scores):
+        raise StageFailed(f"the model's answer is not a ranking: ids {ids[:3]}, scores {scores[:3]}")
+    return {"ids": ids, "scores": scores}
+
+
+def answers(folder: Path) -> dict[str, Any]:
+    """Asks a packaged model its own example and compares with the answer that was packaged.
+
+    Returns:
+        {"ids": [...], "scores": [...]}.
+
+    Raises:
+        StageFailed: it cannot be loaded, or answers otherwise than when it was packaged.
+    """
+    import mlflow
+
+    try:
+        example = mlflow.models.Model.load(str(folder)).load_input_example(str(folder))
+        expected = read_json(folder / ANSWER)
+    except Exception as error:
+        raise StageFailed(f"the model's package is not whole: {first_line(error)}") from error
+    found = ask(folder, example)
+    pairs = list(zip(found["scores"], expected["scores"], strict=False))
+    if len(found["scores"]) != len(expected["scores"]) or any(abs(one - other) > TOLERANCE for one, other in pairs):
+        raise StageFailed(
+            f"the model answers its example with scores {found['scores'][:3]}..., when it was packaged they were "
+            f"{expected['scores'][:3]}..."
+        )
+    return found
+
+
+def requirements() -> list[str]:
+    """Pinned versions of what a registered model needs, as installed here; a CPU or CUDA build is left open.
+
+    >>> [line for line in requirements() if line.startswith("numpy==")] != []
+    True
+    """
+    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in _REQUIRED]
+
+
+def _signature() -> "ModelSignature":
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array
+
+    return ModelSignature(
+        inputs=Schema(
+            [
+                ColSpec(DataType.binary, "reference"),
+                ColSpec(DataType.string, "text", required=False),
+                ColSpec(DataType.long, "top_k", required=False),
+                ColSpec(DataType.string, "group", required=False),
+                ColSpec(DataType.string, "exclude", required=False),
+            ]
+        ),
+        outputs=Schema([ColSpec(Array(DataType.string), "ids"), ColSpec(Array(DataType.double), "scores")]),
+        params=ParamSchema(
+            [ParamSpec("mode", DataType.string, "retrieve"), ParamSpec("top_k", DataType.long, 10)],
+        ),
+    )
+
+
+def _link(source: Path, target: Path) -> None:
+    """A copy that takes no space where the file system allows it."""
+
+    def link_or_copy(one: str, other: str) -> None:
+        try:
+            os.link(one, other)
+        except OSError:
+            shutil.copyfile(one, other)
+
+    shutil.copytree(source, target, copy_function=link_or_copy, ignore=shutil.ignore_patterns(".*"))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """MLflow warns about type hints and differing platforms at every save and load; errors still pass."""
+    log = logging.getLogger("mlflow")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,189 @@
+"""Design decision 4: whether a challenger becomes champion, decided under a lock on what is true at that moment."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from qure.config import JUDGED_ON, Settings
+from qure.errors import BadInput, StageFailed
+from qure.evaluation.results import Evaluation
+from qure.registry.champions import ROLLED_BACK, Champions
+from qure.registry.comparison import compare, missed_thresholds
+from qure.registry.evaluations import attach, attached, key_of, read_evaluations
+from qure.registry.packaging import MODEL, answers
+from qure.registry.registration import FINGERPRINT, registered_name
+from qure.tracking.connection import first_line
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+    from qure.tracking import RegistryLock
+
+logger = logging.getLogger(__name__)
+
+#: How often the champion may change, each time to one that was not asked the same, before a promotion gives up.
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How a promotion ended.
+
+    Attributes:
+        outcome: what happened.
+        reason: why, in a sentence.
+        version: the challenger.
+        champion_before: who was champion when it was decided; None for nobody.
+        checks: what was checked, as JSON.
+        comparison: challenger against champion, as JSON; None when there was none.
+    """
+
+    outcome: Literal["promoted", "champion already", "refused"]
+    reason: str
+    version: int
+    champion_before: int | None
+    checks: dict[str, Any] = field(default_factory=dict)
+    comparison: dict[str, Any] | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the challenger is champion now."""
+        return self.outcome != "refused"
+
+    def record(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self) | {"promoted": self.outcome == "promoted"}
+
+
+class Promotion:
+    """A challenger's way to the alias `champion`.
+
+    Args:
+        client: of the registry.
+        settings: `promotion` and `evaluation` are read.
+        training_set: "fashioniq" or "cirr".
+        evaluations: benchmark -> the challenger's evaluation on the present data.
+        reevaluate: evaluates a model folder on the present data; None where that cannot be done.
+        scratch: folder for downloads.
+    """
+
+    def __init__(
+        self,
+        client: "MlflowClient",
+        settings: Settings,
+        training_set: str,
+        evaluations: Mapping[str, Evaluation],
+        reevaluate: Callable[[Path, Path], None] | None,
+        scratch: Path,
+    ) -> None:
+        self._client, self._settings, self._training_set = client, settings, training_set
+        self._evaluations, self._reevaluate, self._scratch = evaluations, reevaluate, scratch
+        self._name = registered_name(training_set)
+        self._champions = Champions(client, self._name)
+        self._benchmark = JUDGED_ON[training_set][0]
+        self._key = key_of(evaluations, training_set)
+
+    def decide(self, number: int, evaluation: Path) -> Decision:
+        """Checks a version and, when it passes, makes it champion.
+
+        Args:
+            number: the challenger's version.
+            evaluation: the folder that its evaluations were read from; kept with the version.
+
+        Raises:
+            BadInput: no such version, or it holds another model than the one that was evaluated.
+            StageFailed: the champion kept changing, or cannot be evaluated again.
+        """
+        version = self._champions.version(number)
+        self._require_same_model(version)
+        attach(self._client, version, evaluation, self._evaluations, self._key)
+        objection, checks = self._objection(version)
+        for _ in range(ROUNDS):
+            with self._champions.lock() as lock:
+                champion = self._champions.settle(lock)
+                if champion == number:
+                    return Decision("champion already", "it is champion already", number, champion, checks)
+                if objection is not None:
+                    return Decision("refused", objection, number, champion, checks)
+                if champion is None:
+                    self._champions.crown(lock, number, previous=None, reason="promoted")
+                    return Decision("promoted", "there was no champion", number, None, checks)
+                rival = attached(self._client, self._champions.version(champion), self._benchmark, self._key)
+                if rival is not None:
+                    return self._against(lock, number, champion, rival, checks)
+            # Without the lock: it can take hours, and whoever is champion afterwards is looked up again.
+            if self._reevaluate is None:
+                reason = (
+                    f"the champion, version {champion}, was judged on other data and cannot be evaluated again here"
+                )
+                return Decision("refused", reason, number, champion, checks)
+            self._judge_again(self._champions.version(champion), self._reevaluate)
+        raise StageFailed(f"{self._name}: the champion changed {ROUNDS} times meanwhile. Start the command again")
+
+    def _against(
+        self, lock: "RegistryLock", number: int, champion: int, rival: Evaluation, checks: dict[str, Any]
+    ) -> Decision:
+        outcome = compare(self._settings, self._training_set, self._evaluations[self._benchmark], rival)
+        checks = checks | {"not_worse": outcome.passed}
+        if not outcome.passed:
+            return Decision("refused", outcome.sentence(), number, champion, checks, outcome.record())
+        self._champions.crown(lock, number, previous=champion, reason="promoted")
+        return Decision("promoted", outcome.sentence(), number, champion, checks, outcome.record())
+
+    def _objection(self, version: "ModelVersion") -> tuple[str | None, dict[str, Any]]:
+        """The first thing that bars a version whoever is champion, and what was checked."""
+        missed, thresholds = missed_thresholds(self._settings, self._training_set, self._evaluations)
+        problem = self._loading_problem(version)
+        rolled_back = version.tags.get(ROLLED_BACK)
+        checks = {"loads": problem is None, "thresholds": thresholds, "rolled_back": rolled_back}
+        if problem is not None:
+            return problem, checks
+        if missed:
+            return "; ".join(missed), checks
+        if rolled_back is not None:
+            lift = f"qure rollback --training-set {self._training_set} --to-version {version.version}"
+            return f"it was rolled back at {rolled_back}; to make it champion again: {lift}", checks
+        return None, checks
+
+    def _loading_problem(self, version: "ModelVersion") -> str | None:
+        with tempfile.TemporaryDirectory(dir=self._scratch, prefix=".promotion.", suffix=".partial") as folder:
+            try:
+                answers(self._download(version, "", folder))
+            except StageFailed as error:
+                return str(error)
+        return None
+
+    def _judge_again(self, champion: "ModelVersion", reevaluate: Callable[[Path, Path], None]) -> None:
+        logger.info("%s: evaluating the champion, version %s, on the present data", self._name, champion.version)
+        with tempfile.TemporaryDirectory(dir=self._scratch, prefix=".promotion.", suffix=".partial") as folder:
+            model, output = self._download(champion, MODEL, folder), Path(folder) / "evaluation"
+            reevaluate(model, output)
+            found = read_evaluations(output, self._training_set, champion.tags[FINGERPRINT])
+            if key_of(found, self._training_set) != self._key:
+                raise StageFailed(
+                    f"{self._name}: the champion was evaluated again, and was not asked what the challenger was asked. "
+                    "Evaluate the challenger on the same data and with the same settings"
+                )
+            attach(self._client, champion, output, found, self._key)
+
+    def _download(self, version: "ModelVersion", inside: str, folder: str) -> Path:
+        import mlflow
+
+        uri = f"models:/{self._name}/{version.version}/{inside}".rstrip("/")
+        try:
+            return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+        except Exception as error:
+            raise StageFailed(f"{uri} cannot be downloaded: {first_line(error)}") from error
+
+    def _require_same_model(self, version: "ModelVersion") -> None:
+        evaluated = self._evaluations[self._benchmark].details.get("model")
+        held = version.tags.get(FINGERPRINT)
+        if held != evaluated:
+            raise BadInput(
+                f"{self._name} version {version.version} holds the model {held}, evaluated was {evaluated}",
+                remedy="Register the model that was evaluated: qure register",
+            )

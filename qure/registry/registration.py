@@ -1,0 +1,177 @@
+"""From a trained model's folder to a version in MLflow's registry."""
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qure.config import BENCHMARK_FOLDERS, JUDGED_ON, Settings
+from qure.evaluation.results import Evaluation
+from qure.registry.champions import Champions
+from qure.registry.evaluations import LOGGED_MODEL, headline
+from qure.registry.packaging import Example, package
+from qure.tracking import commit
+from qure.tracking.connection import experiment_id
+from qure.tracking.runs import metric_name
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.entities.model_registry import ModelVersion
+
+logger = logging.getLogger(__name__)
+
+FINGERPRINT, VISION, DATA, COMMIT = (
+    "qure.model_fingerprint",
+    "qure.vision_fingerprint",
+    "qure.data_fingerprint",
+    "qure.commit",
+)
+_MODEL_TYPE = "composed-image-retrieval"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What is to be registered.
+
+    Attributes:
+        training_set: "fashioniq" or "cirr".
+        model: QureModel folder.
+        manifest: its manifest.
+        evaluations: benchmark -> evaluation of this model.
+        data: data root.
+        data_fingerprint: of the data root.
+        features: image set -> feature store, or None.
+        validation: validation folder, or None.
+    """
+
+    training_set: str
+    model: Path
+    manifest: Mapping[str, Any]
+    evaluations: Mapping[str, Evaluation]
+    data: Path
+    data_fingerprint: str
+    features: Mapping[str, Path] | None
+    validation: Path | None
+
+    @property
+    def fingerprint(self) -> str:
+        """The model's own."""
+        return str(self.manifest["fingerprint"])
+
+
+def registered_name(training_set: str) -> str:
+    """Name in the registry.
+
+    >>> registered_name("cirr")
+    'qure-cirr'
+    """
+    return f"qure-{training_set}"
+
+
+def ensure_registered(client: "MlflowClient", name: str) -> None:
+    """Makes the registered model when it does not exist."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name, description="QuRe, a composed-image-retrieval model (ICML 2025)")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def find_version(client: "MlflowClient", name: str, fingerprint: str) -> "ModelVersion | None":
+    """The version that holds a model with this fingerprint; the oldest, if there should be several."""
+    found = client.search_model_versions(f"name = '{name}' and tags.`{FINGERPRINT}` = '{fingerprint}'")
+    whole = [version for version in found if version.status == "READY"]
+    return min(whole, key=lambda version: int(version.version), default=None)
+
+
+def new_version(
+    client: "MlflowClient", settings: Settings, trained: Trained, run_id: str, scratch: Path, device: str
+) -> "ModelVersion":
+    """Packages a model, uploads it and makes a version of it.
+
+    Upload first, under no lock: until the version exists nobody sees any of it, and what a killed run has uploaded is
+    used again. Then the version, under the lock, after a second look.
+    """
+    name = registered_name(trained.training_set)
+    logged = _uploaded(client, settings, trained, run_id, scratch, device)
+    with Champions(client, name).lock() as lock:
+        found = find_version(client, name, trained.fingerprint)
+        if found is not None:
+            return found
+        lock.check()
+        tags = _facts(trained) | {LOGGED_MODEL: logged.model_id}
+        for key, value in headline(trained.evaluations).items():
+            tags[metric_name(f"qure.metric.{key}")] = f"{value:.4f}"
+        return client.create_model_version(
+            name, source=logged.model_uri, run_id=run_id, tags=tags, model_id=logged.model_id
+        )
+
+
+def _uploaded(
+    client: "MlflowClient", settings: Settings, trained: Trained, run_id: str, scratch: Path, device: str
+) -> "LoggedModel":
+    from mlflow.entities import LoggedModelOutput
+
+    experiment = experiment_id(client, settings.tracking)
+    same = client.search_logged_models([experiment], f"tags.`{FINGERPRINT}` = '{trained.fingerprint}'")
+    whole = next((model for model in same if model.status == "READY"), None)
+    if whole is not None:
+        return whole
+    for broken_off in (model for model in same if model.source_run_id == run_id):
+        client.delete_logged_model(broken_off.model_id)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".registration.", suffix=".partial") as temporary:
+        folder = _packaged(settings, trained, Path(temporary), device)
+        logged = client.create_logged_model(
+            experiment,
+            name=registered_name(trained.training_set),
+            source_run_id=run_id,
+            tags=_facts(trained),
+            model_type=_MODEL_TYPE,
+        )
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        client.log_model_artifacts(logged.model_id, str(folder))
+    return client.finalize_logged_model(logged.model_id, "READY")
+
+
+def _packaged(settings: Settings, trained: Trained, temporary: Path, device: str) -> Path:
+    from qure.registry.gallery import write_gallery
+
+    gallery = temporary / "gallery"
+    gallery.mkdir()
+    write_gallery(
+        settings,
+        trained.training_set,
+        gallery,
+        data=trained.data,
+        model=trained.model,
+        features=trained.features,
+        validation=trained.validation,
+        device=device,
+    )
+    folder = temporary / "package"
+    package(folder, model=trained.model, gallery=gallery, example=_example(trained), facts=_facts(trained))
+    return folder
+
+
+def _example(trained: Trained) -> Example:
+    """The first query that the model was evaluated on."""
+    from qure.datasets.image_store import open_images
+
+    benchmark = JUDGED_ON[trained.training_set][0]
+    first = trained.evaluations[benchmark].per_query.iloc[0]
+    images = open_images(trained.data / BENCHMARK_FOLDERS[benchmark])
+    return Example(images.read(first["reference"]), first["text"], first.get("category"))
+
+
+def _facts(trained: Trained) -> dict[str, str]:
+    return {
+        FINGERPRINT: trained.fingerprint,
+        VISION: str(trained.manifest["vision_fingerprint"]),
+        DATA: trained.data_fingerprint,
+        COMMIT: commit(),
+    }

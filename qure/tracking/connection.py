@@ -1,0 +1,249 @@
+"""The one way to MLflow: where it is, that it answers, and errors a person can act on."""
+
+import contextlib
+import importlib.util
+import logging
+import os
+import socket
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qure.config import TrackingSettings
+from qure.errors import BadInput, QureError, StageFailed
+from qure.tracking.redaction import redacted
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+#: As a URI (setting or variable): do not track.
+NONE = "none"
+
+_HTTP = {"http": 80, "https": 443}
+_DATABASES = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_FILE = "sqlite"
+_OTHER = ("databricks", "uc")
+#: Seconds to wait before each further attempt to reach a server, and for one attempt.
+_PAUSES = (1.0, 3.0)
+_PATIENCE = 5.0
+
+#: What MLflow reads when it is imported or called. None reports usage, prints banners or unpickles.
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # A server that restarts is back within this (about 30 s); MLflow's own 7 retries take minutes per call.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+def tracking_uri(settings: TrackingSettings) -> str | None:
+    """Where MLflow is: the variable MLFLOW_TRACKING_URI, else the setting.
+
+    None when tracking is switched off: the setting is null, or the variable or the setting is "none".
+    """
+    if settings.uri is None:
+        return None
+    uri = os.environ.get(URI_VARIABLE, "").strip() or settings.uri
+    if uri.lower() == NONE:
+        return None
+    # SQLAlchemy takes "postgresql" for psycopg2; what qure[postgres] installs is its successor.
+    if uri.startswith("postgresql://") and importlib.util.find_spec("psycopg2") is None:
+        return uri.replace("postgresql://", "postgresql+psycopg://", 1)
+    return uri
+
+
+def connect(settings: TrackingSettings) -> "MlflowClient":
+    """A client of the tracking server and registry, which answers.
+
+    MLflow resolves `models:/...` by a process-wide URI, so this sets it too.
+
+    Raises:
+        BadInput: tracking is switched off, the URI is of a kind MLflow does not take, MLflow is not installed.
+        StageFailed: nothing answers at the URI.
+    """
+    uri = tracking_uri(settings)
+    if uri is None:
+        raise BadInput(
+            "tracking is switched off, and this stage needs MLflow's registry",
+            field="tracking.uri",
+            remedy="Set tracking.uri in params.yaml or the variable MLFLOW_TRACKING_URI",
+        )
+    _require_reachable(uri)
+    client_class = _import()
+    with translated(uri):
+        _lead_mlflow_to(uri)
+        client = client_class(tracking_uri=uri, registry_uri=uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def experiment_id(client: "MlflowClient", settings: TrackingSettings) -> str:
+    """The experiment's id; it is made when it does not exist, by whoever comes first."""
+    from mlflow.exceptions import MlflowException
+
+    name = settings.experiment
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=_artifact_location(settings)))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)
+    if found is None or found.lifecycle_stage != "active":
+        raise BadInput(
+            f"the MLflow experiment {name!r} has been deleted",
+            field="tracking.experiment",
+            remedy="Restore it (mlflow experiments restore), or choose another name",
+        )
+    return str(found.experiment_id)
+
+
+@contextlib.contextmanager
+def translated(uri: str | None = None) -> Iterator[None]:
+    """Turns what MLflow and its transports raise into one `StageFailed` without credentials."""
+    try:
+        yield
+    except (QureError, KeyboardInterrupt, SystemExit):
+        raise
+    except Exception as error:
+        if not _from_mlflow(error):
+            raise
+        place = f"MLflow at {redacted(uri)}" if uri else "MLflow"
+        raise StageFailed(f"{place}: {first_line(error)}{_remedy(error)}") from None
+
+
+def first_line(error: BaseException) -> str:
+    """An exception's first line, without credentials; its type where it says nothing.
+
+    >>> first_line(ValueError("bad row 3\\nand a long traceback"))
+    'bad row 3'
+    >>> first_line(KeyboardInterrupt())
+    'KeyboardInterrupt'
+    """
+    lines = redacted(str(error)).strip().splitlines()
+    return lines[0][:500] if lines else type(error).__name__
+
+
+def quiet_environment() -> None:
+    """Sets what MLflow reads from the environment, where it is not set already; before MLflow is imported."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def _import() -> "type[MlflowClient]":
+    quiet_environment()
+    try:
+        from mlflow import MlflowClient
+    except ImportError as error:
+        raise BadInput(
+            f"MLflow cannot be imported: {error}",
+            remedy="Install it with: pip install 'qure[tracking]'. To do without, set tracking.uri: null",
+        ) from None
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    return MlflowClient
+
+
+def _lead_mlflow_to(uri: str) -> None:
+    import mlflow
+
+    # They also set variables, which would win over any settings from now on and be handed to every child process.
+    told = {name: os.environ.get(name) for name in (URI_VARIABLE, "MLFLOW_REGISTRY_URI")}
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    for name, value in told.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+def _require_reachable(uri: str) -> None:
+    parts = urllib.parse.urlsplit(uri)
+    dialect = parts.scheme.split("+")[0]
+    if dialect in _OTHER or uri in _OTHER:
+        return
+    if dialect == _FILE:
+        _require_folder(uri)
+        return
+    if dialect not in _HTTP | _DATABASES:
+        raise BadInput(
+            f"MLflow does not take the tracking URI {redacted(uri)!r}",
+            field="tracking.uri",
+            remedy="Use sqlite:///mlflow.db, postgresql://..., https://..., or null for no tracking",
+        )
+    try:
+        host, port = parts.hostname, parts.port or (_HTTP | _DATABASES)[dialect]
+    except ValueError as error:
+        raise BadInput(f"not a URI: {redacted(uri)!r}: {error}", field="tracking.uri") from None
+    if host is None:
+        raise BadInput(f"the tracking URI {redacted(uri)!r} names no host", field="tracking.uri")
+    if dialect in _HTTP and dialect in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
+        return  # only the proxy can tell
+    _require_answer(host, port, uri)
+
+
+def _require_folder(uri: str) -> None:
+    file = sqlite_file(uri)
+    if file is not None and not file.parent.is_dir():
+        raise BadInput(
+            f"the folder of MLflow's database does not exist: {str(file.parent)!r}",
+            field="tracking.uri",
+            remedy="Make it, or set tracking.uri",
+        )
+
+
+def _require_answer(host: str, port: int, uri: str) -> None:
+    # MLflow's own retries would take minutes to say the same.
+    for pause in (*_PAUSES, None):
+        try:
+            with socket.create_connection((host, port), timeout=_PATIENCE):
+                return
+        except OSError as error:
+            if pause is None:
+                raise StageFailed(
+                    f"MLflow at {redacted(uri)} cannot be reached: {error.strerror or error}. Start it, correct "
+                    f"tracking.uri in params.yaml or the variable {URI_VARIABLE}, or set it to {NONE!r} to run "
+                    "without tracking"
+                ) from None
+            time.sleep(pause)
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The database file of a sqlite:/// URI; None for another kind of URI or a database in memory."""
+    prefix, _, rest = uri.partition(":///")
+    path = rest.split("?")[0]
+    return Path(path) if prefix.split("+")[0] == _FILE and path and path != ":memory:" else None
+
+
+def _artifact_location(settings: TrackingSettings) -> str | None:
+    if settings.artifacts is not None:
+        return settings.artifacts
+    file = sqlite_file(tracking_uri(settings) or "")
+    # Beside the database, not below whatever folder the first command happened to be started in.
+    return str(file.resolve().parent / "mlruns" / settings.experiment) if file else None
+
+
+def _from_mlflow(error: Exception) -> bool:
+    roots = {type_.__module__.split(".")[0] for type_ in type(error).__mro__}
+    return bool(roots & {"mlflow", "requests", "urllib3", "sqlalchemy", "psycopg", "botocore"})
+
+
+def _remedy(error: Exception) -> str:
+    text = str(error)
+    if " 401" in text or " 403" in text or "UNAUTHENTICATED" in text or "PERMISSION_DENIED" in text:
+        return ". Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+    if "password authentication failed" in text:
+        return f". Correct user and password in {URI_VARIABLE}"
+    if "No module named 'psycopg" in text:
+        return ". Install the driver with: pip install 'qure[postgres]'"
+    return ""

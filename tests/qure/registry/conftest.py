@@ -1,0 +1,116 @@
+"""Small real models, evaluations of chosen quality through the real protocol, and settings with their own MLflow."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qure.config import BackboneSettings, Settings
+from qure.files import folder_digest
+
+CAPTIONS = ["is a red dress with long sleeves", "has stripes and is shorter", "more formal, darker"]
+
+
+@pytest.fixture(scope="session")
+def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Seed -> folder of an untrained small model."""
+    from qure.models.build import build_catalogue_model
+
+    folder = tmp_path_factory.mktemp("models")
+    small = BackboneSettings.model_validate(
+        {
+            "vision": {"width": 32, "layers": 1, "heads": 2, "patch_size": 16},
+            "qformer": {"hidden": 32, "layers": 2, "heads": 2, "intermediate": 64, "query_tokens": 4, "embedding": 16},
+        }
+    )
+
+    def build(seed: int) -> Path:
+        if not (folder / str(seed)).is_dir():
+            build_catalogue_model(small, CAPTIONS, seed).save(folder / str(seed))
+        return folder / str(seed)
+
+    return build
+
+
+@pytest.fixture
+def settings(sqlite_uri: str) -> Settings:
+    """With tracking in a database of this test's own."""
+    return settings_at(sqlite_uri)
+
+
+def settings_at(uri: str) -> Settings:
+    return Settings.model_validate(
+        {
+            "training": {"fashioniq": {"recipe": "catalogue"}, "cirr": {"recipe": "catalogue"}},
+            "evaluation": {"bootstrap_samples": 200},
+            "tracking": {"uri": uri},
+        }
+    )
+
+
+@pytest.fixture
+def settings_for() -> Callable[[str], Settings]:
+    """Tracking URI -> settings."""
+    return settings_at
+
+
+@pytest.fixture
+def judged(catalogue: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Model folder and quality (0..1) -> an evaluate stage's folder, as far as the registry reads it.
+
+    FashionIQ's own protocol on the catalogue's queries; the embeddings are the targets' with noise, so that quality
+    can be chosen and two qualities differ on the same queries.
+    """
+
+    def judge(model: Path, quality: float, *, images: str = "the images", seed: int = 0) -> Path:
+        from qure.datasets import fashioniq as files
+        from qure.evaluation import fashioniq
+        from qure.evaluation.embeddings import Embeddings
+        from qure.evaluation.results import save_results
+        from qure.files import write_json
+        from qure.models.folder import read_manifest
+
+        folder = tmp_path / "evaluations" / f"{model.name}-{quality}-{seed}-{images}"
+        if folder.is_dir():
+            return folder
+        root = catalogue / "fashioniq"
+        triplets = files.read_triplets(root, "val")
+        galleries = {category: files.read_gallery(root, "val", category) for category in files.CATEGORIES}
+        ids = list(dict.fromkeys(one for gallery in galleries.values() for one in gallery.ids))
+        draw = np.random.default_rng(seed)
+        candidates = _unit(draw.normal(size=(len(ids), 32)))
+        row_of = {identifier: row for row, identifier in enumerate(ids)}
+        right = candidates[[row_of[str(triplet.target)] for triplet in triplets]]
+        queries = _unit(quality * right + (1 - quality) * _unit(draw.normal(size=right.shape)))
+        found = fashioniq.evaluate(
+            triplets,
+            galleries,
+            Embeddings([triplet.query_id for triplet in triplets], queries),
+            Embeddings(ids, candidates),
+            images=images,
+        )
+        fingerprint = read_manifest(model)["fingerprint"]
+        save_results(folder / "results", [replace(found, details={**found.details, "model": fingerprint})])
+        write_json(folder / "metrics.json", {"fashioniq": found.metrics})
+        return folder
+
+    return judge
+
+
+@pytest.fixture
+def untouched() -> Callable[[Path], Callable[[], bool]]:
+    """Folder -> a question that tells later whether it is still the same."""
+
+    def watch(folder: Path) -> Callable[[], bool]:
+        before = folder_digest(folder)
+        return lambda: folder_digest(folder) == before
+
+    return watch
+
+
+def _unit(
+    rows: "np.ndarray[tuple[int, int], np.dtype[np.float64]]",
+) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)

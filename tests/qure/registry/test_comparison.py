@@ -1,0 +1,107 @@
+"""The rule and its error rates."""
+
+from dataclasses import replace
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from qure.config import COMPARED_BY, PromotionSettings, Settings
+from qure.evaluation.bootstrap import Measure
+from qure.evaluation.results import Evaluation
+from qure.registry.comparison import Comparison, compare, risk_of
+
+QUERIES = 600
+
+
+def _settings(**promotion: object) -> Settings:
+    return Settings.model_validate(
+        {
+            "training": {"fashioniq": {"recipe": "catalogue"}, "cirr": {"recipe": "catalogue"}},
+            "evaluation": {"bootstrap_samples": 400},
+            "promotion": promotion,
+        }
+    )
+
+
+def _evaluation(hits: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> Evaluation:
+    table = pd.DataFrame({"query_id": [str(number) for number in range(len(hits))], "hit": hits})
+    table["category"] = [("dress", "shirt", "toptee")[number % 3] for number in range(len(hits))]
+    measure = Measure("recall_at_10", "hit", mean_over="category")
+    metrics = {"recall_at_10": 100 * float(table.groupby("category")["hit"].mean().mean())}
+    return Evaluation("fashioniq", "val", metrics, {}, table, {}, (measure,), strata="category")
+
+
+def _pair(draw: np.random.Generator, difference: float, spread: float = 0.2) -> tuple[Evaluation, Evaluation]:
+    """Answers of two models to the same queries; `spread` is the share of queries on which they differ by chance."""
+    easy = draw.random(QUERIES) < 0.5
+    flips = draw.random((2, QUERIES)) < spread / 2
+    challenger, champion = (np.where(flip, ~easy, easy).astype(float) for flip in flips)
+    lucky = draw.random(QUERIES) < abs(difference)
+    if difference >= 0:
+        challenger = np.where(lucky, 1.0, challenger)
+        champion = np.where(lucky, 0.0, champion)
+    else:
+        challenger = np.where(lucky, 0.0, challenger)
+        champion = np.where(lucky, 1.0, champion)
+    return _evaluation(challenger), _evaluation(champion)
+
+
+def _compare(challenger: Evaluation, champion: Evaluation, **promotion: object) -> Comparison:
+    return compare(_settings(**promotion), "fashioniq", challenger, champion)
+
+
+def test_of_two_versions_the_same_one_wins_in_either_order() -> None:
+    draw = np.random.default_rng(0)
+    for _ in range(20):
+        one, other = _pair(draw, float(draw.normal(scale=0.02)))
+        forth, back = _compare(one, other), _compare(other, one)
+        assert forth.risk == pytest.approx(1 - back.risk)
+        assert forth.passed != back.passed or forth.risk == 0.5
+
+
+def test_equal_answers_pass() -> None:
+    one, _ = _pair(np.random.default_rng(0), 0.0)
+    found = _compare(one, one)
+    assert (found.risk, found.passed, found.paired.difference) == (0.5, True, 0.0)
+
+
+def test_a_large_difference_is_certain() -> None:
+    better, worse = _pair(np.random.default_rng(0), 0.2)
+    assert _compare(better, worse).risk < 0.01
+    assert _compare(worse, better).risk > 0.99
+    assert not _compare(worse, better, max_risk=0.99).passed
+
+
+@pytest.mark.parametrize("true", [-0.04, 0.0, 0.04])
+def test_error_rates_are_those_that_are_documented(true: float) -> None:
+    draw = np.random.default_rng(7)
+    trials = [_compare(*_pair(draw, true)) for _ in range(150)]
+    differences = [trial.paired.difference for trial in trials]
+    normal = NormalDist()
+    for max_risk in (0.05, 0.5, 0.95):
+        promoted = float(np.mean([replace(trial, max_risk=max_risk).passed for trial in trials]))
+        expected = normal.cdf(np.mean(differences) / np.std(differences) - normal.inv_cdf(1 - max_risk))
+        assert promoted == pytest.approx(expected, abs=0.09), max_risk
+
+
+def test_the_risk_counts_ties_half() -> None:
+    better, worse = _pair(np.random.default_rng(0), 0.0)
+    found = _compare(better, worse)
+    assert 0 < found.risk < 1
+    assert risk_of(found.paired) == found.risk
+
+
+def test_the_sentence_holds_the_numbers() -> None:
+    better, worse = _pair(np.random.default_rng(0), 0.2)
+    text = _compare(worse, better).sentence()
+    assert "worse than the champion: recall_at_10" in text
+    assert "on 600 queries" in text
+    assert "worse in 99.9 % of resamples, allowed are 50 %" in text
+
+
+def test_settings_fill_what_is_left_out() -> None:
+    assert PromotionSettings(compare={"cirr": "recall_at_1"}).compare == COMPARED_BY | {"cirr": "recall_at_1"}
+    with pytest.raises(ValueError, match="max_risk"):
+        PromotionSettings(max_risk=1.5)

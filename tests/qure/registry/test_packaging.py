@@ -1,0 +1,209 @@
+"""The packaged model: what lies in the folder, what it answers, what it refuses."""
+
+import base64
+import json
+import pickletools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from qure.errors import BadInput, StageFailed
+from qure.evaluation.embeddings import read_embeddings, write_embeddings
+from qure.files import write_json
+from qure.images import normalise, prepare_image
+from qure.models import QureModel
+from qure.registry.packaging import Example, answers, package, requirements
+from qure.registry.retriever import Retriever
+
+IDS = [f"image-{number}" for number in range(12)]
+
+
+@pytest.fixture(scope="module")
+def pictures(catalogue: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((catalogue / "fashioniq" / "images").iterdir())[: len(IDS)]]
+
+
+@pytest.fixture(scope="module")
+def gallery(model_of: Callable[[int], Path], pictures: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gallery")
+    model = QureModel.load(model_of(1))
+    with torch.no_grad():
+        size = model.config.vision.image_size
+        pixels = np.stack([prepare_image(one, size, name="x") for one in pictures])
+        vectors = model.encode_images(model.encode_vision(normalise(pixels))).numpy()
+    write_embeddings(folder / "embeddings.safetensors", IDS, vectors, dtype="fp16")
+    write_json(folder / "groups.json", {"even": IDS[::2], "odd": IDS[1::2]})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def packaged(
+    model_of: Callable[[int], Path], gallery: Path, pictures: list[bytes], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    from qure.tracking.connection import quiet_environment
+
+    quiet_environment()
+    folder = tmp_path_factory.mktemp("package") / "model"
+    package(
+        folder,
+        model=model_of(1),
+        gallery=gallery,
+        example=Example(pictures[0], "is red", "even"),
+        facts={"qure.model_fingerprint": "abc"},
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(packaged: Path) -> Any:
+    import mlflow
+
+    return mlflow.pyfunc.load_model(str(packaged))
+
+
+def _query(pictures: list[bytes], *rows: int, **columns: Any) -> pd.DataFrame:
+    table = {"reference": [pictures[row] for row in rows], "text": ["is red with long sleeves"] * len(rows)}
+    return pd.DataFrame(table | columns)
+
+
+def test_no_pickle_and_no_path_of_this_machine(packaged: Path, model_of: Callable[[int], Path]) -> None:
+    here = [str(packaged.parent), str(model_of(1)), str(Path(__file__).parents[3])]
+    for file in (path for path in packaged.rglob("*") if path.is_file()):
+        content = file.read_bytes()
+        assert file.suffix not in (".pkl", ".pickle", ".pt", ".pth", ".pyc", ".joblib"), file
+        with pytest.raises(ValueError, match=r"."):  # pickletools reads it to an end only if it is a pickle
+            for _ in pickletools.genops(content):
+                pass
+        for path in here:
+            assert path.encode() not in content, file
+    assert "cloudpickle" not in (packaged / "MLmodel").read_text()
+    assert not list(packaged.rglob("__pycache__"))
+
+
+def test_requirements_are_pinned_without_a_build(packaged: Path) -> None:
+    lines = (packaged / "requirements.txt").read_text().split()
+    assert lines == requirements()
+    assert all("==" in line and "+" not in line for line in lines)
+    assert any(line.startswith("torch==") for line in lines)
+
+
+def test_it_ranks_as_the_model_does(
+    served: Any, model_of: Callable[[int], Path], gallery: Path, pictures: list[bytes]
+) -> None:
+    answer = served.predict(_query(pictures, 3, 5), params={"top_k": len(IDS)})
+    model = QureModel.load(model_of(1))
+    assert model.tokenizer is not None
+    tokens, mask = model.tokenizer(["is red with long sleeves"] * 2)
+    pixels = np.stack([prepare_image(pictures[row], model.config.vision.image_size, name="x") for row in (3, 5)])
+    with torch.no_grad():
+        queries = model.encode_queries(model.encode_vision(normalise(pixels)), tokens, mask)
+        candidates = torch.from_numpy(read_embeddings(gallery / "embeddings.safetensors").vectors)
+        scores = QureModel.relevance(queries, candidates).numpy()
+    for row in (0, 1):
+        order = np.argsort(-scores[row], kind="stable")
+        assert answer["ids"][row] == [IDS[column] for column in order]
+        np.testing.assert_allclose(answer["scores"][row], scores[row][order], atol=1e-5)
+
+
+def test_groups_exclusions_and_numbers_of_results(served: Any, pictures: list[bytes]) -> None:
+    table = _query(
+        pictures, 1, 1, 1, top_k=[2, 100, 4], group=["odd", None, "even"], exclude=[None, "image-4", "image-2"]
+    )
+    answer = served.predict(table)
+    assert len(answer["ids"][0]) == 2
+    assert set(answer["ids"][0]) <= set(IDS[1::2])
+    assert sorted(answer["ids"][1]) == sorted(set(IDS) - {"image-4"})
+    assert set(answer["ids"][2]) <= set(IDS[::2]) - {"image-2"}
+    assert len(answer["ids"][2]) == 4
+    assert all(scores == sorted(scores, reverse=True) for scores in answer["scores"])
+
+
+def test_it_embeds_queries_and_images(served: Any, pictures: list[bytes], gallery: Path) -> None:
+    images = served.predict(pd.DataFrame({"reference": pictures[:3]}), params={"mode": "embed_images"})
+    stored = read_embeddings(gallery / "embeddings.safetensors").vectors[:3]
+    np.testing.assert_allclose(np.array(images["embedding"].tolist()), stored, atol=2e-3)
+    queries = served.predict(_query(pictures, 0, 1), params={"mode": "embed_queries"})
+    vectors = np.array(queries["embedding"].tolist())
+    assert vectors.shape == (2, 16)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
+
+
+def test_many_queries_go_in_batches(served: Any, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = list(range(12)) * 4
+    whole = served.predict(_query(pictures, *rows))
+    assert len(whole) == 48
+    single = served.predict(_query(pictures, rows[-1]))
+    assert whole["ids"][47] == single["ids"][0]
+
+
+def test_no_query_no_answer(served: Any) -> None:
+    empty = pd.DataFrame({"reference": pd.Series([], dtype=object), "text": pd.Series([], dtype=str)})
+    assert len(served.predict(empty)) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"reference": [b"not an image"]}, "row 0, field 'reference'"),
+        ({"reference": [b""]}, "the file is empty"),
+        ({"text": ["  "]}, "row 0, field 'text'"),
+        ({"text": [None]}, "row 0, field 'text'"),
+        ({"top_k": [0]}, "field 'top_k': 0"),
+        ({"group": ["dress"]}, "no group 'dress'.*even, odd"),
+    ],
+)
+def test_what_it_refuses(served: Any, pictures: list[bytes], change: dict[str, Any], told: str) -> None:
+    table = _query(pictures, 0)
+    for name, value in change.items():
+        table[name] = value
+    with pytest.raises(BadInput, match=told):
+        served.predict(table)
+
+
+def test_an_unknown_mode_is_refused(served: Any, pictures: list[bytes]) -> None:
+    with pytest.raises(BadInput, match="no mode 'guess'"):
+        served.predict(_query(pictures, 0), params={"mode": "guess"})
+
+
+def test_a_request_as_a_server_gets_it(packaged: Path, served: Any, pictures: list[bytes]) -> None:
+    """JSON with the image in base64, as MLflow's scoring server parses it."""
+    from mlflow.pyfunc.scoring_server import infer_and_parse_data
+
+    record = {"reference": base64.b64encode(pictures[2]).decode(), "text": "is red with long sleeves"}
+    body = json.loads(json.dumps({"dataframe_records": [record]}))
+    parsed = infer_and_parse_data(body, schema=served.metadata.get_input_schema())
+    assert served.predict(parsed)["ids"][0] == served.predict(_query(pictures, 2))["ids"][0]
+    example = json.loads((packaged / "serving_input_example.json").read_text())
+    assert len(served.predict(infer_and_parse_data(example, schema=served.metadata.get_input_schema()))) == 1
+
+
+def test_it_answers_its_example_as_when_it_was_packaged(packaged: Path) -> None:
+    found = answers(packaged)
+    assert found["ids"][0] in IDS[::2]
+    assert found == json.loads((packaged / "example_answer.json").read_text())
+
+
+def test_what_is_missing_in_a_package_is_told(packaged: Path, tmp_path: Path) -> None:
+    import shutil
+
+    for number, name in enumerate(
+        ("MLmodel", "example_answer.json", "input_example.json", "artifacts/model/config.json")
+    ):
+        copy = tmp_path / str(number)
+        shutil.copytree(packaged, copy)
+        (copy / name).unlink()
+        with pytest.raises(StageFailed, match=r"not whole|does not load"):
+            answers(copy)
+
+
+def test_equal_scores_keep_the_gallerys_order(model_of: Callable[[int], Path], pictures: list[bytes]) -> None:
+    model = QureModel.load(model_of(1))
+    same = torch.ones(5, model.config.query_tokens, model.config.embedding) / 4
+    ids = ["c", "a", "e", "b", "d"]
+    found = Retriever(model, ids, same, {}).retrieve([pictures[0]], ["x"], top_k=[3], groups=[None], exclude=[None])
+    assert [identifier for identifier, _ in found[0]] == ["c", "a", "e"]

@@ -1,0 +1,352 @@
+"""Register, promote, roll back: through the stage functions, with real models on MLflow with SQLite."""
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qure.config import Settings
+from qure.errors import BadInput, StageFailed
+from qure.registry import stage
+from qure.registry.champions import Champions
+from qure.tracking import connect
+
+Judge = Callable[..., Path]
+
+
+class World:
+    """A registry and everything that goes into it."""
+
+    def __init__(
+        self, settings: Settings, data: Path, folder: Path, model_of: Callable[[int], Path], judged: Judge
+    ) -> None:
+        self.settings, self.data, self.folder, self.model_of, self.judged = settings, data, folder, model_of, judged
+
+    def register(self, seed: int, quality: float, **judging: Any) -> dict[str, Any]:
+        model = self.model_of(seed)
+        return stage.register(
+            self.settings,
+            "fashioniq",
+            data=self.data,
+            model=model,
+            evaluation=self.judged(model, quality, **judging),
+            output=self.folder / f"registration-{seed}.json",
+            data_fingerprint="md5:the data",
+        )
+
+    def promote(self, seed: int, quality: float, reevaluate: Any = None, **judging: Any) -> dict[str, Any]:
+        return stage.promote(
+            self.settings,
+            "fashioniq",
+            registration=self.folder / f"registration-{seed}.json",
+            evaluation=self.judged(self.model_of(seed), quality, **judging),
+            output=self.folder / f"promotion-{seed}.json",
+            reevaluate=reevaluate,
+        )
+
+    def enter(self, seed: int, quality: float, reevaluate: Any = None, **judging: Any) -> dict[str, Any]:
+        self.register(seed, quality, **judging)
+        return self.promote(seed, quality, reevaluate, **judging)
+
+    @property
+    def champions(self) -> Champions:
+        return Champions(connect(self.settings.tracking), "qure-fashioniq")
+
+    def changed(self, **promotion: Any) -> "World":
+        other = self.settings.model_validate(self.settings.model_dump() | {"promotion": promotion})
+        return World(other, self.data, self.folder, self.model_of, self.judged)
+
+
+@pytest.fixture
+def world(settings: Settings, catalogue: Path, tmp_path: Path, model_of: Callable[[int], Path], judged: Judge) -> World:
+    return World(settings, catalogue, tmp_path, model_of, judged)
+
+
+def test_a_model_becomes_a_version_with_everything_that_is_known(world: World) -> None:
+    told = world.register(1, 0.5)
+    assert json.loads((world.folder / "registration-1.json").read_text()) == told
+    assert (told["name"], told["version"], told["created"]) == ("qure-fashioniq", 1, True)
+    client = connect(world.settings.tracking)
+    version = client.get_model_version_by_alias("qure-fashioniq", "challenger")
+    assert int(version.version) == 1
+    assert version.tags["qure.model_fingerprint"] == told["model_fingerprint"]
+    assert version.tags["qure.data_fingerprint"] == "md5:the data"
+    assert version.tags["qure.commit"]
+    assert float(version.tags["qure.metric.fashioniq/recall_at_10"]) == pytest.approx(
+        told["metrics"]["fashioniq/recall_at_10"], abs=1e-3
+    )
+    logged = client.get_logged_model(version.tags["qure.logged_model"])
+    measured = {metric.key: metric for metric in logged.metrics}
+    assert measured["fashioniq/recall_at_10"].dataset_name == "fashioniq"
+    (place,) = (value for key, value in version.tags.items() if key.startswith("qure.evaluation."))
+    below = {one.path for one in client.list_artifacts(version.run_id, f"{place}/results/fashioniq")}
+    assert f"{place}/results/fashioniq/per_query.parquet" in below
+    assert not list(world.folder.glob(".registration*"))
+
+
+def test_the_same_model_keeps_its_version(world: World) -> None:
+    first = world.register(1, 0.5)
+    again = world.register(1, 0.5)
+    assert (again["version"], again["created"], again["run_id"]) == (1, False, first["run_id"])
+    other = world.register(2, 0.5)
+    assert (other["version"], other["created"]) == (2, True)
+    assert int(connect(world.settings.tracking).get_model_version_by_alias("qure-fashioniq", "challenger").version) == 2
+
+
+def test_what_a_killed_registration_uploaded_is_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    from qure.registry import registration
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "create_model_version", die)
+        with pytest.raises(KeyboardInterrupt):
+            world.register(1, 0.5)
+    monkeypatch.setattr(registration, "_packaged", die)  # nothing is packaged or uploaded again
+    assert world.register(1, 0.5)["version"] == 1
+
+
+def test_half_an_upload_is_thrown_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "finalize_logged_model", die)
+        with pytest.raises(KeyboardInterrupt):
+            world.register(1, 0.5)
+    assert world.enter(1, 0.5)["promoted"]
+    client = connect(world.settings.tracking)
+    models = client.search_logged_models([client.get_experiment_by_name("qure").experiment_id])
+    assert [model.status for model in models] == ["READY"]
+
+
+def test_an_evaluation_of_another_model_is_refused(world: World) -> None:
+    with pytest.raises(BadInput, match="results are of the model"):
+        stage.register(
+            world.settings,
+            "fashioniq",
+            data=world.data,
+            model=world.model_of(1),
+            evaluation=world.judged(world.model_of(2), 0.5),
+            output=world.folder / "r.json",
+        )
+    assert not (world.folder / "r.json").exists()
+
+
+ASK = """
+import pathlib, sys
+
+repository, tracking, image = sys.argv[1:]
+sys.path[:] = [path for path in sys.path if "site-packages" in path or not path.startswith(repository)]
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder).lower()]
+import mlflow
+import pandas
+
+mlflow.set_tracking_uri(tracking)
+champion = mlflow.pyfunc.load_model("models:/qure-fashioniq@champion")
+query = pandas.DataFrame({"reference": [pathlib.Path(image).read_bytes()], "text": ["is red"]})
+answer = champion.predict(query, params={"top_k": 3})
+import qure
+
+assert not qure.__file__.startswith(repository), qure.__file__
+print(*answer["ids"][0])
+"""
+
+
+def test_the_champion_answers_a_query_in_a_process_that_knows_nothing(world: World, tmp_path: Path) -> None:
+    """Another working folder, and no qure to import but the model's own copy."""
+    from qure.datasets import fashioniq
+
+    world.enter(1, 0.5)
+    root = world.data / "fashioniq"
+    image, repository = next((root / "images").iterdir()), str(Path(stage.__file__).parents[2])
+    command = [sys.executable, "-c", ASK, repository, str(world.settings.tracking.uri), str(image)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=240)
+    assert done.returncode == 0, done.stderr
+    gallery = {one for category in fashioniq.CATEGORIES for one in fashioniq.read_gallery(root, "val", category).ids}
+    answer = done.stdout.split()
+    assert len(answer) == 3
+    assert set(answer) <= gallery
+
+
+def test_the_first_version_that_answers_is_champion(world: World) -> None:
+    told = world.enter(1, 0.3)
+    assert (told["promoted"], told["outcome"], told["champion_before"]) == (True, "promoted", None)
+    assert json.loads((world.folder / "promotion-1.json").read_text()) == told
+    assert world.champions.current() == 1
+    again = world.promote(1, 0.3)
+    assert (again["promoted"], again["outcome"]) == (False, "champion already")
+
+
+def test_the_better_one_is_champion_in_either_order(world: World) -> None:
+    """Different results on each side: a gate that compared a model with itself would let both pass."""
+    assert world.enter(1, 0.35)["promoted"]
+    better = world.enter(2, 0.5)
+    assert better["promoted"]
+    assert better["comparison"]["a"] > better["comparison"]["b"]
+    assert better["comparison"]["b"] == pytest.approx(
+        json.loads((world.folder / "registration-1.json").read_text())["metrics"]["fashioniq/recall_at_10"]
+    )
+    worse = world.enter(3, 0.3)
+    assert (worse["promoted"], worse["outcome"]) == (False, "refused")
+    assert "worse than the champion: recall_at_10" in worse["reason"]
+    assert worse["comparison"]["risk"] > 0.5
+    assert world.champions.current() == 2
+
+
+def test_one_with_the_same_answers_follows(world: World) -> None:
+    world.enter(1, 0.4)
+    told = world.enter(2, 0.4)
+    assert told["promoted"]
+    assert told["comparison"]["risk"] == 0.5
+
+
+def test_required_means_red(world: World) -> None:
+    world.enter(1, 0.5)
+    strict = world.changed(required=True)
+    strict.register(2, 0.3)
+    with pytest.raises(StageFailed, match="version 2 was not promoted: worse than the champion"):
+        strict.promote(2, 0.3)
+    assert not json.loads((world.folder / "promotion-2.json").read_text())["promoted"]
+    client = connect(world.settings.tracking)
+    (run,) = client.search_runs(
+        [client.get_experiment_by_name("qure").experiment_id], "tags.`qure.error` LIKE '%was not promoted%'"
+    )
+    assert run.info.status == "FAILED"
+    assert strict.promote(1, 0.5)["outcome"] == "champion already"
+
+
+def test_thresholds_are_absolute(world: World) -> None:
+    high = world.changed(thresholds={"fashioniq": {"recall_at_10": 99.9, "fashioniq/recall_at_50": 1.0}})
+    told = high.enter(1, 0.3)
+    assert told["outcome"] == "refused"
+    assert "fashioniq/recall_at_10 is" in told["reason"]
+    assert "required are 99.9" in told["reason"]
+    assert told["checks"]["thresholds"]["fashioniq/recall_at_50"]["least"] == 1.0
+    assert world.champions.current() is None
+    with pytest.raises(BadInput, match=r"no metric 'recall_at_11'.*fashioniq/recall_at_10"):
+        world.changed(thresholds={"fashioniq": {"recall_at_11": 1.0}}).promote(1, 0.3)
+
+
+def test_a_champion_that_was_asked_something_else_is_judged_again(world: World) -> None:
+    world.enter(1, 0.6, images="old images")
+    asked: list[Path] = []
+
+    def reevaluate(model: Path, output: Path) -> None:
+        from qure.models import QureModel
+
+        assert QureModel.load(model).vision is not None, "the champion's whole model has come back"
+        asked.append(model)
+        world.judged(world.model_of(1), 0.3, images="new images").rename(output)
+
+    told = world.enter(2, 0.4, reevaluate, images="new images")
+    assert len(asked) == 1
+    assert told["promoted"], "on the present data it is the better one"
+    again = world.enter(3, 0.2, reevaluate, images="new images")
+    assert not again["promoted"]
+    assert len(asked) == 1, "the new champion was asked the same"
+
+
+def test_what_cannot_be_compared_is_refused(world: World) -> None:
+    world.enter(1, 0.3, images="old images")
+    told = world.enter(2, 0.9, images="new images")
+    assert told["outcome"] == "refused"
+    assert "judged on other data" in told["reason"]
+    with pytest.raises(StageFailed, match="was not asked what the challenger was asked"):
+        world.promote(
+            2,
+            0.9,
+            lambda _, output: world.judged(world.model_of(1), 0.3, images="third").rename(output),
+            images="new images",
+        )
+    assert world.champions.current() == 1
+
+
+def test_a_model_that_does_not_load_is_registered_and_never_promoted(world: World) -> None:
+    world.enter(1, 0.3)
+    told = world.register(2, 0.9)
+    client = connect(world.settings.tracking)
+    version = client.get_model_version("qure-fashioniq", str(told["version"]))
+    location = Path(client.get_logged_model(version.tags["qure.logged_model"]).artifact_location)
+    weights = location / "artifacts" / "model" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(bytes(content))
+    told = world.promote(2, 0.9)
+    assert told["outcome"] == "refused"
+    assert "does not load or answer" in told["reason"]
+    assert not told["checks"]["loads"]
+    assert world.champions.current() == 1
+
+
+def test_a_model_that_answers_otherwise_is_not_promoted(world: World) -> None:
+    world.enter(1, 0.3)
+    told = world.register(2, 0.9)
+    client = connect(world.settings.tracking)
+    version = client.get_model_version("qure-fashioniq", str(told["version"]))
+    file = Path(client.get_logged_model(version.tags["qure.logged_model"]).artifact_location) / "example_answer.json"
+    answer = json.loads(file.read_text())
+    answer["scores"][0] += 0.1
+    file.write_text(json.dumps(answer))
+    told = world.promote(2, 0.9)
+    assert "when it was packaged they were" in told["reason"]
+    assert world.champions.current() == 1
+
+
+def test_rolling_back_and_further_back(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    for seed, quality in ((1, 0.3), (2, 0.4), (3, 0.5)):
+        world.enter(seed, quality)
+    assert stage.rollback(world.settings, "fashioniq") == {"name": "qure-fashioniq", "before": 3, "champion": 2}
+    assert stage.rollback(world.settings, "fashioniq")["champion"] == 1
+    with pytest.raises(BadInput, match="version 1 had no champion before it"):
+        stage.rollback(world.settings, "fashioniq")
+    assert world.champions.current() == 1
+    with caplog.at_level(logging.WARNING):
+        told = world.promote(3, 0.5)
+    assert told["outcome"] == "refused"
+    assert "rolled back" in told["reason"]
+    assert "--to-version 3" in told["reason"]
+    assert stage.rollback(world.settings, "fashioniq", to_version=3)["champion"] == 3
+    assert stage.rollback(world.settings, "fashioniq")["champion"] == 2, "as it was when 3 was promoted"
+    assert [(entry.version, entry.reason) for entry in world.champions.history()] == [
+        (1, "promoted"),
+        (2, "promoted"),
+        (3, "promoted"),
+        (2, "rolled back"),
+        (1, "rolled back"),
+        (3, "rolled back"),
+        (2, "rolled back"),
+    ]
+
+
+def test_rolling_back_to_nothing(world: World) -> None:
+    with pytest.raises(BadInput, match="qure-fashioniq has no champion"):
+        stage.rollback(world.settings, "fashioniq")
+    world.enter(1, 0.3)
+    with pytest.raises(BadInput, match="has no version 7"):
+        stage.rollback(world.settings, "fashioniq", to_version=7)
+    with pytest.raises(BadInput, match="version 1 is champion already"):
+        stage.rollback(world.settings, "fashioniq", to_version=1)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"name": "qure-cirr", "version": "1"}'])
+def test_a_broken_registration_is_named(world: World, content: str) -> None:
+    (world.folder / "registration-1.json").write_text(content)
+    with pytest.raises(BadInput, match=r"registration-1\.json"):
+        world.promote(1, 0.5)
+
+
+def test_without_tracking_the_way_out_is_told(world: World) -> None:
+    off = world.settings.model_validate(world.settings.model_dump() | {"tracking": {"uri": None}})
+    with pytest.raises(BadInput, match="tracking is switched off"):
+        World(off, world.data, world.folder, world.model_of, world.judged).register(1, 0.5)

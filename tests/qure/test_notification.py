@@ -1,0 +1,101 @@
+"""Notifications, against a real webhook on this machine."""
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from qure.errors import BadInput, StageFailed
+from qure.notification import Outcome, notify
+
+
+class Webhook:
+    """Takes messages; answers with `status`."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.status = 200
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                hook.messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(hook.status)
+                self.end_headers()
+
+            def log_message(self, *arguments: Any) -> None:
+                """Quiet."""
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/sentinel-path"
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+    hook = Webhook()
+    thread = threading.Thread(target=hook.server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("QURE_NOTIFICATION_URL", hook.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    yield hook
+    hook.server.shutdown()
+    hook.server.server_close()
+
+
+FAILED = Outcome("qure-training", "cirr", "FAILED", "run", "train failed")
+
+
+def test_a_failure_is_posted_with_the_run(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QURE_PIPELINE_RUN", "run-7")
+    assert notify(FAILED)
+    assert webhook.messages == [
+        {
+            "text": "qure-training of cirr FAILED: train failed",
+            "pipeline": "qure-training",
+            "training_set": "cirr",
+            "state": "FAILED",
+            "failed_task": "run",
+            "message": "train failed",
+            "run": "run-7",
+        }
+    ]
+
+
+def test_secrets_are_not_posted(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "sentinel-password")
+    notify(Outcome("p", "cirr", "FAILED", message="login with sentinel-password refused"))
+    assert "sentinel-password" not in json.dumps(webhook.messages)
+
+
+def test_without_an_address_the_log_says_it(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.delenv("QURE_NOTIFICATION_URL", raising=False)
+    with caplog.at_level(logging.INFO):
+        assert not notify(FAILED)
+        assert not notify(Outcome("qure-training", "cirr", "SUCCEEDED"))
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+
+
+def test_a_refusal_fails_without_showing_the_address(webhook: Webhook) -> None:
+    webhook.status = 403
+    with pytest.raises(StageFailed, match="403") as failure:
+        notify(FAILED)
+    assert "sentinel-path" not in str(failure.value)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "not an address"])
+def test_only_web_addresses_are_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("QURE_NOTIFICATION_URL", url)
+    with pytest.raises(BadInput, match="QURE_NOTIFICATION_URL") as failure:
+        notify(FAILED)
+    assert url not in str(failure.value)
+
+
+def test_an_address_where_nobody_answers_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QURE_NOTIFICATION_URL", "http://127.0.0.1:9/sentinel-path")
+    with pytest.raises(StageFailed, match="could not be sent") as failure:
+        notify(FAILED)
+    assert "sentinel-path" not in str(failure.value)

@@ -1,0 +1,137 @@
+"""Where MLflow is, and what is said when it is not there."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from qure.config import TrackingSettings
+from qure.errors import BadInput, StageFailed
+from qure.tracking import connect, connection, tracking_uri
+
+
+def test_the_variable_wins_and_null_means_no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tracking_uri(TrackingSettings(uri="sqlite:///a.db")) == "sqlite:///a.db"
+    assert tracking_uri(TrackingSettings(uri="none")) is None
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server")
+    assert tracking_uri(TrackingSettings(uri="sqlite:///a.db")) == "http://server"
+    assert tracking_uri(TrackingSettings(uri=None)) is None
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    assert tracking_uri(TrackingSettings(uri="sqlite:///a.db")) is None
+
+
+def test_postgresql_means_the_driver_that_is_installed() -> None:
+    uri = tracking_uri(TrackingSettings(uri="postgresql://u@h/d"))
+    assert uri == "postgresql+psycopg://u@h/d"
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("./mlruns", "does not take the tracking URI"),
+        ("file:///somewhere/mlruns", "does not take the tracking URI"),
+        ("ftp://user:hunter2@host/x", r"ftp://\*\*\*@host"),
+        ("http://", "names no host"),
+        ("http://host:notaport", "not a URI"),
+        ("sqlite:////no/such/folder/mlflow.db", "'/no/such/folder'"),
+    ],
+)
+def test_a_uri_that_cannot_be_right_is_bad_input(uri: str, told: str) -> None:
+    with pytest.raises(BadInput, match=told) as error:
+        connect(TrackingSettings(uri=uri))
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["http", "postgresql"])
+def test_a_server_that_is_down_is_told_soon_and_without_its_password(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_PAUSES", (0.1, 0.1))
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+    begun = time.monotonic()
+    with pytest.raises(StageFailed, match=rf"{address}.* cannot be reached.*MLFLOW_TRACKING_URI") as error:
+        connect(TrackingSettings(uri=f"{kind}://qure:hunter2@{address}/mlflow"))
+    assert "hunter2" not in str(error.value)
+    assert time.monotonic() - begun < 5
+
+
+def test_what_mlflow_raises_becomes_one_line(sqlite_uri: str) -> None:
+    client = connect(TrackingSettings(uri=sqlite_uri))
+    with (
+        pytest.raises(StageFailed, match=r"MLflow at sqlite:.*: .*no-such-run") as error,
+        connection.translated(sqlite_uri),
+    ):
+        client.get_run("no-such-run")
+    assert "\n" not in str(error.value)
+
+
+def test_a_connection_does_not_decide_where_the_next_one_goes(sqlite_uri: str, tmp_path: Path) -> None:
+    first = connect(TrackingSettings(uri=sqlite_uri))
+    assert not {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"} & set(os.environ)
+    shutil.copy(sqlite_uri.removeprefix("sqlite:///"), tmp_path / "second.db")
+    second = connect(TrackingSettings(uri=f"sqlite:///{tmp_path}/second.db"))
+    first.create_experiment("only in the first")
+    assert second.get_experiment_by_name("only in the first") is None
+    import mlflow
+
+    assert mlflow.get_tracking_uri() == mlflow.get_registry_uri() == f"sqlite:///{tmp_path}/second.db"
+
+
+def test_errors_that_are_not_mlflows_stay_themselves() -> None:
+    with pytest.raises(ZeroDivisionError), connection.translated("http://x"):
+        _ = 1 / 0
+    with pytest.raises(BadInput, match="mine"), connection.translated("http://x"):
+        raise BadInput("mine")
+
+
+def test_a_deleted_experiment_is_told(sqlite_uri: str) -> None:
+    settings = TrackingSettings(uri=sqlite_uri, experiment="gone")
+    client = connect(settings)
+    client.delete_experiment(connection.experiment_id(client, settings))
+    with pytest.raises(BadInput, match="'gone' has been deleted"):
+        connection.experiment_id(client, settings)
+
+
+def test_artifacts_lie_beside_the_database(sqlite_uri: str) -> None:
+    settings = TrackingSettings(uri=sqlite_uri)
+    client = connect(settings)
+    location = client.get_experiment(connection.experiment_id(client, settings)).artifact_location
+    assert Path(location) == Path(sqlite_uri.removeprefix("sqlite:///")).parent / "mlruns" / "qure"
+    elsewhere = TrackingSettings(uri=sqlite_uri, experiment="other", artifacts="s3://bucket/mlflow")
+    assert client.get_experiment(connection.experiment_id(client, elsewhere)).artifact_location == "s3://bucket/mlflow"
+
+
+def test_without_mlflow_the_way_out_is_told(sqlite_uri: str) -> None:
+    program = (
+        "import sys; sys.modules['mlflow'] = None\n"
+        "from qure.config import TrackingSettings\n"
+        "from qure.errors import BadInput\n"
+        "from qure.tracking import connect, stage_run\n"
+        "with stage_run(TrackingSettings(uri=None), stage='train') as run:\n"
+        "    run.log_metrics({'loss': 1.0}); run.set_tags({}); run.log_artifact('x'); run.log_inputs({})\n"
+        "    assert run.run_id is None\n"
+        f"try:\n    connect(TrackingSettings(uri={sqlite_uri!r}))\n"
+        "except BadInput as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert "pip install 'qure[tracking]'" in done.stdout
+
+
+def test_importing_the_package_does_not_import_mlflow() -> None:
+    program = "import qure.tracking, sys; assert not {'mlflow', 'torch', 'pandas'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_nothing_is_reported_and_nothing_unpickled(sqlite_uri: str) -> None:
+    connect(TrackingSettings(uri=sqlite_uri))
+    from mlflow.telemetry.utils import is_telemetry_disabled
+
+    assert is_telemetry_disabled()
+    assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
