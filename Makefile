@@ -12,6 +12,8 @@ UV_VERSION := 0.13.9
 WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),$(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)))
 TORCH := torch==2.13.0
 
+# Compiled bytecode is kept: importing the libraries without it takes a third of a stage's time.
+unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true

@@ -1,7 +1,7 @@
 """Writes each component's README.md from its docstring and its interface.
 
-    python -m components.readme          # write
-    python -m components.readme --check  # fail when one is not current
+python -m components.readme          # write
+python -m components.readme --check  # fail when one is not current
 """
 
 import importlib
@@ -63,7 +63,9 @@ def _docstring(made: Any) -> str:
 def _output_texts(made: Any) -> dict[str, str]:
     """What the docstring says of outputs: artifacts stand under Args, a lone return value under Returns."""
     text = _docstring(made)
-    texts = {name: _plain(found) for name, found in re.findall(r"^    (\w+): ((?:.+\n?(?:        .+\n?)*))", text, re.M)}
+    texts = {
+        name: _plain(found) for name, found in re.findall(r"^    (\w+): ((?:.+\n?(?:        .+\n?)*))", text, re.M)
+    }
     returned = re.search(r"^Returns:\n((?:    .+\n?)+)", text, re.M)
     if returned and "Output" in (made.component_spec.outputs or {}):
         texts["Output"] = _plain(returned[1])

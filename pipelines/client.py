@@ -282,7 +282,9 @@ def _require_answer(host: str, token: str | None) -> None:
         problem = f"{error.code} {error.reason}"
     except (OSError, ValueError) as error:
         problem = str(getattr(error, "reason", error))
-    raise StageFailed(f"Kubeflow Pipelines at {address} does not answer: {problem}. Check {ENDPOINT_VARIABLE} and {TOKEN_VARIABLE}")
+    raise StageFailed(
+        f"Kubeflow Pipelines at {address} does not answer: {problem}. Check {ENDPOINT_VARIABLE} and {TOKEN_VARIABLE}"
+    )
 
 
 @contextlib.contextmanager

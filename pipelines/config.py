@@ -235,5 +235,5 @@ class PipelineConfig(Frozen):
                     f"{getattr(self.images, name)!r} is an example, not an image",
                     file=file,
                     field=f"images.{name}",
-                    remedy="Build and push infra/images/Containerfile and put the digest here (docs/runbook.md, Install)",
+                    remedy="Build and push infra/images/Containerfile, put the digest here (docs/runbook.md, Install)",
                 )

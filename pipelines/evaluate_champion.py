@@ -51,7 +51,12 @@ def evaluate_champion(config: PipelineConfig) -> BaseComponent:
             data = fetched(config, params=params, repository=repository, revision=revision, code_version=code_version)
             champion = place(fetch_champion(params=params, training_set=training_set, required=True), config)
             validation = validated(
-                config, params=params, training_set=training_set, code_version=code_version, data=data, champion=champion
+                config,
+                params=params,
+                training_set=training_set,
+                code_version=code_version,
+                data=data,
+                champion=champion,
             )
             features = featured(
                 config,

@@ -89,7 +89,11 @@ def run_locally(
     root.mkdir(parents=True, exist_ok=True)
     # Tasks import components and infra wherever they are started from.
     source = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
-    with _variable(RUN_VARIABLE, run), _variable("PYTHONPATH", source), tempfile.TemporaryDirectory(prefix="kfp-workspace-") as scratch:
+    with (
+        _variable(RUN_VARIABLE, run),
+        _variable("PYTHONPATH", source),
+        tempfile.TemporaryDirectory(prefix="kfp-workspace-") as scratch,
+    ):
         chosen = _container_runner(root, run, environment or {}) if runner == "docker" else _subprocess_runner()
         local.init(
             runner=chosen,
@@ -106,9 +110,7 @@ def run_locally(
         return dict(task.outputs)
 
 
-def run_container(
-    client: Any, image: str, command: list[str], volumes: dict[str, Any], **options: Any
-) -> int:
+def run_container(client: Any, image: str, command: list[str], volumes: dict[str, Any], **options: Any) -> int:
     """Runs a container to its end, prints its log and returns its exit code; it is removed whatever happens.
 
     Raises:

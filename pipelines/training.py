@@ -71,7 +71,12 @@ def training(config: PipelineConfig) -> BaseComponent:
             data = fetched(config, params=params, repository=repository, revision=revision, code_version=code_version)
             champion = place(fetch_champion(params=params, training_set=training_set, required=False), config)
             validation = validated(
-                config, params=params, training_set=training_set, code_version=code_version, data=data, champion=champion
+                config,
+                params=params,
+                training_set=training_set,
+                code_version=code_version,
+                data=data,
+                champion=champion,
             )
             backbone = place(
                 prepare_backbone(
@@ -83,7 +88,9 @@ def training(config: PipelineConfig) -> BaseComponent:
                 ),
                 config,
             )
-            fingerprints = f"{data.outputs['Output']} {validation.outputs['Output']} {backbone.outputs['Output']} {code_version}"
+            fingerprints = (
+                f"{data.outputs['Output']} {validation.outputs['Output']} {backbone.outputs['Output']} {code_version}"
+            )
             features = featured(
                 config,
                 params=params,
@@ -151,7 +158,9 @@ def training(config: PipelineConfig) -> BaseComponent:
     return qure_training
 
 
-def fetched(config: PipelineConfig, *, params: Any, repository: Any, revision: Any, code_version: Any) -> dsl.PipelineTask:
+def fetched(
+    config: PipelineConfig, *, params: Any, repository: Any, revision: Any, code_version: Any
+) -> dsl.PipelineTask:
     """Adds the tasks that pin a revision and fetch its data; returns the latter."""
     pinned = place(resolve_data(params=params, repository=repository, revision=revision), config)
     return place(

@@ -109,13 +109,33 @@ def data_restore(
 
 @data_app.command("pack")
 def data_pack(
-    source: Annotated[Path, typer.Argument(help="A benchmark's folder, for example data/fashioniq.")],
-    output: Annotated[Path, typer.Argument(help="The folder to write: the same benchmark, images in tar shards.")],
+    benchmark: Annotated[Path, typer.Argument(help="A benchmark's folder, for example data/fashioniq.")],
 ) -> None:
-    """Copy a benchmark with its images in uncompressed tar shards: DVC is fast on few large files."""
-    from qure.datasets.image_store import pack_images
+    """Pack a benchmark's images into uncompressed tar shards, which DVC is fast on.
 
-    pack_images(source, output)
+    Every stage reads the shards from then on; the image files themselves can be removed.
+    """
+    _log_to_terminal()
+    from qure.datasets.image_store import SHARDS, pack_images
+
+    pack_images(benchmark, benchmark / SHARDS)
+
+
+@weights_app.command("import")
+def weights_import(
+    source: Annotated[str, typer.Argument(help="A LAVIS .pth file, or a transformers folder or Hub name (ViT-g).")],
+    output: Annotated[Path, typer.Option(help="Model folder to write.")],
+    tokenizer: Annotated[str | None, typer.Option(help="bert-base-uncased: a folder, s3:// or Hub name.")] = None,
+    vision_weights: Annotated[str | None, typer.Option(help="LAVIS's clip_vit_L.pth, where the file lacks it.")] = None,
+) -> None:
+    """Convert published weights: every key is mapped or refused by name; nothing is unpickled."""
+    _log_to_terminal()
+    from qure.models.weights import import_hub, import_lavis
+
+    if source.endswith(".pth"):
+        import_lavis(source, output, tokenizer=tokenizer, vision_weights=vision_weights)
+    else:
+        import_hub(source, output, tokenizer=tokenizer)
 
 
 @app.command()
@@ -260,6 +280,7 @@ def register(
     artifacts: Artifacts = ARTIFACTS,
 ) -> None:
     """Put the trained model into the MLflow registry as challenger."""
+    from qure.config import image_sets_of
     from qure.registry.stage import register as run
 
     folder = artifacts / training_set
@@ -270,6 +291,8 @@ def register(
         model=folder / "model",
         evaluation=folder / "evaluation",
         training=folder / "training",
+        features={name: folder / "features" / name for name in image_sets_of(training_set)},
+        validation=folder / "validation",
         output=folder / "registration.json",
     )
 
@@ -282,15 +305,24 @@ def promote(
     artifacts: Artifacts = ARTIFACTS,
 ) -> None:
     """Make the challenger champion if it loads, passes the thresholds and is not worse."""
+    from qure.config import image_sets_of
+    from qure.registry.champion import reevaluation
     from qure.registry.stage import promote as run
 
-    folder = artifacts / training_set
+    settings, folder = settings_for(params, training_set), artifacts / training_set
     run(
-        settings_for(params, training_set),
+        settings,
         training_set,
         registration=folder / "registration.json",
         evaluation=folder / "evaluation",
         output=folder / "promotion.json",
+        reevaluate=reevaluation(
+            settings,
+            training_set,
+            data=data,
+            features={name: folder / "features" / name for name in image_sets_of(training_set)},
+            validation=folder / "validation",
+        ),
     )
 
 
@@ -304,6 +336,74 @@ def rollback(
     from qure.registry.stage import rollback as run
 
     run(settings_for(params, training_set), training_set, to_version=to_version)
+
+
+@app.command()
+def search(
+    image: Annotated[Path, typer.Argument(help="The reference image.")],
+    text: Annotated[str, typer.Argument(help='What should be different: "is blue and longer".')],
+    training_set: TrainingSet = "fashioniq",
+    group: Annotated[
+        str | None, typer.Option(help="Part of the gallery, for example dress; all when left out.")
+    ] = None,
+    top_k: Annotated[int, typer.Option(help="How many results.")] = 10,
+    params: Parameters = PARAMETERS,
+) -> None:
+    """Ask the champion: a picture plus words."""
+    settings = settings_for(params)
+    if not image.is_file():
+        raise BadInput("the image does not exist", file=image)
+    from qure.registry.asking import ask_champion
+
+    for place, (image_id, score) in enumerate(ask_champion(settings, training_set, image, text, top_k, group), start=1):
+        typer.echo(f"{place:3d}  {score:.3f}  {image_id}")
+
+
+@app.command()
+def report(
+    training_set: TrainingSet,
+    output: Annotated[Path, typer.Option(help="Folder to write report.html and summary.md into.")],
+    params: Parameters = PARAMETERS,
+    data: Data = DATA,
+    artifacts: Artifacts = ARTIFACTS,
+    champion: Annotated[Path | None, typer.Option(help="Another model's evaluation folder to compare with.")] = None,
+) -> None:
+    """Draw the report of an evaluation anew, compared with another model's."""
+    from qure.evaluation.stage import write_again
+
+    folder = artifacts / training_set
+    write_again(
+        settings_for(params, training_set),
+        training_set,
+        data=data,
+        evaluation=folder / "evaluation",
+        training=folder / "training",
+        champion=champion,
+        output=output,
+    )
+
+
+@app.command()
+def results(
+    params: Parameters = PARAMETERS,
+    artifacts: Artifacts = ARTIFACTS,
+) -> None:
+    """Show what the last run measured, where the reports lie and how to open MLflow."""
+    from qure.evaluation.show import results_table
+    from qure.files import read_json
+    from qure.progress import console
+
+    settings = settings_for(params)
+    for training_set in settings.training:
+        folder = artifacts / training_set
+        console.print(results_table(artifacts, training_set))
+        promotion = read_json(folder / "promotion.json", remedy=f"Run `dvc repro promote@{training_set}` first")
+        console.print(f"  registry  {promotion['reason']}")
+        console.print(f"  report    {folder / 'evaluation' / 'report.html'}")
+        console.print(
+            f'  use it    mlflow.pyfunc.load_model("models:/qure-{training_set}@champion")\n', highlight=False
+        )
+    console.print("MLflow: `make mlflow`, then http://127.0.0.1:5000")
 
 
 if __name__ == "__main__":

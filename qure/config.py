@@ -203,7 +203,9 @@ class TrainingSettings(Frozen):
     @model_validator(mode="after")
     def _options_agree(self) -> "TrainingSettings":
         if self.early_stop_patience is not None and self.held_out_share == 0:
-            raise ValueError("early_stop_patience needs held_out_share > 0, for example 0.05: train queries to judge by")
+            raise ValueError(
+                "early_stop_patience needs held_out_share > 0, for example 0.05: train queries to judge by"
+            )
         if self.batches == "mixed" and self.negatives.shared_negatives and self.loss == "bradley_terry":
             raise ValueError("shared_negatives needs batches of one category: set batches to auto or one_category")
         if self.accumulation_steps > self.batch_size:
@@ -346,7 +348,7 @@ class Settings(Frozen):
         """The recipe of a training set with its overrides applied."""
         if training_set not in self.training:
             raise BadInput(f"no training set {training_set!r}; there are {', '.join(sorted(self.training))}")
-        chosen = self.training[training_set]  # type: ignore[index]
+        chosen = self.training[training_set]
         recipe = read_recipe(chosen.recipe)
         return validated(TrainingSettings, merged(recipe, chosen.overrides), file=f"recipe {chosen.recipe!r}")
 

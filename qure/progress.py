@@ -1,6 +1,6 @@
 """Progress bars for long work: drawn on a terminal, silent elsewhere (logs carry the loop's own lines)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
@@ -29,7 +29,7 @@ def progress_bar() -> Progress:
 
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
     """Yields `items` while a bar shows how many are done and how long the rest will take."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with progress_bar() as bar:
         task = bar.add_task(description, total=total, note="")

@@ -8,7 +8,7 @@ from components import BASE_IMAGE
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
 def collect_embeddings(
     params: str,
-    listed: list,  # type: ignore[type-arg]
+    listed: list,
     workspace: str,
     shards: dsl.Input[list[dsl.Dataset]],
     features: dsl.Output[dsl.Dataset],

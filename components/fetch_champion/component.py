@@ -33,7 +33,5 @@ def fetch_champion(
     from qure.registry.champion import fetch_champion as fetch
 
     with stage(params) as settings:
-        found = fetch(
-            settings, training_set, model=Path(model.path), facts=Path(champion.path), required=required
-        )
+        found = fetch(settings, training_set, model=Path(model.path), facts=Path(champion.path), required=required)
         return f"{found['name']} {found['version'] or ''}".strip()

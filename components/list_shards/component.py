@@ -6,7 +6,7 @@ from components import BASE_IMAGE
 
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
-def list_shards(params: str, training_set: str, shards: int, fingerprints: str) -> list:  # type: ignore[type-arg]
+def list_shards(params: str, training_set: str, shards: int, fingerprints: str) -> list:
     """List the shares of feature computation, one item for each image set and shard.
 
     Args:

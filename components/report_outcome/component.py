@@ -7,7 +7,7 @@ from components import BASE_IMAGE
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
 def report_outcome(params: str, pipeline: str, training_set: str, status: dsl.PipelineTaskFinalStatus) -> None:
-    """Say how the run ended, whatever happened: in the log, and to the address in QURE_NOTIFICATION_URL if there is one.
+    """Say how the run ended, whatever happened: in the log, and to the address in QURE_NOTIFICATION_URL if set.
 
     Args:
         params: Text of params.yaml.

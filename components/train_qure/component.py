@@ -11,7 +11,7 @@ def train_qure(
     training_set: str,
     fingerprints: str,
     workspace: str,
-    distributed: dict,  # type: ignore[type-arg]
+    distributed: dict,
     data: dsl.Input[dsl.Dataset],
     features: dsl.Input[dsl.Dataset],
     backbone: dsl.Input[dsl.Model],
@@ -37,6 +37,8 @@ def train_qure(
         model: The trained model's folder.
         training: History, minings and plots.
     """
+    from typing import Any
+
     from components.runtime import stage
     from components.workspace import delivered, located, scratch
     from qure.files import fingerprint
@@ -44,7 +46,7 @@ def train_qure(
 
     with stage(params) as settings:
         work = scratch(model.path, workspace, "train", training_set, fingerprint([params, fingerprints])[:32])
-        inputs = {
+        inputs: dict[str, Any] = {
             "data": located(data.path) / "data",
             "features": located(features.path),
             "backbone": located(backbone.path),

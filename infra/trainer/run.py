@@ -116,7 +116,9 @@ def _wait(jobs: TrainJobs, name: str, logs: "LogStreams", *, deadline: float, po
             last_answer = time.monotonic()
         except ApiUnavailable as error:
             if time.monotonic() - last_answer > SILENCE_SECONDS:
-                raise StageFailed(f"train job {name}: the cluster's API has not answered for a while: {error}") from error
+                raise StageFailed(
+                    f"train job {name}: the cluster's API has not answered for a while: {error}"
+                ) from error
             logger.warning("train job %s: the cluster's API did not answer: %s", name, error)
         else:
             if conditions is None:
@@ -155,7 +157,7 @@ class LogStreams:
         self._closed = threading.Event()
 
     def follow_all(self, pods: dict[str, bool]) -> None:
-        """Follows pods that are new, and those whose stream broke off; one that has ended is read once more to its end."""
+        """Follows pods that are new, and those whose stream broke off; one that has ended is read to its end."""
         for pod, running in pods.items():
             thread = self._threads.get(pod)
             if pod not in self._ended and (thread is None or not thread.is_alive()):

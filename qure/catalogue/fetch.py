@@ -77,7 +77,11 @@ def fetch(settings: Settings, repository: str, pinned: Pinned, output: Path, *, 
         BadInput: the repository or its remote's configuration cannot be used.
         StageFailed: the remote does not answer or does not hold the data.
     """
-    if pinned.data_hash and (output / POINTER).is_file() and data_fingerprint(output / "data") == f"md5:{pinned.data_hash}":
+    if (
+        pinned.data_hash
+        and (output / POINTER).is_file()
+        and data_fingerprint(output / "data") == f"md5:{pinned.data_hash}"
+    ):
         logger.info("%s holds the data already", output)
         return data_fingerprint(output / "data")
     with atomic_folder(output) as folder, tempfile.TemporaryDirectory(prefix="qure-fetch-", dir=folder) as scratch:

@@ -54,8 +54,8 @@ def _render_exactly(settings: Settings, data: Path, pointer: Path) -> str:
     pointer.write_text(described, encoding="utf-8")
     shutil.rmtree(data)
     raise BadInput(
-        f"describes data {_md5(described)} that is not in the DVC cache, and the catalogue rendered from these settings "
-        "is other data",
+        f"describes data {_md5(described)} that is not in the DVC cache, and the catalogue rendered from these "
+        "settings is other data",
         file=pointer,
         remedy=f"Bring it with `dvc pull {pointer}`, or track the rendered catalogue instead: "
         f"`qure catalogue --output {data}`, then `dvc add {data}`",
@@ -67,7 +67,9 @@ def _md5(pointer: str) -> str:
 
 
 def _remotes() -> bool:
-    listed = subprocess.run([sys.executable, "-m", "dvc", "remote", "list"], capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        [sys.executable, "-m", "dvc", "remote", "list"], capture_output=True, text=True, check=False
+    )
     return bool(listed.stdout.strip())
 
 

@@ -1,6 +1,7 @@
 """Published results (percent), for the report to set beside: other data and other backbones than a catalogue run.
 
-Source: Kwak et al., "QuRe", ICML 2025, tables of FashionIQ val (original gallery), CIRR test1, HP-FashionIQ and CIRCO test.
+Source: Kwak et al., "QuRe", ICML 2025, tables of FashionIQ val (original gallery), CIRR test1, HP-FashionIQ and
+CIRCO test.
 """
 
 from dataclasses import dataclass

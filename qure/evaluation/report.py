@@ -109,7 +109,9 @@ def _note(evaluation: Evaluation, inputs: ReportInputs, *, rendered: bool) -> st
             f"Left out because validation tolerated their defects: {dropped.get('images', 0)} images, "
             f"{dropped.get('queries', 0)} queries."
         )
-    parts.extend(f"{name.replace('_', ' ')}: {value}." for name, value in evaluation.details.items() if value is not None)
+    parts.extend(
+        f"{name.replace('_', ' ')}: {value}." for name, value in evaluation.details.items() if value is not None
+    )
     return " ".join(parts)
 
 
@@ -159,7 +161,8 @@ def _queries(evaluation: Evaluation, data: Path, truth: Truth | None) -> list[di
 
 def _chosen(table: pd.DataFrame) -> list[tuple[str, dict[str, Any]]]:
     """Worst and best queries and some drawn at random (the same ones every time)."""
-    rows = table.sort_values(["rank", "query_id"], kind="stable").to_dict("records")
+    ordered = table.sort_values(["rank", "query_id"], kind="stable")
+    rows = [{str(name): value for name, value in row.items()} for row in ordered.to_dict("records")]
     best, worst = rows[:SHOWN], rows[SHOWN:][::-1][:SHOWN]
     middle = rows[SHOWN : max(SHOWN, len(rows) - SHOWN)]
     drawn = random.Random(0).sample(middle, min(SHOWN * 2, len(middle)))

@@ -24,7 +24,7 @@ from qure.evaluation.results import Evaluation, load_results, save_results
 from qure.evaluation.tasks import Source, Task, task_for
 from qure.evaluation.withheld import submit
 from qure.features.store import FeatureStore, read_index
-from qure.files import atomic_folder, fingerprint, write_json
+from qure.files import atomic_folder, fingerprint, read_json, write_json
 from qure.models.folder import read_manifest
 from qure.models.model import QureModel
 from qure.models.precision import default_device
@@ -106,6 +106,36 @@ def evaluate(
         for name in LOGGED:
             run.log_artifact(Path(output) / name, "evaluation")
     return outcome.metrics()
+
+
+def write_again(
+    settings: Settings,
+    training_set: str,
+    *,
+    data: Path,
+    evaluation: Path,
+    output: Path,
+    training: Path | None = None,
+    champion: Path | None = None,
+) -> None:
+    """Draws the report of a finished evaluation anew, beside another evaluation (`champion`) where there is one.
+
+    Raises:
+        BadInput: an evaluation is missing or damaged.
+    """
+    found = load_results(Path(evaluation) / "results")
+    others = load_results(Path(champion) / "results") if champion is not None else {}
+    report = ReportInputs(
+        title=f"qure-{training_set}",
+        evaluations=[found[benchmark] for benchmark in JUDGED_ON[training_set]],
+        data=data,
+        settings=settings.evaluation,
+        controls=read_json(Path(evaluation) / "metrics.json")["controls"],
+        champion=list(others.values()),
+        training=training,
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    write_report(report, output)
 
 
 def _judged(

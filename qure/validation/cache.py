@@ -98,6 +98,4 @@ def _load(path: Path) -> dict[Stamp, Facts]:
     columns = {name: table[name].astype(object).where(table[name].notna(), None).tolist() for name in table.columns}
     stamps = zip(*(columns[name] for name in Stamp._fields), strict=True)
     facts = zip(*(columns[name] for name in _FACTS), strict=True)
-    return {
-        Stamp(*stamp): dict(zip(_FACTS, values, strict=True)) for stamp, values in zip(stamps, facts, strict=True)
-    }
+    return {Stamp(*stamp): dict(zip(_FACTS, values, strict=True)) for stamp, values in zip(stamps, facts, strict=True)}

@@ -109,8 +109,7 @@ class PairMember(ColumnPairMapMetricProvider):
     @column_pair_condition_partial(engine=PandasExecutionEngine)
     def _pandas(cls, column_A: pd.Series, column_B: pd.Series, **_: Any) -> pd.Series:
         member = [
-            value is None or values is None or value in values
-            for value, values in zip(column_A, column_B, strict=True)
+            value is None or values is None or value in values for value, values in zip(column_A, column_B, strict=True)
         ]
         return pd.Series(member, index=column_A.index, dtype=bool)
 

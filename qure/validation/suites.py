@@ -104,9 +104,7 @@ def _fashioniq(settings: ValidationSettings) -> dict[str, list[Expectation]]:
         *_present("candidate", "target", "captions"),
         *_query("candidate", "target", "captions", settings),
         *[
-            _expect(
-                "one_caption_empty", name, gxe.ExpectColumnValueLengthsToBeBetween, column=name, min_value=1
-            )
+            _expect("one_caption_empty", name, gxe.ExpectColumnValueLengthsToBeBetween, column=name, min_value=1)
             for name in ("captions[0]", "captions[1]")
         ],
         _expect(
@@ -334,9 +332,7 @@ def _text(text: str, settings: ValidationSettings) -> list[Expectation]:
             column=text,
             max_value=settings.max_text_characters,
         ),
-        _expect(
-            "text_characters", text, gxe.ExpectColumnValuesToNotMatchRegex, column=text, regex=CONTROL_CHARACTERS
-        ),
+        _expect("text_characters", text, gxe.ExpectColumnValuesToNotMatchRegex, column=text, regex=CONTROL_CHARACTERS),
     ]
 
 

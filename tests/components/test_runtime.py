@@ -65,5 +65,5 @@ def test_components_are_light_to_import() -> None:
 
 
 def test_parse_names_the_field() -> None:
-    with pytest.raises(BadInput, match="catalogue.seed"):
+    with pytest.raises(BadInput, match=r"catalogue\.seed"):
         parse("training: {}\ncatalogue: {seed: x}\n")

@@ -28,7 +28,16 @@ LISTING = {"page_token": str, "page_size": int, "sort_by": str, "filter": str}
 #: Fields that the server sets; a request that sets them is wrong.
 OUTPUT_FIELDS = {
     "V2beta1Experiment": {"experiment_id", "created_at", "storage_state", "last_run_created_at"},
-    "V2beta1Run": {"run_id", "created_at", "scheduled_at", "finished_at", "state", "error", "state_history", "run_details"},
+    "V2beta1Run": {
+        "run_id",
+        "created_at",
+        "scheduled_at",
+        "finished_at",
+        "state",
+        "error",
+        "state_history",
+        "run_details",
+    },
     "V2beta1RecurringRun": {"recurring_run_id", "created_at", "updated_at", "status", "error", "namespace"},
 }
 
@@ -357,7 +366,9 @@ def _query(route: Route, given: dict[str, list[str]]) -> dict[str, Any]:
 def _uploaded(headers: Any, content: bytes) -> dict[str, Any]:
     """The pipeline spec in a multipart upload."""
     message = BytesParser(policy=HTTP).parsebytes(f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode() + content)
-    parts = [part for part in message.iter_parts() if part.get_param("name", header="content-disposition") == "uploadfile"]
+    parts = [
+        part for part in message.iter_parts() if part.get_param("name", header="content-disposition") == "uploadfile"
+    ]
     if len(parts) != 1:
         raise Refused(400, "the upload has no part `uploadfile`")
     document = next(iter(yaml.safe_load_all(parts[0].get_payload(decode=True))))
@@ -368,7 +379,10 @@ def _uploaded(headers: Any, content: bytes) -> dict[str, Any]:
 
 def _matches(item: dict[str, Any], text: str) -> bool:
     for predicate in json.loads(text)["predicates"] if text else []:
-        if predicate.keys() - {"operation", "key", "stringValue", "string_value"} or predicate["operation"] not in ("EQUALS", 1):
+        if predicate.keys() - {"operation", "key", "stringValue", "string_value"} or predicate["operation"] not in (
+            "EQUALS",
+            1,
+        ):
             raise Refused(400, f"unknown predicate {predicate}")
         if predicate["key"] not in ("display_name", "name"):
             raise Refused(400, f"cannot filter by {predicate['key']!r}")

@@ -49,7 +49,9 @@ def test_a_changed_package_becomes_a_further_version(
     assert other.version_id != version.version_id
 
 
-def test_a_version_beyond_the_first_page_is_found(service: PipelinesService, api: Any, package: Path, tmp_path: Path) -> None:
+def test_a_version_beyond_the_first_page_is_found(
+    service: PipelinesService, api: Any, package: Path, tmp_path: Path
+) -> None:
     versions = []
     for number in range(5):
         file = tmp_path / f"{number}.yaml"
@@ -155,7 +157,9 @@ def test_status_shows_schedules_and_the_latest_runs(service: PipelinesService, a
         service.submit(f"run-{number}", version, PARAMETERS)
     found = service.status(runs=3)
     assert [row["name"] for row in found["runs"]] == ["run-4", "run-3", "run-2"]
-    assert [(row["name"], row["cron"], row["enabled"]) for row in found["schedules"]] == [("weekly", "0 0 2 * * 0", True)]
+    assert [(row["name"], row["cron"], row["enabled"]) for row in found["schedules"]] == [
+        ("weekly", "0 0 2 * * 0", True)
+    ]
     assert service.status("run-1")["runs"][0]["name"] == "run-1"
 
 

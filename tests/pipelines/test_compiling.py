@@ -45,7 +45,7 @@ def test_a_change_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "training.yaml").write_text((tmp_path / "training.yaml").read_text() + "\n")
     (tmp_path / "gone.yaml").write_text("")
     assert set(outdated(tmp_path, config)) == {"training.yaml", "gone.yaml"}
-    assert set(outdated(tmp_path, config.model_copy(update={"shards": 9}))) >= set(f"{name}.yaml" for name in PIPELINES)
+    assert set(outdated(tmp_path, config.model_copy(update={"shards": 9}))) >= {f"{name}.yaml" for name in PIPELINES}
 
 
 def test_every_component_is_used_by_a_pipeline() -> None:
@@ -78,7 +78,11 @@ def test_every_container_is_placed(compiled: tuple[dict[str, Any], dict[str, Any
         assert {"name": RUN_VARIABLE, "fieldPath": RUN_LABEL} in pod["fieldPathAsEnv"]
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert int(pod["securityContext"]["runAsUser"]) == USER
-        assert [one["secretName"] for one in pod["secretAsEnv"]] == ["qure-tracking", "qure-storage", "qure-notification"]
+        assert [one["secretName"] for one in pod["secretAsEnv"]] == [
+            "qure-tracking",
+            "qure-storage",
+            "qure-notification",
+        ]
         assert "pip install" not in str(container["command"])
 
 

@@ -39,7 +39,15 @@ SENTINELS = {
     "MLFLOW_TRACKING_USERNAME": "sentinel-user-90cd",
     "MLFLOW_TRACKING_PASSWORD": "sentinel-password-12ef",
 }
-ALWAYS = {"resolve-data", "fetch-champion", "list-shards", "evaluate", "register-model", "promote-model", "report-outcome"}
+ALWAYS = {
+    "resolve-data",
+    "fetch-champion",
+    "list-shards",
+    "evaluate",
+    "register-model",
+    "promote-model",
+    "report-outcome",
+}
 CACHED = {
     "fetch-data",
     "validate-dataset",

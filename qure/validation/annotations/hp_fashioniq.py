@@ -118,4 +118,3 @@ def _number(row: Row, field: str) -> int:
     if text.isdecimal() and len(text) < 10:
         return int(text)
     raise row.error(f"must be a whole number, not {shown(value)}", field)
-

@@ -1,6 +1,6 @@
 """From the train component's folders to a train job; the job itself is run as a local process under torchrun.
 
-No cluster can run in the tests. The stand-in executes the very command of the manifest, `torchrun -m qure.cli train ...`,
+No cluster can run in the tests. The stand-in runs the very command of the manifest, `torchrun -m qure.cli train ...`,
 so what is not tested is only how Kubernetes starts it.
 """
 
@@ -63,9 +63,7 @@ def folders(tmp_path: Path) -> dict[str, Path]:
 
 
 def launch(folders: dict[str, Path], jobs: LocalJobs, workspace: Path) -> Path:
-    return train_as_job(
-        SETTINGS | {"workspace_path": str(workspace)}, "training: {}\n", "cirr", **folders, jobs=jobs
-    )
+    return train_as_job(SETTINGS | {"workspace_path": str(workspace)}, "training: {}\n", "cirr", **folders, jobs=jobs)
 
 
 def test_the_job_sees_what_the_command_line_expects(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -90,9 +88,7 @@ assert options["--params"].read_text() == "training: {}\\n"
     assert jobs.deleted == jobs.job["metadata"]["name"]
 
 
-def test_the_run_is_known_in_the_job(
-    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_run_is_known_in_the_job(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QURE_PIPELINE_RUN", "run-7")
     jobs = LocalJobs([sys.executable, "-c", ""])
     launch(folders, jobs, tmp_path / "workspace")

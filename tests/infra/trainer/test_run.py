@@ -19,7 +19,7 @@ JOB = {"metadata": {"name": "job"}}
 class FakeCluster:
     """Answers `conditions` from a script, one entry per look; the last entry stays."""
 
-    def __init__(self, *script: dict[str, str] | None | Exception, logs: dict[str, list[str]] | None = None) -> None:
+    def __init__(self, *script: dict[str, str] | Exception | None, logs: dict[str, list[str]] | None = None) -> None:
         self.script = list(script)
         self.log_lines = logs or {}
         self.created: list[dict[str, Any]] = []

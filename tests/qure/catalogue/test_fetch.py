@@ -1,0 +1,130 @@
+"""Fetching data by git revision and DVC hash, against a real git repository with a real DVC remote (a folder)."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from qure.catalogue.fetch import CATALOGUE, Pinned, fetch, pin
+from qure.config import Settings
+from qure.errors import BadInput, StageFailed
+
+SETTINGS = Settings.model_validate({"training": {}, "catalogue": {"scale": 0.02}})
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A project with two versions of its data: branch `main` and, before it, tag `v1`."""
+
+    path: Path
+    store: Path
+    old: str
+    new: str
+
+
+def run(folder: Path, *command: str) -> str:
+    environment = os.environ | {"DVC_NO_ANALYTICS": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def dvc(folder: Path, *arguments: str) -> None:
+    run(folder, sys.executable, "-m", "dvc", *arguments, "--quiet")
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+    root = tmp_path_factory.mktemp("project")
+    path, store = root / "project", root / "store"
+    path.mkdir()
+    run(path, "git", "init", "--initial-branch", "main")
+    for name, value in (("user.email", "tests@example.com"), ("user.name", "tests")):
+        run(path, "git", "config", name, value)
+    dvc(path, "init")
+    dvc(path, "remote", "add", "--default", "store", "../store")
+    commits = []
+    for version in ("one", "two"):
+        (path / "data").mkdir(exist_ok=True)
+        (path / "data" / "captions.json").write_text(version)
+        (path / "data" / "same.txt").write_text("same")
+        dvc(path, "add", "data")
+        dvc(path, "push")
+        run(path, "git", "add", "--all")
+        run(path, "git", "commit", "--message", version)
+        commits.append(run(path, "git", "rev-parse", "HEAD"))
+        if version == "one":
+            run(path, "git", "tag", "v1")
+    yield Repository(path, store, *commits)
+
+
+def test_a_revision_becomes_a_fixed_commit_and_hash(repository: Repository) -> None:
+    newest, oldest = pin(str(repository.path), "main"), pin(str(repository.path), "v1")
+    assert (newest.commit, oldest.commit) == (repository.new, repository.old)
+    assert newest.data_hash != oldest.data_hash
+    assert newest.data_hash.endswith(".dir")
+    assert pin(str(repository.path), repository.old) == oldest
+
+
+def test_data_of_a_revision_is_fetched_once(repository: Repository, tmp_path: Path) -> None:
+    pinned, output = pin(str(repository.path), "v1"), tmp_path / "output"
+    fingerprint = fetch(SETTINGS, str(repository.path), pinned, output, cache=tmp_path / "cache")
+    assert fingerprint == f"md5:{pinned.data_hash}"
+    assert (output / "data" / "captions.json").read_text() == "one"
+    assert sorted(one.name for one in output.iterdir()) == ["data", "data.dvc"]
+    before = (output / "data" / "captions.json").stat().st_ctime_ns
+    assert fetch(SETTINGS, "/nowhere", pinned, output) == fingerprint
+    assert (output / "data" / "captions.json").stat().st_ctime_ns == before
+
+
+def test_data_is_fetched_by_its_hash(repository: Repository, tmp_path: Path) -> None:
+    wanted = pin(str(repository.path), "v1").data_hash
+    pinned = pin(str(repository.path), wanted.removesuffix(".dir"))
+    assert pinned.data_hash == wanted
+    fetch(SETTINGS, str(repository.path), pinned, tmp_path / "output")
+    assert (tmp_path / "output" / "data" / "captions.json").read_text() == "one"
+
+
+def test_other_data_takes_the_place_of_what_was_there(repository: Repository, tmp_path: Path) -> None:
+    for revision, content in (("v1", "one"), ("main", "two")):
+        fetch(SETTINGS, str(repository.path), pin(str(repository.path), revision), tmp_path / "output")
+        assert (tmp_path / "output" / "data" / "captions.json").read_text() == content
+
+
+def test_a_remote_without_the_data_leaves_nothing(repository: Repository, tmp_path: Path) -> None:
+    missing = Pinned(repository.new, "0" * 32 + ".dir")
+    with pytest.raises(StageFailed, match="dvc pull"):
+        fetch(SETTINGS, str(repository.path), missing, tmp_path / "output")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("revision", ["nothing", "v2", "0" * 40])
+def test_an_unknown_revision_is_named(repository: Repository, revision: str) -> None:
+    with pytest.raises(BadInput, match=revision):
+        pin(str(repository.path), revision)
+
+
+def test_a_repository_that_is_none_is_named_without_its_credentials(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be cloned") as refusal:
+        pin("http://user:sentinel-password@127.0.0.1:9/x.git", "main")
+    assert "sentinel-password" not in str(refusal.value)
+
+
+def test_a_repository_without_tracked_data_is_said(tmp_path: Path) -> None:
+    run(tmp_path, "git", "init", "--initial-branch", "main")
+    (tmp_path / "readme").write_text("x")
+    run(tmp_path, "git", "add", "--all")
+    run(tmp_path, "git", "-c", "user.email=a@example.com", "-c", "user.name=a", "commit", "--message", "x")
+    with pytest.raises(BadInput, match=r"data\.dvc"):
+        pin(str(tmp_path), "main")
+
+
+def test_without_a_repository_the_catalogue_is_rendered(tmp_path: Path) -> None:
+    assert pin("", "whatever") == Pinned(CATALOGUE, "")
+    prints = [fetch(SETTINGS, "", pin("", ""), tmp_path / name) for name in ("a", "b")]
+    assert prints[0] == prints[1]
+    assert prints[0].startswith("md5:")
+    assert (tmp_path / "a" / "data" / "fashioniq" / "captions").is_dir()

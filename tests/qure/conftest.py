@@ -1,0 +1,200 @@
+"""Real servers for tests: MLflow's database (SQLite, PostgreSQL), an MLflow server, an S3 API over HTTP."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+#: Not secrets: the servers live as long as the tests. The values are searched for in whatever is logged.
+S3_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "qure-test-access", "AWS_SECRET_ACCESS_KEY": "qure-test-secret-9d1c"}
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is set outside must not lead a test to somebody's tracking server or storage."""
+    for name in ("MLFLOW_TRACKING_URI", "QURE_PIPELINE_RUN", "QURE_COMMIT", "AWS_ENDPOINT_URL", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables in a SQLite file; making them takes seconds."""
+    from qure.config import TrackingSettings
+    from qure.tracking import connect
+
+    file = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    connect(TrackingSettings(uri=f"sqlite:///{file}"))
+    return file
+
+
+@pytest.fixture
+def sqlite_uri(_empty_database: Path, tmp_path: Path) -> str:
+    """A tracking URI of this test's own."""
+    file = tmp_path / "tracking" / "mlflow.db"
+    file.parent.mkdir()
+    shutil.copy(_empty_database, file)
+    return f"sqlite:///{file}"
+
+
+def _postgres_programs() -> Path:
+    found = shutil.which("initdb")
+    folders = (
+        [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    )
+    for folder in folders:
+        if (folder / "initdb").exists() and (folder / "postgres").exists():
+            return folder
+    pytest.skip("needs PostgreSQL's programs: initdb and postgres, on PATH or in /usr/lib/postgresql/*/bin")
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server: its URI up to the database's name."""
+    programs = _postgres_programs()
+    folder = tmp_path_factory.mktemp("postgres")
+    as_user: list[str] = []
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        try:
+            shutil.chown(folder, "postgres")
+        except LookupError:
+            pytest.skip("PostgreSQL refuses to run as root, and there is no user postgres")
+        for parent in folder.parents[:2]:
+            parent.chmod(0o755)
+        as_user = ["runuser", "-u", "postgres", "--"]
+    subprocess.run(
+        [*as_user, programs / "initdb", "-D", folder / "data", "-A", "trust", "-U", "qure", "--no-sync"],
+        check=True,
+        capture_output=True,
+        cwd=folder,
+    )
+    port = free_port()
+    quick = ("fsync=off", "synchronous_commit=off", f"port={port}", "listen_addresses=127.0.0.1")
+    options = [part for option in (*quick, f"unix_socket_directories={folder}") for part in ("-c", option)]
+    server = subprocess.Popen(
+        [*as_user, programs / "postgres", "-D", folder / "data", *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=folder,
+    )
+    wait_for_port(port, server)
+    yield f"postgresql+psycopg://qure:any-password@127.0.0.1:{port}/"
+    postmaster = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+    os.kill(postmaster, signal.SIGINT)
+    server.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def _postgres_template(postgres: str) -> str:
+    """Name of a database with MLflow's tables."""
+    from qure.config import TrackingSettings
+    from qure.tracking import connect
+
+    _execute(f"{postgres}postgres", "CREATE DATABASE mlflow_empty")
+    client = connect(TrackingSettings(uri=f"{postgres}mlflow_empty"))
+    # A database that somebody is connected to cannot be copied.
+    client._tracking_client.store.engine.dispose()
+    client._get_registry_client().store.engine.dispose()
+    return "mlflow_empty"
+
+
+@pytest.fixture
+def postgres_uri(postgres: str, _postgres_template: str) -> str:
+    """A tracking URI of this test's own, on PostgreSQL."""
+    name = f"mlflow_{uuid.uuid4().hex[:10]}"
+    _execute(f"{postgres}postgres", f"CREATE DATABASE {name} TEMPLATE {_postgres_template}")
+    return f"{postgres}{name}"
+
+
+def _execute(uri: str, statement: str) -> None:
+    from sqlalchemy import create_engine, text
+
+    engine = create_engine(uri, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+def wait_for_port(port: int, server: "subprocess.Popen[bytes]", seconds: float = 60) -> None:
+    """Returns when something listens on a port."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            assert server.poll() is None, f"the server ended with {server.returncode}"
+            assert time.monotonic() < deadline, f"nothing listens on port {port}"
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """Address of an S3 API (moto's server)."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Leads boto3 to an endpoint, makes a bucket there and gives its URI."""
+
+    def make(endpoint: str) -> str:
+        from qure.s3 import _client
+
+        for name, value in (S3_CREDENTIALS | {"AWS_ENDPOINT_URL": endpoint, "AWS_REGION": "us-east-1"}).items():
+            monkeypatch.setenv(name, value)
+        bucket = f"bucket-{uuid.uuid4().hex[:12]}"
+        _client().create_bucket(Bucket=bucket)
+        return f"s3://{bucket}"
+
+    return make
+
+
+@pytest.fixture
+def s3(s3_endpoint: str, bucket_at: Callable[[str], str]) -> str:
+    """A fresh bucket as URI; the environment leads boto3 to it."""
+    return bucket_at(s3_endpoint)
+
+
+@pytest.fixture
+def mlflow_server(postgres_uri: str, s3: str, s3_endpoint: str, tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """Starts an MLflow server on PostgreSQL that keeps artifacts on S3: clients need no S3 credentials."""
+    servers: list[subprocess.Popen[bytes]] = []
+
+    def start() -> str:
+        port = free_port()
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+        command += ["--backend-store-uri", postgres_uri, "--artifacts-destination", f"{s3}/mlflow", "--workers", "1"]
+        environment = {**os.environ, **S3_CREDENTIALS, "AWS_ENDPOINT_URL": s3_endpoint, "MLFLOW_DISABLE_TELEMETRY": "1"}
+        with (tmp_path / "server.log").open("wb") as log:
+            server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        servers.append(server)
+        wait_for_port(port, server, seconds=120)
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60).close()
+        return f"http://127.0.0.1:{port}"
+
+    yield start
+    for server in servers:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()

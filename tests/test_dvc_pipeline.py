@@ -1,0 +1,162 @@
+"""`dvc repro` for real, in a clone of its own, on a small catalogue: killed, gone on with, and changed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LAST = "promote@fashioniq"
+STAGES = ["validate", "precompute", "train", "evaluate", "register", "promote"]
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which the chain has run once, undisturbed."""
+    folder = _clone(tmp_path_factory.mktemp("undisturbed") / "qure")
+    _repro(folder)
+    return folder
+
+
+def _clone(folder: Path) -> Path:
+    """The tracked files as they are in the working tree, small settings, rendered data."""
+    folder.mkdir(parents=True)
+    tracked = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=True,
+    ).stdout.split("\n")  # fmt: skip
+    for name in filter(None, tracked):
+        if (
+            name.startswith(("qure/", ".dvc/", "dvc.yaml", ".dvcignore", ".gitignore"))
+            and (REPOSITORY / name).is_file()
+        ):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, folder / name)
+    params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    params["catalogue"] = {"scale": 0.1}
+    params.setdefault("backbone", {})["pretraining"] = {"steps": 20, "batch_size": 16}
+    params["training"]["fashioniq"]["overrides"] = {"epochs": 3}
+    params["evaluation"] = {"bootstrap_samples": 200}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    _run(folder, "qure.cli", "data", "restore")
+    return folder
+
+
+def _run(folder: Path, module: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=folder, env=_environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    """`qure` on the path is this interpreter's, and MLflow's default store is the clone's own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    return environment | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+    }
+
+
+def _repro(folder: Path) -> str:
+    return _run(folder, "dvc", "repro", LAST)
+
+
+def _outcome(folder: Path) -> dict[str, object]:
+    artifacts = folder / "artifacts"
+    history = (artifacts / "fashioniq" / "training" / "history.jsonl").read_text().splitlines()
+    return {
+        "metrics": json.loads((artifacts / "fashioniq" / "evaluation" / "metrics.json").read_text()),
+        "losses": [json.loads(line).get("loss") for line in history],
+        "model": json.loads((artifacts / "fashioniq" / "model" / "manifest.json").read_text())["fingerprint"],
+        "backbone": json.loads((artifacts / "backbone" / "manifest.json").read_text())["fingerprint"],
+    }
+
+
+@pytest.fixture
+def killed(tmp_path: Path) -> Path:
+    """A clone in which every stage of the chain is killed once, somewhere in its middle."""
+    folder = _clone(tmp_path / "qure")
+    for stage in [*STAGES[:1], "backbone", *STAGES[1:]]:
+        _kill_in(folder, stage)
+    return folder
+
+
+def _kill_in(folder: Path, stage: str) -> None:
+    """Starts the chain and kills everything, with SIGKILL, shortly after a stage has begun to work."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", LAST],
+        cwd=folder, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 240
+    try:
+        while not _is_running(stage, process.pid):
+            assert process.poll() is None, f"the chain ended before {stage} was seen"
+            assert time.monotonic() < deadline, f"{stage} never began"
+            time.sleep(0.05)
+        time.sleep(2.0)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        (folder / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
+
+
+def _is_running(stage: str, session: int) -> bool:
+    """Whether a `qure <stage>` of this session is alive (Linux: /proc)."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().decode().split("\0")
+            if stage in words[:3] and os.getsid(int(entry.parent.name)) == session:
+                return True
+        except (OSError, ProcessLookupError):
+            continue
+    return False
+
+
+def test_killed_everywhere_and_gone_on_with_gives_the_same_result(finished: Path, killed: Path) -> None:
+    _repro(killed)
+    assert _outcome(killed) == _outcome(finished)
+    assert [path for path in killed.rglob("*.partial") if ".dvc" not in path.parts] == []
+
+
+def test_a_second_run_does_nothing(finished: Path) -> None:
+    assert "Data and pipelines are up to date." in _repro(finished)
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "expected"),
+    [
+        ("promotion", {"required": True}, ["promote@fashioniq"]),
+        ("evaluation", {"bootstrap_samples": 300}, ["evaluate@fashioniq", "register@fashioniq", "promote@fashioniq"]),
+        (
+            "training",
+            {"fashioniq": {"recipe": "catalogue", "overrides": {"epochs": 2}}},
+            ["train@fashioniq", "evaluate@fashioniq", "register@fashioniq", "promote@fashioniq"],
+        ),
+    ],
+)
+def test_a_changed_parameter_reruns_what_depends_on_it(
+    finished: Path, section: str, change: dict[str, object], expected: list[str]
+) -> None:
+    file = finished / "params.yaml"
+    before = file.read_text()
+    params = yaml.safe_load(before)
+    params[section] = {**params.get(section, {}), **change}
+    file.write_text(yaml.safe_dump(params))
+    try:
+        plan = _run(finished, "dvc", "repro", "--dry", LAST)
+    finally:
+        file.write_text(before)
+    assert [line.split("'")[1] for line in plan.splitlines() if line.startswith("Running stage")] == expected
