@@ -23,6 +23,7 @@ TaskName = Literal[
     "resolve_data",
     "fetch_data",
     "validate_dataset",
+    "compare_data",
     "prepare_backbone",
     "list_shards",
     "precompute_embeddings",

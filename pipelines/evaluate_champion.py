@@ -8,7 +8,7 @@ from components.fetch_champion.component import fetch_champion
 from components.report_outcome.component import report_outcome
 from pipelines.config import PipelineConfig
 from pipelines.placement import place
-from pipelines.training import featured, fetched, validated
+from pipelines.training import compared, featured, fetched, validated
 
 NAME = "qure-evaluate-champion"
 
@@ -33,7 +33,7 @@ def evaluate_champion(config: PipelineConfig) -> BaseComponent:
 
         1. resolve data, fetch data: what the revision means now.
         2. fetch champion: from the registry, with the statistics of the data that it was trained on.
-        3. validate dataset: annotations and images, drift against the champion's training data.
+        3. validate dataset: annotations and images. compare data: drift against the champion's training data.
         4. list shards, precompute embeddings, collect embeddings: features by the champion's image tower.
         5. evaluate champion: metrics with intervals; red where a threshold of promotion.thresholds is missed.
         6. report outcome: success or failure, whatever happened.
@@ -51,13 +51,9 @@ def evaluate_champion(config: PipelineConfig) -> BaseComponent:
             data = fetched(config, params=params, repository=repository, revision=revision, code_version=code_version)
             champion = place(fetch_champion(params=params, training_set=training_set, required=True), config)
             validation = validated(
-                config,
-                params=params,
-                training_set=training_set,
-                code_version=code_version,
-                data=data,
-                champion=champion,
+                config, params=params, training_set=training_set, code_version=code_version, data=data
             )
+            drift = compared(config, params=params, validation=validation, champion=champion)
             features = featured(
                 config,
                 params=params,
@@ -77,6 +73,7 @@ def evaluate_champion(config: PipelineConfig) -> BaseComponent:
                     model=champion.outputs["model"],
                     champion=champion.outputs["champion"],
                     validation=validation.outputs["validation"],
+                    drift=drift.outputs["drift"],
                 ),
                 config,
             )

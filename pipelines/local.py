@@ -7,6 +7,7 @@ takes its place: it creates, starts, follows the log, waits, and only then remov
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,7 +105,11 @@ def run_locally(
             cache_root=str(root / ".cache"),
         )
         try:
-            task = pipeline(**arguments)
+            with warnings.catch_warnings():
+                # Resources and accelerators mean nothing here, and kfp says so for each task.
+                warnings.filterwarnings("ignore", message=".*no effect in the current local runner")
+                warnings.filterwarnings("ignore", message=".*non-Python base image")
+                task = pipeline(**arguments)
         except RuntimeError as error:
             raise StageFailed(str(error)) from error
         return dict(task.outputs)

@@ -6,6 +6,7 @@ from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from components.collect_embeddings.component import collect_embeddings
+from components.compare_data.component import compare_data
 from components.evaluate.component import evaluate
 from components.fetch_champion.component import fetch_champion
 from components.fetch_data.component import fetch_data
@@ -46,8 +47,8 @@ def training(config: PipelineConfig) -> BaseComponent:
 
         1. resolve data: what the revision means now.
         2. fetch data: that data from the DVC remote; the rendered catalogue where no repository is set.
-        3. fetch champion, validate dataset: annotations and images, drift against the champion's training data; the
-           run ends here when they are not in order.
+        3. validate dataset: annotations and images; the run ends here when they are not in order. fetch champion,
+           compare data: whether the data is like that which the champion was trained on.
         4. prepare backbone: the model that training starts from.
         5. list shards, precompute embeddings: the frozen image tower over all images, in parallel shards.
         6. collect embeddings: the shards merged.
@@ -71,13 +72,9 @@ def training(config: PipelineConfig) -> BaseComponent:
             data = fetched(config, params=params, repository=repository, revision=revision, code_version=code_version)
             champion = place(fetch_champion(params=params, training_set=training_set, required=False), config)
             validation = validated(
-                config,
-                params=params,
-                training_set=training_set,
-                code_version=code_version,
-                data=data,
-                champion=champion,
+                config, params=params, training_set=training_set, code_version=code_version, data=data
             )
+            compared(config, params=params, validation=validation, champion=champion)
             backbone = place(
                 prepare_backbone(
                     params=params,
@@ -183,18 +180,29 @@ def validated(
     training_set: Any,
     code_version: Any,
     data: dsl.PipelineTask,
-    champion: dsl.PipelineTask,
 ) -> dsl.PipelineTask:
-    """Adds the task that checks fetched data and compares it with the champion's."""
+    """Adds the task that checks fetched data."""
     return place(
         validate_dataset(
             params=params,
             training_set=training_set,
             data_fingerprint=data.outputs["Output"],
-            champion_version=champion.outputs["Output"],
             workspace=workspace_path(config),
             code_version=code_version,
             data=data.outputs["data"],
+        ),
+        config,
+    )
+
+
+def compared(
+    config: PipelineConfig, *, params: Any, validation: dsl.PipelineTask, champion: dsl.PipelineTask
+) -> dsl.PipelineTask:
+    """Adds the task that compares data with what the champion was trained on."""
+    return place(
+        compare_data(
+            params=params,
+            validation=validation.outputs["validation"],
             champion=champion.outputs["champion"],
         ),
         config,

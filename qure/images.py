@@ -117,7 +117,7 @@ def prepare_pixels(image: Image.Image, size: int, *, name: str = "image") -> npt
     horizontal, vertical = _borders(*image.size, TARGET_RATIO)
     if (image.width + 2 * horizontal) * (image.height + 2 * vertical) > MAX_PIXELS:
         raise ImageError(name, f"{image.width} x {image.height} pixels are too elongated to be padded")
-    return np.asarray(_centre_crop(_resize_short_side(pad_to_ratio(image), size), size))
+    return np.array(_centre_crop(_resize_short_side(pad_to_ratio(image), size), size))
 
 
 def normalise(pixels: "npt.NDArray[np.uint8] | torch.Tensor") -> "torch.Tensor":

@@ -27,6 +27,8 @@ PART_BYTES = 32 << 20
 MOST_PARTS = 10_000
 #: Parts on the way at the same time; each is held in memory.
 PARALLEL = 4
+#: Keys in one answer to a listing; S3 gives no more.
+LISTED_AT_ONCE = 1000
 #: An upload in parts that nobody has completed for this long was killed.
 STALE = timedelta(days=1)
 
@@ -99,7 +101,8 @@ class S3Store:
             yield answer["ETag"], _blocks(body)
 
     def files(self, prefix: str) -> Iterator[Stored]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        paginator = self._client.get_paginator("list_objects_v2")
+        pages = paginator.paginate(Bucket=self.bucket, Prefix=prefix, PaginationConfig={"PageSize": LISTED_AT_ONCE})
         try:
             for page in pages:
                 for entry in page.get("Contents", []):

@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -31,6 +32,8 @@ from qure.files import atomic_file, file_digest, sync
 MANIFEST = ".qure-manifest.json"
 #: How often a download that breaks off without any progress is taken up again.
 ATTEMPTS = 4
+#: Seconds before the first of these attempts; each further one waits as much longer.
+PAUSE = 2.0
 BLOCK = 1 << 20
 
 
@@ -291,6 +294,7 @@ def _fetch_rest(store: Store, stored: Stored, stream: IO[bytes], uri: str) -> No
         fruitless = fruitless + 1 if stream.tell() == start else 0
         if fruitless == ATTEMPTS:
             raise StageFailed(f"{uri}: nothing comes after byte {start} of {stored.size}: {problem or 'no error'}")
+        time.sleep(PAUSE * fruitless)
 
 
 def _content(store: Store, prefix: str, uri: str) -> dict[str, str | None]:

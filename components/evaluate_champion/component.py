@@ -14,12 +14,13 @@ def evaluate_champion(
     model: dsl.Input[dsl.Model],
     champion: dsl.Input[dsl.Artifact],
     validation: dsl.Input[dsl.Dataset],
+    drift: dsl.Input[dsl.Artifact],
     check: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
     summary: dsl.Output[dsl.Markdown],
 ) -> None:
-    """Evaluate the champion on fresh data and tell drift; fail where it misses a threshold of `promotion.thresholds`.
+    """Evaluate the champion on fresh data; fail where it misses a threshold of `promotion.thresholds`.
 
     Runs without cache: a scheduled check is there to be made.
 
@@ -30,7 +31,8 @@ def evaluate_champion(
         features: From collect_embeddings, computed with the champion's image tower.
         model: From fetch_champion.
         champion: From fetch_champion.
-        validation: From validate_dataset, made with the champion's statistics.
+        validation: From validate_dataset; rows that it excluded are left out.
+        drift: From compare_data.
         check: JSON: version, metrics, missed thresholds, drift.
         metrics: Every metric, flat.
         report: Self-contained report with pictures.
@@ -61,6 +63,6 @@ def evaluate_champion(
             training_set,
             champion=located(champion.path),
             evaluation=evaluation,
-            validation=located(validation.path),
+            drift=Path(drift.path),
             output=Path(check.path),
         )

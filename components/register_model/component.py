@@ -37,7 +37,6 @@ def register_model(
     from components.runtime import stage
     from components.workspace import located
     from qure.config import image_sets_of
-    from qure.registry.champion import keep_statistics
     from qure.registry.stage import register
 
     with stage(params) as settings:
@@ -52,4 +51,3 @@ def register_model(
             evaluation=located(evaluation.path),
             output=Path(registration.path),
         )
-        keep_statistics(settings, Path(registration.path), located(validation.path))

@@ -10,11 +10,9 @@ def validate_dataset(
     params: str,
     training_set: str,
     data_fingerprint: str,
-    champion_version: str,
     workspace: str,
     code_version: str,
     data: dsl.Input[dsl.Dataset],
-    champion: dsl.Input[dsl.Artifact],
     validation: dsl.Output[dsl.Dataset],
 ) -> str:
     """Check annotations and images of a training set's benchmarks; fail when more is wrong than is tolerated.
@@ -25,11 +23,9 @@ def validate_dataset(
         params: Text of params.yaml.
         training_set: fashioniq or cirr.
         data_fingerprint: From fetch_data; part of the cache key.
-        champion_version: From fetch_champion; part of the cache key.
         workspace: Path of the shared volume that caches go to; empty for none.
         code_version: Version of the code; part of the cache key.
         data: From fetch_data.
-        champion: From fetch_champion: the data is compared with what it was trained on.
         validation: result.json, bad_rows.csv, statistics.json and Data Docs.
 
     Returns:
@@ -42,13 +38,11 @@ def validate_dataset(
     from qure.validation.stage import validate
 
     with stage(params) as settings:
-        statistics = located(champion.path) / "statistics.json"
         result = validate(
             settings,
             training_set,
             data=located(data.path) / "data",
             output=Path(validation.path),
             work=scratch(validation.path, workspace, "validation", training_set),
-            champion_statistics=statistics if statistics.is_file() else None,
         )
         return str(result["fingerprint"])

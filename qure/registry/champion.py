@@ -61,20 +61,6 @@ def fetch_champion(
     return found
 
 
-def keep_statistics(settings: Settings, registration: Path, validation: Path) -> None:
-    """Keeps the statistics of a registered model's training data with it, for `fetch_champion` to find.
-
-    Raises:
-        BadInput: a file is missing or damaged.
-        StageFailed: MLflow cannot be reached or refuses.
-    """
-    told, file = read_json(registration), validation / STATISTICS
-    read_json(file, remedy="Validate the data first: qure validate")
-    client = connect(settings.tracking)
-    with translated(tracking_uri(settings.tracking)):
-        client.log_artifact(told["run_id"], str(file), STATISTICS_FOLDER)
-
-
 def reevaluation(
     settings: Settings, training_set: str, *, data: Path, features: Mapping[str, Path], validation: Path | None
 ) -> Callable[[Path, Path], None]:
@@ -125,17 +111,50 @@ def _features_for(
     return fresh
 
 
+def compare_data(settings: Settings, *, validation: Path, champion: Path, output: Path | None = None) -> dict[str, Any]:
+    """Whether data is like the data that the champion was trained on: said, and never decided here.
+
+    Args:
+        settings: `validation` has the thresholds.
+        validation: validation folder of the data at hand.
+        champion: `facts` folder of `fetch_champion`.
+        output: JSON file to write.
+
+    Returns:
+        what the output file holds: whether there is anything to compare with, what has shifted, every measure.
+
+    Raises:
+        BadInput: a file is missing, damaged or of another version.
+    """
+    from qure.validation.drift import compare, read_statistics
+
+    facts = read_json(champion / "champion.json")
+    measures: list[dict[str, Any]] = []
+    if facts["statistics"]:
+        now, before = (read_statistics(folder / STATISTICS) for folder in (validation, champion))
+        measures = compare(now, before, settings.validation)
+    else:
+        logger.warning("no champion has left statistics of its training data: drift cannot be told")
+    shifted = [measure["says"] for measure in measures if measure["shifted"]]
+    for sentence in shifted:
+        logger.warning("drift: %s", sentence)
+    found = {"known": bool(facts["statistics"]), "champion": facts["version"], "shifted": shifted, "measures": measures}
+    if output is not None:
+        write_json(output, found)
+    return found
+
+
 def check_champion(
-    settings: Settings, training_set: str, *, champion: Path, evaluation: Path, validation: Path, output: Path
+    settings: Settings, training_set: str, *, champion: Path, evaluation: Path, drift: Path, output: Path
 ) -> dict[str, Any]:
-    """Whether the champion still does what it must on fresh data, and whether the data has drifted.
+    """Whether the champion still does on fresh data what it must.
 
     Args:
         settings: `promotion.thresholds` is read.
         training_set: "fashioniq" or "cirr".
         champion: `facts` folder of `fetch_champion`.
         evaluation: evaluate stage's folder of the champion on the fresh data.
-        validation: validation folder of the fresh data, made with the champion's statistics.
+        drift: what `compare_data` has written.
         output: JSON file to write.
 
     Returns:
@@ -145,23 +164,17 @@ def check_champion(
         BadInput: a folder is missing or damaged, or is of another model.
         StageFailed: a threshold is missed (the output file is there then).
     """
-    facts = read_json(champion / "champion.json")
+    facts, told = read_json(champion / "champion.json"), read_json(drift)
     evaluations = read_evaluations(evaluation, training_set, facts["model_fingerprint"])
     missed, thresholds = missed_thresholds(settings, training_set, evaluations)
-    result = read_json(validation / "result.json")
-    drift = [measure["says"] for measure in result["drift"]]
-    for sentence in drift:
-        logger.warning("drift: %s", sentence)
-    if not facts["statistics"]:
-        logger.warning("the champion's training data has left no statistics: drift cannot be told")
     found = {
         "name": facts["name"],
         "version": facts["version"],
         "metrics": headline(evaluations),
         "thresholds": thresholds,
         "missed": missed,
-        "drift": drift,
-        "drift_known": bool(facts["statistics"]),
+        "drift": told["shifted"],
+        "drift_known": told["known"],
     }
     write_json(output, found)
     if missed:

@@ -265,7 +265,7 @@ def parameter_value(key: str, value: Any) -> str:
     >>> parameter_value("s3.secret_key", "abc"), parameter_value("uri", "s3://u:p@host/b"), parameter_value("n", 3)
     ('***', 's3://***@host/b', '3')
     >>> parameter_value("ids", "x" * 501)
-    'sha256:47e3f0a1..., 501 characters'
+    'sha256:3ac31d30..., 501 characters'
     """
     text = str(value)
     if names_a_secret(key) and value is not None:

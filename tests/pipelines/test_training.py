@@ -7,6 +7,8 @@ import contextlib
 import io
 import json
 import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,6 +44,7 @@ SENTINELS = {
 ALWAYS = {
     "resolve-data",
     "fetch-champion",
+    "compare-data",
     "list-shards",
     "evaluate",
     "register-model",
@@ -109,9 +112,17 @@ class Run:
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(("subprocess", "fashioniq"), marks=pytest.mark.kfp_local, id="processes-fashioniq"),
-        pytest.param(("subprocess", "cirr"), marks=pytest.mark.kfp_local, id="processes-cirr"),
-        pytest.param(("docker", "fashioniq"), marks=pytest.mark.containers, id="containers-fashioniq"),
+        # A group per place: distributed over workers (--dist loadgroup), its tests share one first run.
+        pytest.param(
+            (runner, training_set),
+            marks=[mark, pytest.mark.xdist_group(f"training-{runner}-{training_set}")],
+            id=f"{runner}-{training_set}",
+        )
+        for runner, training_set, mark in (
+            ("subprocess", "fashioniq", pytest.mark.kfp_local),
+            ("subprocess", "cirr", pytest.mark.kfp_local),
+            ("docker", "fashioniq", pytest.mark.containers),
+        )
     ],
 )
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
@@ -204,6 +215,61 @@ def test_the_metrics_are_those_of_the_same_stages_without_a_pipeline(
     )
     piped = json.loads((first.artifact("evaluate", "evaluation") / "metrics.json").read_text())
     assert piped == json.loads(json.dumps(metrics))
+
+
+def test_the_same_training_runs_as_a_train_job_on_two_processes(
+    first: Run, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest's own command under torchrun (gloo); that a cluster starts it is all that is played."""
+    if place.runner == "docker":
+        pytest.skip("processes of this machine stand for the job's pods")
+    from infra.trainer.launch import train_as_job
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+    jobs = LocalJobs(2)
+    output = train_as_job(
+        {"namespace": "qure", "image": IMAGE, "workspace_claim": "w", "workspace_path": str(place.root)},
+        yaml.safe_dump(PARAMS),
+        place.training_set,
+        data=first.artifact("fetch-data", "data") / "data",
+        features=first.artifact("collect-embeddings", "features"),
+        backbone=first.artifact("prepare-backbone", "backbone"),
+        validation=first.artifact("validate-dataset", "validation"),
+        work=place.root / f"job-{tmp_path.name}",
+        jobs=jobs,
+    )
+    assert jobs.deleted
+    assert (output / "model" / "model.safetensors").is_file()
+    together = json.loads((output / "training" / "summary.json").read_text())
+    alone = json.loads((first.artifact("train-qure", "training") / "summary.json").read_text())
+    assert together["loss"] == pytest.approx(alone["loss"], rel=0.05)
+
+
+class LocalJobs:
+    """Runs a train job's command under torchrun on this machine when it is created."""
+
+    def __init__(self, processes: int) -> None:
+        self.processes, self.deleted = processes, False
+
+    def create(self, job: dict[str, Any]) -> None:
+        arguments = job["spec"]["trainer"]["args"]
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        self.result = subprocess.run(
+            [*launcher, f"--nproc-per-node={self.processes}", *arguments], capture_output=True, text=True, check=False
+        )
+
+    def conditions(self, name: str) -> dict[str, str] | None:
+        return {"Failed": self.result.stderr[-2000:]} if self.result.returncode else {"Complete": ""}
+
+    def delete(self, name: str) -> None:
+        self.deleted = True
+
+    def pods(self, name: str) -> dict[str, bool]:
+        return {"node-0": False}
+
+    def follow(self, pod: str) -> Iterator[str]:
+        yield from self.result.stdout.splitlines()
 
 
 @pytest.fixture(scope="module")

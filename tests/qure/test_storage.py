@@ -172,13 +172,14 @@ def test_a_folder_without_manifest_is_taken_as_listed(s3: str, tmp_path: Path) -
     assert set(_tree(tmp_path / "target")) == {"one", "deep/two"}
 
 
-def test_more_than_a_thousand_files_are_listed(s3: str) -> None:
+def test_more_files_than_one_answer_holds_are_listed(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from qure.s3 import _client
 
+    monkeypatch.setattr("qure.s3.LISTED_AT_ONCE", 4)
     client, bucket = _client(), s3.removeprefix("s3://")
-    for number in range(1_010):
+    for number in range(10):
         client.put_object(Bucket=bucket, Key=f"many/{number:04}", Body=b"")
-    assert len(storage.list_files(f"{s3}/many")) == 1_010
+    assert [one.name for one in storage.list_files(f"{s3}/many")] == [f"{number:04}" for number in range(10)]
 
 
 @pytest.mark.parametrize("name", ["../outside", "deep/../../outside", "/outside"])
@@ -254,10 +255,12 @@ def test_an_endpoint_that_is_down_is_named_without_secrets(
 
 
 class Line:
-    """A TCP connection to a server that can be slow, or break off after so many bytes of an answer."""
+    """A TCP connection to a server that can be slow, break off after so many bytes, or after an answer's header."""
 
-    def __init__(self, endpoint: str, *, bytes_per_second: float = 0, break_after: int = 0) -> None:
-        self.break_after, self.bytes_per_second = break_after, bytes_per_second
+    def __init__(
+        self, endpoint: str, *, bytes_per_second: float = 0, break_after: int = 0, only_headers: bool = False
+    ) -> None:
+        self.break_after, self.bytes_per_second, self.only_headers = break_after, bytes_per_second, only_headers
         host, _, port = endpoint.removeprefix("http://").partition(":")
         self._server = (host, int(port))
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -281,6 +284,9 @@ class Line:
         passed = 0
         try:
             while data := source.recv(1 << 16):
+                if answers and self.only_headers:
+                    sink.sendall(data.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+                    break
                 sink.sendall(data)
                 passed += len(data)
                 if answers and self.break_after and passed > self.break_after:
@@ -317,13 +323,16 @@ def test_a_broken_connection_goes_on_where_it_broke(s3: str, tmp_path: Path, lin
     assert storage.download_file(f"{s3}/large", tmp_path / "target").read_bytes() == source.read_bytes()
 
 
-def test_a_connection_that_brings_nothing_is_given_up(s3: str, tmp_path: Path, line: Callable[..., Line]) -> None:
+def test_a_connection_that_brings_nothing_is_given_up(
+    s3: str, tmp_path: Path, line: Callable[..., Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "PAUSE", 0.01)
     storage.upload_file(_write(tmp_path / "source.bin", 5_000_000), f"{s3}/large")
     stored = storage._store_of(f"{s3}/large")[0].stat("large")
     assert stored is not None
-    line(break_after=300)
+    line(only_headers=True)
     store = storage._store_of(f"{s3}/large")[0]
-    with pytest.raises(StageFailed, match=r"nothing comes after byte 0 of 5000000|cannot be reached|Connection"):
+    with pytest.raises(StageFailed, match="nothing comes after byte 0 of 5000000"):
         storage._download(store, stored, tmp_path / "target", f"{s3}/large")
     assert not (tmp_path / "target").exists()
 

@@ -5,10 +5,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from qure.backbone import pretraining
 from qure.backbone.pretraining import CaptionedImages, pretrain
 from qure.config import BackboneSettings, PretrainingSettings, QFormerDimensions, VisionDimensions
+from qure.images import normalise
 from qure.models.build import build_catalogue_model
 from qure.models.model import QureModel
 
@@ -92,6 +94,28 @@ def test_same_arguments_give_the_same_bits_whatever_the_thread_count():
         torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
     )
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_parts_side_by_side_have_the_gradients_of_the_whole_batch():
+    images = squares(40)
+    model = build_catalogue_model(SETTINGS, images.captions, seed=0)
+    model.vision.requires_grad_(True)
+    pairs, rows = pretraining._pairs(model, images), torch.arange(11)
+    with pretraining._workers() as pool:
+        loss, accuracy = pretraining._backward(model, pairs, rows, pool)
+    split = {name: parameter.grad for name, parameter in model.named_trainable_parameters()}
+    model.zero_grad()
+    features = model.vision(pixel_values=normalise(pairs.pixels[rows])).last_hidden_state
+    logits = (
+        model.relevance(model.encode_texts(pairs.ids[rows], pairs.mask[rows]), model.encode_images(features))
+        / model.temperature
+    )
+    expected = (cross_entropy(logits, rows) + cross_entropy(logits.T, rows)) / 2
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), abs=1e-5)
+    assert accuracy == pytest.approx((logits.argmax(dim=1) == rows).float().mean().item())
+    for name, parameter in model.named_trainable_parameters():
+        torch.testing.assert_close(split[name], parameter.grad, atol=1e-5, rtol=1e-4, msg=name)
 
 
 def test_another_seed_gives_another_model():

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +36,7 @@ def dvc(folder: Path, *arguments: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     root = tmp_path_factory.mktemp("project")
     path, store = root / "project", root / "store"
     path.mkdir()
@@ -58,7 +57,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]
         commits.append(run(path, "git", "rev-parse", "HEAD"))
         if version == "one":
             run(path, "git", "tag", "v1")
-    yield Repository(path, store, *commits)
+    return Repository(path, store, *commits)
 
 
 def test_a_revision_becomes_a_fixed_commit_and_hash(repository: Repository) -> None:

@@ -11,13 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from qure.config import BackboneSettings
+from qure.config import BackboneSettings, QFormerDimensions
 from qure.models.build import build_catalogue_model
 from qure.models.config import QFormerConfig, QureConfig, VisionConfig
 from qure.models.lavis import convert_state_dict, target_names
 from qure.models.model import QureModel
 
 Change = Callable[[QureModel], None]
+
+# Threads that wait for each other cost minutes where tests share the machine.
+torch.set_num_threads(1)
 
 FP32, FP64, GRADIENT = 1e-5, 1e-9, 1e-4
 
@@ -157,4 +160,4 @@ def golden() -> Golden:
 def small_model() -> QureModel:
     """An untrained model of the catalogue's dimensions."""
     captions = ["a red dress with long sleeves", "a short blue shirt", "striped top"]
-    return build_catalogue_model(BackboneSettings(), captions, seed=3)
+    return build_catalogue_model(BackboneSettings(qformer=QFormerDimensions(dropout=0.1)), captions, seed=3)

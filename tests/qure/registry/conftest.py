@@ -1,5 +1,7 @@
 """Small real models, evaluations of chosen quality through the real protocol, and settings with their own MLflow."""
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +34,21 @@ def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
         return folder / str(seed)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def few_images(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with the catalogue's images and a gallery of 36: what a registered model ranks in most tests."""
+    root = tmp_path_factory.mktemp("few") / "data"
+    shutil.copytree(catalogue / "fashioniq", root / "fashioniq")
+    for file in (root / "fashioniq" / "image_splits").glob("*.val.json"):
+        ids = json.loads(file.read_text())[:12]
+        file.write_text(json.dumps(ids))
+        captions = root / "fashioniq" / "captions" / file.name.replace("split.", "cap.")
+        one = json.loads(captions.read_text())[0]
+        captions.write_text(json.dumps([one | {"candidate": ids[0], "target": ids[1]}]))
+    (root / "fashioniq" / "truth.json").unlink()
+    return root
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_a_champion_with_another_image_tower_is_judged_on_the_same_questions(
 
 
 def test_the_champion_comes_back_whole(
-    settings: Settings, catalogue: Path, model_of: Callable[[int], Path], judged: Callable[..., Path], tmp_path: Path
+    settings: Settings, few_images: Path, model_of: Callable[[int], Path], judged: Callable[..., Path], tmp_path: Path
 ) -> None:
     from qure.models import QureModel
     from qure.models.folder import read_manifest
@@ -69,7 +69,7 @@ def test_the_champion_comes_back_whole(
     register(
         settings,
         "fashioniq",
-        data=catalogue,
+        data=few_images,
         model=model_of(1),
         evaluation=evaluation,
         output=registration,

@@ -34,7 +34,7 @@ promote(
 def test_racing_promotions_end_with_the_best_version(
     mlflow_server: Callable[[], str],
     settings_for: Callable[[str], Settings],
-    catalogue: Path,
+    few_images: Path,
     model_of: Callable[[int], Path],
     judged: Callable[..., Path],
     tmp_path: Path,
@@ -48,7 +48,7 @@ def test_racing_promotions_end_with_the_best_version(
         register(
             settings,
             "fashioniq",
-            data=catalogue,
+            data=few_images,
             model=model_of(seed),
             evaluation=judged(model_of(seed), quality),
             output=tmp_path / str(seed) / "registration.json",

@@ -63,8 +63,10 @@ class World:
 
 
 @pytest.fixture
-def world(settings: Settings, catalogue: Path, tmp_path: Path, model_of: Callable[[int], Path], judged: Judge) -> World:
-    return World(settings, catalogue, tmp_path, model_of, judged)
+def world(
+    settings: Settings, few_images: Path, tmp_path: Path, model_of: Callable[[int], Path], judged: Judge
+) -> World:
+    return World(settings, few_images, tmp_path, model_of, judged)
 
 
 def test_a_model_becomes_a_version_with_everything_that_is_known(world: World) -> None:
@@ -163,6 +165,7 @@ print(*answer["ids"][0])
 """
 
 
+@pytest.mark.integration
 def test_the_champion_answers_a_query_in_a_process_that_knows_nothing(world: World, tmp_path: Path) -> None:
     """Another working folder, and no qure to import but the model's own copy."""
     from qure.datasets import fashioniq
