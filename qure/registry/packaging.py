@@ -98,11 +98,17 @@ def package(folder: Path, *, model: Path, gallery: Path, example: Example, facts
     flavor["artifacts"] = {Path(place).name: {"path": place, "uri": place} for place in (MODEL, GALLERY)}
     flavor["model_code_path"] = Path(flavor["model_code_path"]).name
     flavor.pop("cloudpickle_version", None)  # written whether or not anything is pickled
+    _remove_bytecode(folder)
     description.model_size_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    for leftover in list(folder.rglob("__pycache__")):
-        shutil.rmtree(leftover)
     description.save(str(folder / "MLmodel"))
     write_json(folder / ANSWER, ask(folder, example.table()))
+    _remove_bytecode(folder)
+
+
+def _remove_bytecode(folder: Path) -> None:
+    """Compiled code names the paths it was compiled at."""
+    for leftover in list(folder.rglob("__pycache__")):
+        shutil.rmtree(leftover)
 
 
 def ask(folder: Path, query: "pd.DataFrame") -> dict[str, Any]:

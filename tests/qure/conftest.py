@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 import uuid
@@ -74,7 +75,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             shutil.chown(folder, "postgres")
         except LookupError:
             pytest.skip("PostgreSQL refuses to run as root, and there is no user postgres")
-        for parent in folder.parents[:2]:
+        for parent in folder.parents:
+            if parent == Path(tempfile.gettempdir()):
+                break
             parent.chmod(0o755)
         as_user = ["runuser", "-u", "postgres", "--"]
     subprocess.run(
@@ -93,8 +96,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         cwd=folder,
     )
     wait_for_port(port, server)
-    yield f"postgresql+psycopg://qure:any-password@127.0.0.1:{port}/"
+    # The server itself, not `runuser` before it, and read now: whoever clears temporary files must not make it an orphan.
     postmaster = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+    yield f"postgresql+psycopg://qure:any-password@127.0.0.1:{port}/"
     os.kill(postmaster, signal.SIGINT)
     server.wait(timeout=30)
 
@@ -162,7 +166,7 @@ def bucket_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
     def make(endpoint: str) -> str:
         from qure.s3 import _client
 
-        for name, value in (S3_CREDENTIALS | {"AWS_ENDPOINT_URL": endpoint, "AWS_REGION": "us-east-1"}).items():
+        for name, value in (S3_CREDENTIALS | {"AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "us-east-1"}).items():
             monkeypatch.setenv(name, value)
         bucket = f"bucket-{uuid.uuid4().hex[:12]}"
         _client().create_bucket(Bucket=bucket)
