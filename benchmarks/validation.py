@@ -138,6 +138,7 @@ def settings(arguments: argparse.Namespace) -> Settings:
             "catalogue": {"scale": arguments.images / IMAGES_AT_SCALE_1},
             "training": recipes,
             "validation": {"workers": arguments.workers},
+            "tracking": {"uri": None},
         }
     )
 

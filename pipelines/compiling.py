@@ -8,6 +8,7 @@ from pathlib import Path
 from kfp import compiler
 from kfp.dsl.base_component import BaseComponent
 
+from pipelines.ablation import ablation
 from pipelines.config import PipelineConfig
 from pipelines.evaluate_champion import evaluate_champion
 from pipelines.training import training
@@ -20,6 +21,7 @@ COMPILED = Path(__file__).parent / "compiled"
 PIPELINES: dict[str, Callable[[PipelineConfig], BaseComponent]] = {
     "training": training,
     "evaluate_champion": evaluate_champion,
+    "ablation": ablation,
 }
 
 

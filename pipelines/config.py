@@ -30,10 +30,12 @@ TaskName = Literal[
     "collect_embeddings",
     "train_qure",
     "evaluate",
+    "join_evaluations",
     "register_model",
     "promote_model",
     "fetch_champion",
     "evaluate_champion",
+    "ablate",
     "report_outcome",
 ]
 

@@ -10,6 +10,7 @@ from components.compare_data.component import compare_data
 from components.evaluate.component import evaluate
 from components.fetch_champion.component import fetch_champion
 from components.fetch_data.component import fetch_data
+from components.join_evaluations.component import join_evaluations
 from components.list_shards.component import list_shards
 from components.precompute_embeddings.component import precompute_embeddings
 from components.prepare_backbone.component import prepare_backbone
@@ -53,7 +54,8 @@ def training(config: PipelineConfig) -> BaseComponent:
         5. list shards, precompute embeddings: the frozen image tower over all images, in parallel shards.
         6. collect embeddings: the shards merged.
         7. train QuRe: in the task's process, or as a TrainJob on several GPUs.
-        8. evaluate: the benchmarks that belong to the training set (FashionIQ and HP-FashionIQ; CIRR and CIRCO).
+        8. evaluate: the benchmarks that belong to the training set side by side (FashionIQ and HP-FashionIQ; CIRR and
+           CIRCO). join evaluations: one evaluation of both, with metrics and report.
         9. register model: into the MLflow registry, as challenger.
         10. promote model: champion, if it is better.
         11. report outcome: success or failure, whatever happened.
@@ -78,7 +80,7 @@ def training(config: PipelineConfig) -> BaseComponent:
             backbone = place(
                 prepare_backbone(
                     params=params,
-                    data_fingerprint=data.outputs["Output"],
+                    data_fingerprint=f"{data.outputs['Output']} {validation.outputs['Output']}",
                     code_version=code_version,
                     data=data.outputs["data"],
                     validation=validation.outputs["validation"],
@@ -113,18 +115,16 @@ def training(config: PipelineConfig) -> BaseComponent:
                 config,
                 display_name="train QuRe",
             )
-            evaluated = place(
-                evaluate(
-                    params=params,
-                    training_set=training_set,
-                    data=data.outputs["data"],
-                    features=features.outputs["features"],
-                    backbone=backbone.outputs["backbone"],
-                    model=trained.outputs["model"],
-                    training=trained.outputs["training"],
-                    validation=validation.outputs["validation"],
-                ),
+            evaluated = judged(
                 config,
+                params=params,
+                training_set=training_set,
+                fingerprints=fingerprints,
+                data=data.outputs["data"],
+                features=features.outputs["features"],
+                backbone=backbone.outputs["backbone"],
+                trained=trained,
+                validation=validation.outputs["validation"],
             )
             registered = place(
                 register_model(
@@ -245,6 +245,50 @@ def featured(
             listed=listed.output,
             workspace=workspace_path(config),
             shards=dsl.Collected(share.outputs["features"]),
+        ),
+        config,
+    )
+
+
+def judged(
+    config: PipelineConfig,
+    *,
+    params: Any,
+    training_set: Any,
+    fingerprints: str,
+    data: Any,
+    features: Any,
+    backbone: Any,
+    trained: dsl.PipelineTask,
+    validation: Any,
+) -> dsl.PipelineTask:
+    """Adds a task per benchmark of the training set, side by side, and the one that joins them; returns the latter."""
+    own, beside = (
+        place(
+            evaluate(
+                params=params,
+                training_set=training_set,
+                number=number,
+                fingerprints=fingerprints,
+                data=data,
+                features=features,
+                backbone=backbone,
+                model=trained.outputs["model"],
+                validation=validation,
+            ),
+            config,
+            display_name=f"evaluate: {which} benchmark",
+        )
+        for number, which in enumerate(("own", "other"))
+    )
+    return place(
+        join_evaluations(
+            params=params,
+            training_set=training_set,
+            data=data,
+            training=trained.outputs["training"],
+            own=own.outputs["part"],
+            beside=beside.outputs["part"],
         ),
         config,
     )

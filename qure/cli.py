@@ -5,6 +5,7 @@ Each command reads params.yaml, calls one library function (`qure/<package>/stag
 that `qure --help` answers at once.
 """
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -24,8 +25,12 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
+#: How the operating system says that nothing more can be written; libraries wrap it in errors of their own.
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 class Commands(typer.Typer):
-    """A typer application that prints a `QureError` as one message and exits with its code."""
+    """A typer application that prints a `QureError`, or a full disk, as one message and exits with its code."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -33,6 +38,13 @@ class Commands(typer.Typer):
         except QureError as error:
             typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
             sys.exit(error.exit_code)
+        except Exception as error:
+            full = next((reason for reason in map(os.strerror, NO_SPACE) if reason in str(error)), None)
+            if full is None:
+                raise
+            message = f"error: {full}. Make space and run the same command again: it goes on from what is whole"
+            typer.secho(message, err=True, fg=typer.colors.RED)
+            sys.exit(1)
 
 
 app = Commands(
@@ -145,17 +157,60 @@ def validate(
     data: Data = DATA,
     artifacts: Artifacts = ARTIFACTS,
     work: Work = WORK,
+    champion_statistics: Annotated[
+        Path | None,
+        typer.Option(help="statistics.json of other data: what differs goes into the result and onto its page."),
+    ] = None,
 ) -> None:
-    """Check annotations and images of a training set's benchmarks; list every bad row."""
+    """Check annotations and images of a training set's benchmarks; list every bad row.
+
+    Data that passed is compared with what the champion was trained on, where there is one. That is said and changes
+    no output: the registry's state must not decide what DVC keeps.
+    """
     from qure.validation.stage import validate as run
 
+    settings, output = settings_for(params, training_set), artifacts / training_set / "validation"
     run(
+        settings,
+        training_set,
+        data=data,
+        output=output,
+        work=work / training_set / "validation",
+        champion_statistics=champion_statistics,
+    )
+    from qure.registry.drift import say_drift
+
+    say_drift(settings, training_set, data=data, validation=output)
+
+
+@app.command("compare-data")
+def compare_data(
+    training_set: TrainingSet,
+    params: Parameters = PARAMETERS,
+    data: Data = DATA,
+    artifacts: Artifacts = ARTIFACTS,
+    output: Annotated[Path | None, typer.Option(help="JSON file for every measure with its effect size.")] = None,
+) -> None:
+    """Compare validated data, and its features where they are there, with what the champion was trained on."""
+    from qure.config import image_sets_of
+    from qure.registry.drift import compare_with_champion
+
+    folder = artifacts / training_set
+    features = {name: folder / "features" / name for name in image_sets_of(training_set)}
+    found = compare_with_champion(
         settings_for(params, training_set),
         training_set,
         data=data,
-        output=artifacts / training_set / "validation",
-        work=work / training_set / "validation",
+        validation=folder / "validation",
+        features={name: store for name, store in features.items() if store.is_dir()},
+        output=output,
     )
+    if found is None:
+        typer.echo("there is no champion to compare the data with")
+    else:
+        measures = found["measures"] or [{"says": "the champion left no statistics", "shifted": False}]
+        for measure in measures:
+            typer.echo(f"{'shifted' if measure['shifted'] else 'alike  '}  {measure['says']}")
 
 
 @app.command()
@@ -168,7 +223,12 @@ def backbone(
     from qure.backbone.stage import prepare_backbone
 
     settings = settings_for(params)
-    prepare_backbone(settings, data, artifacts / "backbone")
+    prepare_backbone(
+        settings,
+        data,
+        artifacts / "backbone",
+        validation=[artifacts / training_set / "validation" for training_set in settings.training],
+    )
 
 
 @app.command()
@@ -316,6 +376,7 @@ def promote(
         registration=folder / "registration.json",
         evaluation=folder / "evaluation",
         output=folder / "promotion.json",
+        data=data,
         reevaluate=reevaluation(
             settings,
             training_set,
@@ -360,6 +421,44 @@ def search(
 
 
 @app.command()
+def ablate(
+    training_set: TrainingSet,
+    params: Parameters = PARAMETERS,
+    data: Data = DATA,
+    artifacts: Artifacts = ARTIFACTS,
+    work: Work = WORK,
+    device: Device = None,
+    arm: Annotated[list[str] | None, typer.Option(help="An arm; give it again for more. All when left out.")] = None,
+    arms_file: Annotated[Path | None, typer.Option(help="YAML file of arms; those that come with qure.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many: 0, 1, ... An arm's interval is over them.")] = 3,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Budget of every arm; the recipe's when left out.")] = None,
+) -> None:
+    """Compare ways to choose negatives, with the contrastive baseline, under one budget; finished runs are kept."""
+    from qure.ablation.arms import ARMS
+    from qure.ablation.page import terminal_table
+    from qure.ablation.stage import ablate as run
+    from qure.progress import console
+
+    results = run(
+        settings_for(params, training_set),
+        training_set,
+        data=data,
+        features=artifacts / training_set / "features" / training_set,
+        backbone=artifacts / "backbone",
+        validation=artifacts / training_set / "validation",
+        output=artifacts / training_set / "ablation",
+        work=work / training_set / "ablation",
+        arms=arm,
+        arms_file=arms_file or ARMS,
+        seeds=range(seeds),
+        epochs=epochs,
+        device=device,
+    )
+    console.print(terminal_table(results))
+    console.print(f"  {artifacts / training_set / 'ablation'}: table.md, figure.png, results.json, results.csv")
+
+
+@app.command()
 def report(
     training_set: TrainingSet,
     output: Annotated[Path, typer.Option(help="Folder to write report.html and summary.md into.")],
@@ -392,13 +491,16 @@ def results(
     from qure.evaluation.show import results_table
     from qure.files import read_json
     from qure.progress import console
+    from qure.registry.asking import is_champion_gone
+    from qure.registry.registration import how_to_promote
 
     settings = settings_for(params)
     for training_set in settings.training:
         folder = artifacts / training_set
         console.print(results_table(artifacts, training_set))
         promotion = read_json(folder / "promotion.json", remedy=f"Run `dvc repro promote@{training_set}` first")
-        console.print(f"  registry  {promotion['reason']}")
+        gone = promotion["outcome"] != "refused" and is_champion_gone(settings, training_set)
+        console.print(f"  registry  {how_to_promote(training_set) if gone else promotion['reason']}", soft_wrap=gone)
         console.print(f"  report    {folder / 'evaluation' / 'report.html'}")
         console.print(
             f'  use it    mlflow.pyfunc.load_model("models:/qure-{training_set}@champion")\n', highlight=False

@@ -89,7 +89,7 @@ def read_json(path: Path, *, remedy: str | None = None) -> Any:
     """Reads a JSON file.
 
     Raises:
-        BadInput: the file is missing, is not UTF-8 or is not whole JSON; names line and column.
+        BadInput: the file is missing, cannot be read, is not UTF-8 or is not whole JSON; names line and column.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -105,8 +105,12 @@ def read_json(path: Path, *, remedy: str | None = None) -> Any:
             file=path,
             remedy=remedy or "The file is cut off or damaged: restore it (dvc checkout) or download it again",
         ) from None
+    except ValueError as error:  # a whole number of more digits than Python takes
+        raise BadInput(f"not valid JSON: {error}", file=path, remedy=remedy) from None
     except RecursionError:
         raise BadInput("JSON nested too deeply", file=path, remedy=remedy) from None
+    except OSError as error:
+        raise BadInput(f"cannot be read: {error.strerror}", file=path, remedy=remedy) from None
 
 
 def fingerprint(value: Any) -> str:

@@ -7,7 +7,7 @@
   where it stopped, as long as the object is still the same.
 
 Credentials and endpoint come from the environment as boto3 reads them: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
-AWS_ENDPOINT_URL, AWS_REGION, profiles, roles.
+AWS_ENDPOINT_URL, AWS_DEFAULT_REGION (boto3 does not look at AWS_REGION), profiles, roles.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""evaluate: judges a trained model on the benchmarks of its training set."""
+"""evaluate: judges a trained model on one of the benchmarks of its training set."""
 
 from kfp import dsl
 
@@ -9,53 +9,50 @@ from components import BASE_IMAGE
 def evaluate(
     params: str,
     training_set: str,
+    number: int,
+    fingerprints: str,
     data: dsl.Input[dsl.Dataset],
     features: dsl.Input[dsl.Dataset],
     backbone: dsl.Input[dsl.Model],
     model: dsl.Input[dsl.Model],
-    training: dsl.Input[dsl.Dataset],
     validation: dsl.Input[dsl.Dataset],
-    evaluation: dsl.Output[dsl.Dataset],
-    metrics: dsl.Output[dsl.Metrics],
-    report: dsl.Output[dsl.HTML],
-    summary: dsl.Output[dsl.Markdown],
+    part: dsl.Output[dsl.Dataset],
 ) -> None:
-    """Judge the trained model on the benchmarks of its training set, beside the untrained one and the champion.
+    """Judge the trained model on one benchmark of its training set, beside the untrained one and other controls.
 
-    Runs without cache: the champion that it is compared with changes.
+    One task per benchmark, side by side: FashionIQ and HP-FashionIQ, CIRR and CIRCO. What belongs to all of them
+    (report, metrics) is made by join_evaluations.
 
     Args:
         params: Text of params.yaml.
         training_set: fashioniq or cirr.
+        number: Which of its benchmarks (qure.config.JUDGED_ON): 0 for its own, 1 for the one beside it.
+        fingerprints: Fingerprints of everything that decides the model: data, validation, backbone, code.
         data: From fetch_data.
         features: From collect_embeddings.
         backbone: From prepare_backbone: the untrained model, as a control.
         model: From train_qure.
-        training: From train_qure, for the report.
         validation: From validate_dataset; rows that it excluded are left out.
-        evaluation: metrics.json, results per query, report.
-        metrics: Every metric, flat.
-        report: Self-contained report with pictures.
-        summary: The table of results.
+        part: Metrics, results per query, submissions of this benchmark.
     """
     from pathlib import Path
 
     from components.runtime import stage
-    from components.workspace import located, shown
-    from qure.config import image_sets_of
-    from qure.evaluation.stage import evaluate as judge
+    from components.workspace import located
+    from qure.config import JUDGED_ON, image_sets_of
+    from qure.evaluation.stage import evaluate_benchmark
 
     with stage(params) as settings:
-        stores = {name: located(features.path) / name for name in image_sets_of(training_set)}
-        judge(
+        benchmark = JUDGED_ON[training_set][number]
+        part.metadata["benchmark"] = benchmark
+        evaluate_benchmark(
             settings,
             training_set,
+            benchmark,
             data=located(data.path) / "data",
-            features=stores,
+            features={name: located(features.path) / name for name in image_sets_of(training_set)},
             model=located(model.path),
             backbone=located(backbone.path),
-            training=located(training.path),
             validation=located(validation.path),
-            output=Path(evaluation.path),
+            output=Path(part.path),
         )
-        shown(Path(evaluation.path), metrics, report, summary)

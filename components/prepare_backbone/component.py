@@ -16,14 +16,14 @@ def prepare_backbone(
 ) -> str:
     """Make (catalogue) or import (BLIP-2) the model that training starts from.
 
-    `validation` is not read: it makes this task wait until the data has passed.
+    What validation excluded of its training set is left out of the catalogue's pre-training.
 
     Args:
         params: Text of params.yaml.
-        data_fingerprint: From fetch_data; part of the cache key.
+        data_fingerprint: From fetch_data and validate_dataset; part of the cache key.
         code_version: Version of the code; part of the cache key.
         data: From fetch_data.
-        validation: From validate_dataset.
+        validation: From validate_dataset; images and rows that it excluded are left out.
         backbone: Model folder: config.json, model.safetensors, tokenizer, manifest.json.
 
     Returns:
@@ -37,6 +37,6 @@ def prepare_backbone(
     from qure.files import read_json
 
     with stage(params) as settings:
-        prepare(settings, located(data.path) / "data", Path(backbone.path))
+        prepare(settings, located(data.path) / "data", Path(backbone.path), validation=[located(validation.path)])
         backbone.metadata["backbone"] = settings.backbone.name
         return str(read_json(Path(backbone.path) / "manifest.json")["fingerprint"])

@@ -45,6 +45,7 @@ def promote_model(
             registration=Path(registration.path),
             evaluation=located(evaluation.path),
             output=Path(promotion.path),
+            data=located(data.path) / "data",
             reevaluate=reevaluation(
                 settings,
                 training_set,

@@ -9,6 +9,7 @@ from typing import Any
 from qure.backbone.captions import captioned_images, training_texts
 from qure.backbone.pretraining import pretrain
 from qure.config import BackboneSettings, Settings
+from qure.datasets.validated import require_validated
 from qure.models.build import build_catalogue_model
 from qure.models.folder import read_manifest, save_model
 from qure.models.weights import import_backbone
@@ -28,15 +29,19 @@ def prepare_backbone(
         settings: `backbone` and `tracking` are read.
         data: data root; `catalogue` reads its pretraining/captions.json and train images.
         output: model folder, written whole or not at all.
-        validation: validation folders; images and triplets that one of them excludes are left out.
+        validation: validation folders; what `catalogue` reads must have passed, and images and triplets that one of
+            them excludes are left out. None: the caller vouches for the data.
 
     Returns:
         the manifest; its notes hold the pre-training's metrics.
 
     Raises:
-        BadInput: captions, images or weights are missing or wrong (named).
+        BadInput: captions, images or weights are missing or wrong (named), or the data has not passed validation.
     """
     chosen = settings.backbone
+    if chosen.name == "catalogue":
+        for folder in validation:
+            require_validated(folder, data)
     with stage_run(
         settings.tracking,
         stage="backbone",

@@ -166,7 +166,7 @@ class Embeddings:
             )
 
 
-def read_embeddings(path: Path) -> Embeddings:
+def read_embeddings(path: Path | str) -> Embeddings:
     """Opens an embeddings file; rows are read when they are asked for, so a gallery may be larger than memory.
 
     Raises:
@@ -183,7 +183,7 @@ def read_embeddings(path: Path) -> Embeddings:
 
 
 def write_embeddings(
-    path: Path,
+    path: Path | str,
     ids: Sequence[str],
     vectors: "NDArray[np.floating] | Vectors",
     *,

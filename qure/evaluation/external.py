@@ -45,16 +45,16 @@ class Asked:
 
 def evaluate_embeddings(
     benchmark: str,
-    root: Path,
+    root: Path | str,
     split: str,
-    queries: Path,
-    gallery: Path,
-    output: Path,
+    queries: Path | str,
+    gallery: Path | str,
+    output: Path | str,
     gallery_protocol: str = "original",
     category: str | None = None,
     *,
     settings: EvaluationSettings | None = None,
-    results: Path | None = None,
+    results: Path | str | None = None,
     device: str = "cpu",
 ) -> dict[str, Any]:
     """Evaluates embeddings files and writes `output`.
@@ -94,7 +94,7 @@ def evaluate_embeddings(
         evaluation = _EVALUATORS[benchmark](asked)
         content = flat(evaluation)
         if results is not None:
-            evaluation.save(results)
+            evaluation.save(Path(results))
     write_json(Path(output), content)
     return content
 

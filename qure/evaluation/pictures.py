@@ -4,6 +4,8 @@ import base64
 import io
 from pathlib import Path
 
+from PIL import Image
+
 from qure.datasets.image_store import ImageStore
 from qure.images import decode_image
 
@@ -14,8 +16,8 @@ THUMBNAIL = 112
 class Thumbnails:
     """Thumbnails of one image store; each image is decoded once however often it is shown."""
 
-    def __init__(self, store: ImageStore) -> None:
-        self._store = store
+    def __init__(self, store: ImageStore, size: int = THUMBNAIL) -> None:
+        self._store, self._size = store, size
         self._made: dict[str, str] = {}
 
     def __getitem__(self, image_id: str) -> str:
@@ -25,15 +27,20 @@ class Thumbnails:
             ImageError: the image cannot be decoded.
         """
         if image_id not in self._made:
-            self._made[image_id] = self._make(image_id)
+            buffer = io.BytesIO()
+            self.image(image_id).save(buffer, format="JPEG", quality=82)
+            self._made[image_id] = data_uri(buffer.getvalue(), "image/jpeg")
         return self._made[image_id]
 
-    def _make(self, image_id: str) -> str:
+    def image(self, image_id: str) -> Image.Image:
+        """The thumbnail as RGB pixels.
+
+        Raises:
+            ImageError: the image cannot be decoded.
+        """
         picture = decode_image(self._store.read(image_id), self._store.name(image_id))
-        picture.thumbnail((THUMBNAIL, THUMBNAIL))
-        buffer = io.BytesIO()
-        picture.save(buffer, format="JPEG", quality=82)
-        return data_uri(buffer.getvalue(), "image/jpeg")
+        picture.thumbnail((self._size, self._size))
+        return picture
 
 
 def plot_uri(path: Path) -> str:

@@ -3,27 +3,25 @@
 People look before they read: queries stand in it as pictures. Captions and ids are other people's text and are escaped.
 """
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import pandas as pd
 
 from qure.config import BENCHMARK_FOLDERS, IMAGES_OF, EvaluationSettings
 from qure.datasets.image_store import open_images
-from qure.datasets.truth import Truth, read_truth
-from qure.evaluation.bootstrap import paired_difference
+from qure.datasets.truth import read_truth
+from qure.evaluation import hard_negatives
+from qure.evaluation.bootstrap import Measure, paired_difference
+from qure.evaluation.cards import SYMBOLS, Card, cards, hard_negative_cards
+from qure.evaluation.meanings import meaning
 from qure.evaluation.pictures import Thumbnails, plot_uri
 from qure.evaluation.published import PUBLISHED
 from qure.evaluation.results import Evaluation
 from qure.files import atomic_file, read_json
 
-#: Queries shown of each kind (worst, best, drawn at random) and benchmark.
-SHOWN = 8
-TOP_SHOWN = 10
 NAMES = {"fashioniq": "FashionIQ", "hp-fashioniq": "HP-FashionIQ", "cirr": "CIRR", "circo": "CIRCO"}
 
 
@@ -38,9 +36,10 @@ class ReportInputs:
         settings: how intervals were made.
         controls: control name -> metrics on the training benchmark (untrained, shuffled references, ...).
         champion: the champion's evaluations on the same benchmarks; empty where there is none.
-        champion_name: for example "version 3".
+        champion_name: what the report calls it, for example "The champion, version 3".
         training: the training stage's folder, for its plots and findings.
         excluded: benchmark -> number of images and queries that validation tolerated and dropped.
+        plots: the evaluation's plots folder, for its hard negatives.
     """
 
     title: str
@@ -49,9 +48,10 @@ class ReportInputs:
     settings: EvaluationSettings
     controls: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     champion: Sequence[Evaluation] = ()
-    champion_name: str = "champion"
+    champion_name: str = "The champion"
     training: Path | None = None
     excluded: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    plots: Path | None = None
 
 
 def write_report(inputs: ReportInputs, folder: Path) -> None:
@@ -63,11 +63,12 @@ def write_report(inputs: ReportInputs, folder: Path) -> None:
     )
     html = environment.get_template("report.html.j2").render(
         title=f"Evaluation of {inputs.title}",
-        subtitle="Percent unless said otherwise; intervals by bootstrap over queries (HP-FashionIQ: over people).",
+        subtitle=_subtitle(inputs),
         confidence=f"{inputs.settings.confidence:.0%}",
         findings=findings,
         blocks=blocks,
-        plots=_plots(inputs.training),
+        symbols={**SYMBOLS, "shown": ""},
+        training=_plots(inputs.training),
     )
     with atomic_file(folder / "report.html") as temporary:
         temporary.write_text(html, encoding="utf-8")
@@ -75,69 +76,106 @@ def write_report(inputs: ReportInputs, folder: Path) -> None:
         temporary.write_text(_markdown(inputs, blocks, findings), encoding="utf-8")
 
 
+def _subtitle(inputs: ReportInputs) -> str:
+    settings = inputs.settings
+    model = inputs.evaluations[0].details.get("model")
+    return (
+        (f"Model {str(model)[:12]}. " if model else "")
+        + f"Numbers are percent. {settings.confidence:.0%} intervals from {settings.bootstrap_samples:,} bootstrap "
+        f"resamples (seed {settings.seed}) of the queries; for HP-FashionIQ of the people."
+    )
+
+
 def _block(evaluation: Evaluation, inputs: ReportInputs) -> dict[str, Any]:
     benchmark = evaluation.benchmark
     champion = next((other for other in inputs.champion if other.benchmark == benchmark), None)
     comparable = champion is not None and champion.data_fingerprint == evaluation.data_fingerprint
+    rival = champion if comparable else None
     truth = read_truth(inputs.data / BENCHMARK_FOLDERS[benchmark])
+    thumbnails = Thumbnails(open_images(inputs.data / BENCHMARK_FOLDERS[IMAGES_OF[benchmark]]))
+    shown = cards(evaluation, thumbnails.__getitem__, truth)
+    sets = inputs.plots / hard_negatives.FILE if inputs.plots and evaluation is inputs.evaluations[0] else None
+    measured = [measure for measure in evaluation.measures if measure.name in evaluation.metrics]
     trained_here = evaluation is inputs.evaluations[0]
-    queries = _queries(evaluation, inputs.data, truth)
     return {
         "name": benchmark,
-        "heading": f"{NAMES[benchmark]} {evaluation.split}",
+        "heading": NAMES[benchmark] + (f" {evaluation.split}" if evaluation.split != "all" else ""),
         "note": _note(evaluation, inputs, rendered=truth is not None),
         "rendered": truth is not None,
         "has_champion": comparable,
         "champion_note": _champion_note(champion, comparable, inputs.champion_name),
-        "rows": [
-            _row(evaluation, name, champion if comparable else None, inputs.settings) for name in evaluation.metrics
-        ],
+        "rows": [_row(evaluation, one, rival, inputs.settings) for one in measured if one.where is None],
+        "by_category": [_row(evaluation, one, rival, inputs.settings) for one in measured if one.where is not None],
+        "meanings": {one.name: meaning(one.name, benchmark) for one in measured if one.where is None},
         "controls": _controls(evaluation, inputs.controls) if trained_here and inputs.controls else None,
         "published": PUBLISHED.get(benchmark),
-        "queries": queries,
-        "choices": ["all", *sorted({tag for query in queries for tag in query["tags"]})],
+        "cards": shown,
+        "drops": plot_uri(sets.with_name(hard_negatives.PICTURE)) if sets and sets.is_file() else None,
+        "hard_negatives": (
+            hard_negative_cards(hard_negatives.load(sets), thumbnails.__getitem__, truth)
+            if sets and sets.is_file()
+            else []
+        ),
+        "preferences": "set_1" in evaluation.per_query.columns,
+        "filters": _filters(shown),
     }
 
 
 def _note(evaluation: Evaluation, inputs: ReportInputs, *, rendered: bool) -> str:
-    parts = [f"{len(evaluation.per_query):,} queries."]
+    """What was asked, in sentences: counts, gallery, what was left out, and what the numbers must not be taken for."""
+    counts = {name: value for name, value in evaluation.metrics.items() if name not in evaluation.intervals}
+    parts = [f"{counts['queries']:,.0f} queries"]
+    if "people" in counts:
+        parts = [f"{counts['queries']:,.0f} answers of {counts['people']:,.0f} people"]
+        parts.append(f"{counts['queries_consistent']:,.0f} consistent with the scores that they gave")
+        parts.append(f"{counts['ties']:,.0f} ties of the model")
+    parts.append(f"{counts['gallery_size']:,.0f} images")
+    sentences = [", ".join(parts) + "."]
+    protocol = evaluation.details.get("gallery_protocol")
+    if protocol:
+        meaning = {"original": "each category's whole split", "val": "the split's references and targets only, easier"}
+        sentences.append(f"Gallery protocol {protocol}: {meaning[protocol]}.")
+    if evaluation.details.get("partial_gallery"):
+        sentences.append("Partial gallery, not COCO's whole index: numbers are too high.")
     if rendered:
-        parts.append("Rendered catalogue: these numbers are not the paper's and cannot be compared with it.")
+        sentences.append("Rendered catalogue: these numbers are not the paper's and cannot be compared with it.")
     dropped = inputs.excluded.get(evaluation.benchmark, {})
     if any(dropped.values()):
-        parts.append(
+        sentences.append(
             f"Left out because validation tolerated their defects: {dropped.get('images', 0)} images, "
             f"{dropped.get('queries', 0)} queries."
         )
-    parts.extend(
-        f"{name.replace('_', ' ')}: {value}." for name, value in evaluation.details.items() if value is not None
-    )
-    return " ".join(parts)
+    return " ".join(sentences)
 
 
 def _champion_note(champion: Evaluation | None, comparable: bool, name: str) -> str:
     if champion is None:
-        return "There is no champion yet to compare with."
+        return "No champion's evaluation was given to compare with; promotion compares with the registry's champion."
     if not comparable:
-        return f"The champion ({name}) was evaluated on other data; promotion evaluates it again before it compares."
-    return f"Champion: {name}, the same queries; the difference's interval comes from a paired bootstrap."
+        return f"{name} was evaluated on other data; promotion evaluates it again before it compares."
+    return f"{name}, on the same queries: the interval of the difference comes from a paired bootstrap."
 
 
 def _row(
-    evaluation: Evaluation, name: str, champion: Evaluation | None, settings: EvaluationSettings
+    evaluation: Evaluation, measure: Measure, champion: Evaluation | None, settings: EvaluationSettings
 ) -> dict[str, str]:
-    value = evaluation.metrics[name]
-    bounds = evaluation.intervals.get(name)
+    name = measure.name
+    low, high = evaluation.intervals[name]
     row = {
         "name": name,
-        "value": f"{value:.2f}" if bounds else f"{value:,.6g}",
-        "interval": f"{bounds[0]:.2f} to {bounds[1]:.2f}" if bounds else "",
+        "value": f"{evaluation.metrics[name]:.2f}",
+        "interval": f"{low:.2f} to {high:.2f}",
         "champion": "",
         "difference": "",
     }
-    if champion is not None and bounds and name in champion.metrics:
+    if champion is not None and name in champion.metrics:
         paired = paired_difference(
-            evaluation, champion, name, samples=settings.bootstrap_samples, confidence=settings.confidence
+            evaluation,
+            champion,
+            name,
+            samples=settings.bootstrap_samples,
+            confidence=settings.confidence,
+            seed=settings.seed,
         )
         row["champion"] = f"{paired.b:.2f}"
         row["difference"] = f"{paired.difference:+.2f} ({paired.low:+.2f} to {paired.high:+.2f})"
@@ -147,54 +185,19 @@ def _row(
 def _controls(evaluation: Evaluation, controls: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     metrics = [name for name in next(iter(controls.values())) if name in evaluation.metrics]
     rows = [("trained model", [f"{evaluation.metrics[name]:.2f}" for name in metrics])]
-    rows += [(name, [f"{values[metric]:.2f}" for metric in metrics]) for name, values in controls.items()]
+    rows += [
+        (name.replace("_", " "), [f"{values[metric]:.2f}" for metric in metrics]) for name, values in controls.items()
+    ]
     return {"metrics": metrics, "rows": rows}
 
 
-def _queries(evaluation: Evaluation, data: Path, truth: Truth | None) -> list[dict[str, Any]]:
-    table = evaluation.per_query
-    if not evaluation.top or "rank" not in table.columns:
-        return []
-    thumbnails = Thumbnails(open_images(data / BENCHMARK_FOLDERS[IMAGES_OF[evaluation.benchmark]]))
-    return [_query(row, kind, evaluation, thumbnails, truth) for kind, row in _chosen(table)]
-
-
-def _chosen(table: pd.DataFrame) -> list[tuple[str, dict[str, Any]]]:
-    """Worst and best queries and some drawn at random (the same ones every time)."""
-    ordered = table.sort_values(["rank", "query_id"], kind="stable")
-    rows = [{str(name): value for name, value in row.items()} for row in ordered.to_dict("records")]
-    best, worst = rows[:SHOWN], rows[SHOWN:][::-1][:SHOWN]
-    middle = rows[SHOWN : max(SHOWN, len(rows) - SHOWN)]
-    drawn = random.Random(0).sample(middle, min(SHOWN * 2, len(middle)))
-    return [("drawn", row) for row in drawn] + [("worst", row) for row in worst] + [("best", row) for row in best]
-
-
-def _query(
-    row: dict[str, Any], kind: str, evaluation: Evaluation, thumbnails: Thumbnails, truth: Truth | None
-) -> dict[str, Any]:
-    query_id = row["query_id"]
-    hits = evaluation.top[query_id][:TOP_SHOWN]
-    shares = truth.relevance(query_id, [image for image, _ in hits]) if truth else [None] * len(hits)
-    answers = set(row["answers"]) if row.get("answers") is not None and "answers" in row else {row["target"]}
-    tags = [kind] + ([row["category"]] if row.get("category") else [])
-    return {
-        "id": query_id,
-        "text": row["text"],
-        "rank": int(row["rank"]),
-        "tags": tags,
-        "reference": {"id": row["reference"], "picture": thumbnails[row["reference"]]},
-        "target": {"id": row["target"], "picture": thumbnails[row["target"]]} if row.get("target") else None,
-        "hits": [
-            {
-                "id": image,
-                "picture": thumbnails[image],
-                "score": f"{score:.3f}",
-                "mark": "right" if image in answers else "relevant" if share is not None and share >= 1 else "wrong",
-                "note": "" if share is None else f"{share:.0%} met",
-            }
-            for (image, score), share in zip(hits, shares, strict=True)
-        ],
-    }
+def _filters(shown: Sequence[Card]) -> list[dict[str, Any]]:
+    """What the cards can be filtered by; several filters hold together."""
+    found = [
+        {"key": "kind", "choices": list(dict.fromkeys(card["kind"] for card in shown))},
+        {"key": "category", "choices": sorted({card["category"] for card in shown})},
+    ]
+    return [{**one, "choices": ["all", *one["choices"]]} for one in found if len(one["choices"]) > 1]
 
 
 def _findings(inputs: ReportInputs) -> list[str]:
@@ -204,29 +207,53 @@ def _findings(inputs: ReportInputs) -> list[str]:
     return [str(finding) for finding in read_json(inputs.training / "summary.json").get("findings", [])]
 
 
-def _plots(training: Path | None) -> list[dict[str, str]]:
+def _plots(training: Path | None) -> dict[str, Any] | None:
+    """The training's pictures: size of H over the minings, then each mining's, the last one first."""
     if training is None:
-        return []
-    return [
-        {"name": path.stem.replace("_", " "), "picture": plot_uri(path)} for path in sorted(training.rglob("*.png"))
-    ]
+        return None
+    minings = sorted(
+        (int(path.stem) for path in (training / "minings").glob("*.png") if path.stem.isdigit()), reverse=True
+    )
+    sizes = training / "sizes.png"
+    if not minings and not sizes.is_file():
+        return None
+    return {
+        "sizes": plot_uri(sizes) if sizes.is_file() else None,
+        "minings": [
+            {
+                "name": f"Before epoch {epoch + 1}",
+                "scores": plot_uri(training / "minings" / f"{epoch}.png"),
+                "ranks": plot_uri(ranks) if ranks.is_file() else None,
+            }
+            for epoch in minings
+            for ranks in [training / "minings" / f"{epoch}-ranks.png"]
+        ],
+    }
 
 
 def _markdown(inputs: ReportInputs, blocks: Sequence[Mapping[str, Any]], findings: Sequence[str]) -> str:
-    lines = [f"# Evaluation of {inputs.title}", ""]
+    lines = [f"# Evaluation of {inputs.title}", "", _subtitle(inputs), ""]
     lines += [f"> {finding}" for finding in findings] + ([""] if findings else [])
     for block in blocks:
         lines += [f"## {block['heading']}", "", str(block["note"]), ""]
-        head = ["metric", "value", f"{inputs.settings.confidence:.0%} interval"]
-        head += ["champion", "difference"] if block["has_champion"] else []
-        lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-        for row in block["rows"]:
-            cells = [row["name"], row["value"], row["interval"]]
-            cells += [row["champion"], row["difference"]] if block["has_champion"] else []
-            lines.append("| " + " | ".join(cells) + " |")
+        lines += _table_of_metrics(block, inputs.settings.confidence)
         if block["controls"]:
-            lines += ["", "| model and query | " + " | ".join(block["controls"]["metrics"]) + " |"]
-            lines += ["|---" * (1 + len(block["controls"]["metrics"])) + "|"]
-            lines += [f"| {name} | " + " | ".join(values) + " |" for name, values in block["controls"]["rows"]]
+            rows = [[name, *values] for name, values in block["controls"]["rows"]]
+            lines += ["", *_table(["model and query", *block["controls"]["metrics"]], rows)]
         lines += ["", str(block["champion_note"]), ""]
+        if block["published"]:
+            published = block["published"]
+            rows = [[name, *(f"{value:.2f}" for value in values)] for name, values in published.rows.items()]
+            lines += [f"Published, on {published.measured_on}: other data and other weights, not a comparison.", ""]
+            lines += [*_table(["method", *published.metrics], rows), ""]
     return "\n".join(lines)
+
+
+def _table_of_metrics(block: Mapping[str, Any], confidence: float) -> list[str]:
+    columns = ["name", "value", "interval"] + (["champion", "difference"] if block["has_champion"] else [])
+    head = ["metric", "value", f"{confidence:.0%} interval", *columns[3:]]
+    return _table(head, [[row[column] for column in columns] for row in (*block["rows"], *block["by_category"])])
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]

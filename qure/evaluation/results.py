@@ -70,7 +70,7 @@ class Evaluation:
             _top_table(self.top).to_parquet(temporary / "top.parquet", index=False)
 
     @classmethod
-    def load(cls, folder: Path) -> "Evaluation":
+    def load(cls, folder: Path | str) -> "Evaluation":
         """Reads what `save` has written.
 
         Raises:

@@ -1,10 +1,18 @@
 """The evaluate stage: judges a trained model on the benchmarks of its training set.
 
+`evaluate` does it at one go. `evaluate_benchmark` judges on one of the benchmarks, so that they can run side by side,
+and `join_evaluations` makes of these parts the same folder:
+
 metrics.json             {"fashioniq": {...}, "hp_fashioniq": {...}, "controls": {...}}, percent, for `dvc metrics`
 intervals.json           the same keys -> [low, high]
 comparisons.json         paired differences: the model against each control, and against the champion
 results/<benchmark>/     per-query results (`qure.evaluation.results`), which promotion pairs
 plots/recall_curve.csv   recall at every depth, for `dvc plots`
+plots/loss.csv           loss and pair accuracy of every epoch of the training, likewise
+plots/set_size.csv       size of the hard-negative sets at every mining, likewise
+plots/retrieval.png      a few queries with their ten best candidates
+plots/steep-drops.png    sorted relevance of typical queries with the two steep drops
+plots/hard-negatives.json  what lies between these drops, for the report
 submissions/             files for the evaluation servers, where the splits without answers are there
 report.html, summary.md
 """
@@ -12,43 +20,30 @@ report.html, summary.md
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from qure.config import JUDGED_ON, EvaluationSettings, Settings
-from qure.evaluation.controls import chance, run_controls
-from qure.evaluation.encoding import Encoder
+from qure.config import BENCHMARK_FOLDERS, IMAGES_OF, JUDGED_ON, EvaluationSettings, Settings, image_sets_of
+from qure.datasets.truth import read_truth
+from qure.datasets.validated import require_validated
+from qure.errors import BadInput
+from qure.evaluation.curves import set_sizes, training_curve
+from qure.evaluation.figures import draw_retrieval
+from qure.evaluation.judging import Inputs, judge
 from qure.evaluation.outcome import Numbers, Outcome
+from qure.evaluation.parts import PLOTS, RESULTS, SUBMISSIONS, Part, in_order, joined
 from qure.evaluation.report import ReportInputs, write_report
-from qure.evaluation.results import Evaluation, load_results, save_results
-from qure.evaluation.tasks import Source, Task, task_for
-from qure.evaluation.withheld import submit
-from qure.features.store import FeatureStore, read_index
-from qure.files import atomic_folder, fingerprint, read_json, write_json
+from qure.evaluation.results import load_results
+from qure.files import atomic_folder, read_json, write_json
 from qure.models.folder import read_manifest
-from qure.models.model import QureModel
 from qure.models.precision import default_device
-from qure.tracking import data_fingerprint, pipeline_run_id, stage_run
+from qure.tracking import SilentRun, data_fingerprint, pipeline_run_id, stage_run
 
 logger = logging.getLogger(__name__)
 
 #: The metric that the log tells, and that controls are compared by there.
 MAIN_METRIC = "recall_at_10"
 LOGGED = ("metrics.json", "intervals.json", "comparisons.json", "report.html", "summary.md")
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """Folders that the stage reads; see `evaluate`."""
-
-    data: Path
-    features: Mapping[str, Path]
-    model: Path
-    backbone: Path | None
-    training: Path | None
-    validation: Path | None
-    champion: Path | None
-    device: str
 
 
 def evaluate(
@@ -87,25 +82,90 @@ def evaluate(
         BadInput: files of data, features or model are missing, damaged or do not fit together.
         StageFailed: the model gives numbers that are not finite.
     """
-    inputs = Inputs(
-        Path(data), features, model, backbone, training, validation, champion, str(device or default_device())
-    )
-    fingerprints = {"data": data_fingerprint(data), "model": str(read_manifest(model)["fingerprint"])}
-    with stage_run(
-        settings.tracking,
-        stage="evaluate",
-        training_set=training_set,
-        parameters={"evaluation": settings.evaluation.model_dump(mode="json")},
-        inputs=fingerprints,
-        pipeline=pipeline_run_id(settings.model_dump(mode="json"), fingerprints["data"]),
-    ) as run:
+    require_validated(validation, data, image_sets_of(training_set))
+    rule = settings.training_for(training_set).negatives
+    inputs = Inputs(Path(data), features, model, backbone, validation, rule, str(device or default_device()))
+    with _run(settings, training_set, inputs.data, _fingerprint(model)) as run:
         with atomic_folder(Path(output)) as folder:
-            outcome, tasks = _judged(settings.evaluation, training_set, inputs, folder)
-            _write(outcome, tasks, settings.evaluation, training_set, inputs, folder)
-        run.log_metrics(_flat(outcome.metrics()))
-        for name in LOGGED:
-            run.log_artifact(Path(output) / name, "evaluation")
-    return outcome.metrics()
+            folders = {benchmark: folder / ".parts" / benchmark for benchmark in JUDGED_ON[training_set]}
+            for benchmark, place in folders.items():
+                place.mkdir(parents=True)
+                judge(settings.evaluation, training_set, benchmark, inputs, place)
+            metrics = _join(settings.evaluation, training_set, list(folders.values()), data, training, champion, folder)
+            shutil.rmtree(folder / ".parts")
+        _log(run, metrics, Path(output))
+    return metrics
+
+
+def evaluate_benchmark(
+    settings: Settings,
+    training_set: str,
+    benchmark: str,
+    *,
+    data: Path,
+    features: Mapping[str, Path],
+    model: Path,
+    output: Path,
+    backbone: Path | None = None,
+    validation: Path | None = None,
+    device: str | None = None,
+) -> dict[str, Numbers]:
+    """Evaluates a model on one benchmark of its training set: one part of an evaluation (`qure.evaluation.parts`).
+
+    Args:
+        benchmark: one of `config.JUDGED_ON[training_set]`.
+        output: folder to write, whole or not at all; `join_evaluations` reads it.
+        settings, training_set, data, features, model, backbone, validation, device: as `evaluate` takes them.
+
+    Returns:
+        the benchmark's metrics, keyed as in metrics.json.
+
+    Raises:
+        BadInput: no such benchmark; or as `evaluate`.
+        StageFailed: the model gives numbers that are not finite.
+    """
+    if benchmark not in JUDGED_ON[training_set]:
+        known = ", ".join(JUDGED_ON[training_set])
+        raise BadInput(f"{training_set!r} is not judged on {benchmark!r}", field="benchmark", remedy=f"One of {known}")
+    require_validated(validation, data, [IMAGES_OF[benchmark]])
+    rule = settings.training_for(training_set).negatives
+    inputs = Inputs(Path(data), features, model, backbone, validation, rule, str(device or default_device()))
+    with _run(settings, training_set, inputs.data, _fingerprint(model), benchmark) as run:
+        with atomic_folder(Path(output)) as folder:
+            part = judge(settings.evaluation, training_set, benchmark, inputs, folder)
+        metrics = {BENCHMARK_FOLDERS[benchmark]: dict(part.evaluation.metrics)}
+        run.log_metrics(_flat(metrics))
+    return metrics
+
+
+def join_evaluations(
+    settings: Settings,
+    training_set: str,
+    *,
+    parts: Sequence[Path],
+    data: Path,
+    output: Path,
+    training: Path | None = None,
+    champion: Path | None = None,
+) -> dict[str, Numbers]:
+    """Makes of parts that were judged side by side the folder that `evaluate` writes, with the same content.
+
+    Args:
+        parts: what `evaluate_benchmark` has written, one per benchmark, in any order.
+        settings, training_set, data, output, training, champion: as `evaluate` takes them.
+
+    Returns:
+        what metrics.json holds.
+
+    Raises:
+        BadInput: a part is missing, damaged, of another training set or of another model.
+    """
+    model = in_order(training_set, [Part.load(Path(part)) for part in parts])[0].model
+    with _run(settings, training_set, Path(data), model) as run:
+        with atomic_folder(Path(output)) as folder:
+            metrics = _join(settings.evaluation, training_set, parts, Path(data), training, champion, folder)
+        _log(run, metrics, Path(output))
+    return metrics
 
 
 def write_again(
@@ -127,87 +187,77 @@ def write_again(
     others = load_results(Path(champion) / "results") if champion is not None else {}
     report = ReportInputs(
         title=f"qure-{training_set}",
-        evaluations=[found[benchmark] for benchmark in JUDGED_ON[training_set]],
+        evaluations=[found[benchmark] for benchmark in JUDGED_ON[training_set] if benchmark in found],
         data=data,
         settings=settings.evaluation,
-        controls=read_json(Path(evaluation) / "metrics.json")["controls"],
+        controls=read_json(Path(evaluation) / "metrics.json").get("controls", {}),
         champion=list(others.values()),
         training=training,
+        plots=Path(evaluation) / PLOTS,
     )
     output.mkdir(parents=True, exist_ok=True)
     write_report(report, output)
 
 
-def _judged(
-    settings: EvaluationSettings, training_set: str, inputs: Inputs, folder: Path
-) -> tuple[Outcome, list[Task]]:
-    scratch = folder / ".scratch"
-    scratch.mkdir()
-    model = QureModel.load(inputs.model, inputs.device, vision=False)
-    stores = {name: FeatureStore.open(path, model.vision_fingerprint) for name, path in inputs.features.items()}
-    trained = Encoder(model, stores, settings.batch_size, scratch)
-    untrained = None
-    if inputs.backbone is not None:
-        backbone = QureModel.load(inputs.backbone, inputs.device, vision=False)
-        untrained = Encoder(backbone, stores, settings.batch_size, scratch)
-    source = Source(inputs.data, inputs.validation, settings, inputs.device, ImageDigests(inputs.features))
-    tasks = [task_for(benchmark, source) for benchmark in JUDGED_ON[training_set]]
-    identity = {"model": read_manifest(inputs.model)["fingerprint"]}
-    evaluations: list[Evaluation] = []
-    controls: dict[str, Evaluation] = {}
-    for task in tasks:
-        gallery = trained.gallery(task.image_set, task.images, task.benchmark)
-        found = task.judge(trained.queries(task.image_set, task.questions, task.benchmark), gallery)
-        evaluations.append(replace(found, details={**found.details, **identity}))
-        if task is tasks[0]:
-            controls = run_controls(task, trained, gallery, untrained, settings.seed)
-        submit(task.benchmark, trained, gallery, source, folder / "submissions")
-    shutil.rmtree(scratch)
-    champion = load_results(inputs.champion / "results") if inputs.champion is not None else {}
-    return Outcome(evaluations, controls, chance(tasks[0]), champion), tasks
-
-
-class ImageDigests:
-    """Digest of images' bytes by image set and ids, from what the feature stores were computed from."""
-
-    def __init__(self, features: Mapping[str, Path]) -> None:
-        self._of: dict[str, dict[str, str]] = {}
-        for name, path in features.items():
-            index = read_index(path)
-            self._of[name] = dict(zip(index["id"], index["sha256"], strict=True))
-
-    def __call__(self, image_set: str, ids: Sequence[str]) -> str:
-        """An image without features counts as empty here: encoding names it as missing."""
-        return fingerprint([[one, self._of[image_set].get(one, "")] for one in sorted(ids)])
+def _join(
+    settings: EvaluationSettings,
+    training_set: str,
+    folders: Sequence[Path],
+    data: Path,
+    training: Path | None,
+    champion: Path | None,
+    folder: Path,
+) -> dict[str, Numbers]:
+    """Writes the stage's folder from its parts; returns the metrics."""
+    parts = in_order(training_set, [Part.load(Path(one)) for one in folders])
+    others = load_results(champion / RESULTS) if champion is not None else {}
+    for place in folders:
+        for name in (RESULTS, SUBMISSIONS, PLOTS):
+            if (Path(place) / name).is_dir():
+                shutil.copytree(Path(place) / name, folder / name, dirs_exist_ok=True)
+    outcome = joined(parts, others)
+    _write(outcome, {part.benchmark: part.dropped for part in parts}, settings, training_set, data, training, folder)
+    return outcome.metrics()
 
 
 def _write(
     outcome: Outcome,
-    tasks: Sequence[Task],
+    dropped: Mapping[str, Mapping[str, int]],
     settings: EvaluationSettings,
     training_set: str,
-    inputs: Inputs,
+    data: Path,
+    training: Path | None,
     folder: Path,
 ) -> None:
     metrics, comparisons = outcome.metrics(), outcome.comparisons(settings)
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "intervals.json", outcome.intervals())
     write_json(folder / "comparisons.json", comparisons)
-    save_results(folder / "results", outcome.evaluations)
-    (folder / "plots").mkdir()
-    outcome.recall_curves().to_csv(folder / "plots" / "recall_curve.csv", index=False)
+    _draw(outcome, data, training, folder / PLOTS)
     report = ReportInputs(
         title=f"qure-{training_set}",
         evaluations=outcome.evaluations,
-        data=inputs.data,
+        data=data,
         settings=settings,
         controls=metrics["controls"],
         champion=list(outcome.champion.values()),
-        training=inputs.training,
-        excluded={task.benchmark: task.dropped for task in tasks},
+        training=training,
+        excluded=dropped,
+        plots=folder / PLOTS,
     )
     write_report(report, folder)
     _say(outcome, comparisons["controls"])
+
+
+def _draw(outcome: Outcome, data: Path, training: Path | None, folder: Path) -> None:
+    """The training set's own benchmark as curves and pictures, and how the model was trained."""
+    folder.mkdir(exist_ok=True)
+    own = outcome.evaluations[0]
+    draw_retrieval(own, data, read_truth(data / BENCHMARK_FOLDERS[own.benchmark]), folder / "retrieval.png")
+    outcome.recall_curves().to_csv(folder / "recall_curve.csv", index=False)
+    if training is not None:
+        training_curve(training).to_csv(folder / "loss.csv", index=False)
+        set_sizes(training).to_csv(folder / "set_size.csv", index=False)
 
 
 def _say(outcome: Outcome, controls: Mapping[str, Numbers]) -> None:
@@ -230,6 +280,32 @@ def _say(outcome: Outcome, controls: Mapping[str, Numbers]) -> None:
                 found["low"],
                 found["high"],
             )
+
+
+def _fingerprint(model: Path) -> str:
+    return str(read_manifest(model)["fingerprint"])
+
+
+def _run(
+    settings: Settings, training_set: str, data: Path, model: str, benchmark: str | None = None
+) -> AbstractContextManager[SilentRun]:
+    """The stage's MLflow run; a benchmark that is judged on its own has one of its own."""
+    fingerprints = {"data": data_fingerprint(data), "model": model}
+    return stage_run(
+        settings.tracking,
+        stage="evaluate",
+        training_set=training_set,
+        parameters={"evaluation": settings.evaluation.model_dump(mode="json")},
+        inputs=fingerprints,
+        run_key=benchmark,
+        pipeline=pipeline_run_id(settings.model_dump(mode="json"), fingerprints["data"]),
+    )
+
+
+def _log(run: SilentRun, metrics: Mapping[str, Numbers], output: Path) -> None:
+    run.log_metrics(_flat(metrics))
+    for name in LOGGED:
+        run.log_artifact(output / name, "evaluation")
 
 
 def _flat(metrics: Mapping[str, Numbers], prefix: str = "") -> dict[str, float]:

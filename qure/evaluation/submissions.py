@@ -58,7 +58,7 @@ def write_cirr_submissions(
     return files
 
 
-def check_cirr_submission(path: Path, root: Path, *, split: str = CIRR_SPLIT) -> str:
+def check_cirr_submission(path: Path | str, root: Path | str, *, split: str = CIRR_SPLIT) -> str:
     """Checks a file against the rules of CIRR's evaluation server.
 
     Args:
@@ -73,6 +73,7 @@ def check_cirr_submission(path: Path, root: Path, *, split: str = CIRR_SPLIT) ->
         BadInput: not JSON, larger than 5 MB, another version, an unknown metric, a query missing, unknown or twice, not
             50 (3) names, a name that is unknown, repeated, the reference, or not of the query's image set.
     """
+    root = Path(root)
     return _check_cirr(Path(path), cirr.read_triplets(root, split), cirr.read_gallery(root, split), Path(path))
 
 
@@ -97,7 +98,7 @@ def write_circo_submission(
     return path
 
 
-def check_circo_submission(path: Path, root: Path, *, split: str = CIRCO_SPLIT) -> None:
+def check_circo_submission(path: Path | str, root: Path | str, *, split: str = CIRCO_SPLIT) -> None:
     """Checks a file against the rules of CIRCO's evaluation server.
 
     Args:
@@ -109,7 +110,7 @@ def check_circo_submission(path: Path, root: Path, *, split: str = CIRCO_SPLIT) 
         BadInput: not JSON, a query missing, unknown or twice, not 50 image ids, an image id that is no number,
             repeated, or not in COCO's index.
     """
-    _check_circo(Path(path), root, split, Path(path))
+    _check_circo(Path(path), Path(root), split, Path(path))
 
 
 def _check_cirr(file: Path, triplets: Sequence[Triplet], gallery: Gallery, name: Path) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from qure.config import BENCHMARK_FOLDERS, IMAGES_OF
 from qure.datasets.exclusions import read_exclusions
 from qure.datasets.image_store import ImageStore, open_images
+from qure.datasets.validated import validated_digests
 from qure.errors import BadInput
 from qure.files import fingerprint
 
@@ -20,17 +21,21 @@ def image_sets() -> list[str]:
 
 
 def listed_images(data: Path, image_set: str, validation: Path | None = None) -> tuple[ImageStore, list[str]]:
-    """An image set's images and the ids of those that validation has not excluded, sorted.
+    """An image set's images and the ids of those that passed validation, sorted; without validation those of all.
+
+    An image that no annotation file lists has not been looked at, and nothing asks for it.
 
     Raises:
-        BadInput: no such image set, or its folder cannot be read.
+        BadInput: no such image set, or its folder or the validation folder cannot be read.
     """
     if image_set not in image_sets():
         raise BadInput(f"no image set {image_set!r}; there are {', '.join(image_sets())}")
     store = open_images(Path(data) / BENCHMARK_FOLDERS[image_set])
     benchmarks = [benchmark for benchmark, images in IMAGES_OF.items() if images == image_set]
     excluded = frozenset().union(*(read_exclusions(validation, benchmark).images for benchmark in benchmarks))
-    return store, sorted(image_id for image_id in store.ids if image_id not in excluded)
+    passed = validated_digests(validation, image_set)
+    ids = store.ids if passed is None else [image_id for image_id in store.ids if image_id in passed]
+    return store, sorted(image_id for image_id in ids if image_id not in excluded)
 
 
 def images_fingerprint(store: ImageStore, ids: Sequence[str]) -> str:

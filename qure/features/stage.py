@@ -10,6 +10,7 @@ import logging
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,15 +20,18 @@ import torch
 
 from qure.config import Settings
 from qure.datasets.image_store import ImageStore
+from qure.datasets.validated import require_same_images, require_validated, validated_digests
 from qure.errors import BadInput
 from qure.features.computing import compute_features
 from qure.features.images import images_fingerprint, listed_images
 from qure.features.store import read_index, read_manifest, shard_name, shard_number
 from qure.features.writing import Identity, Shard, read_shard_rows, write_shard, write_store
 from qure.files import fingerprint
+from qure.models.folder import read_manifest as read_model_manifest
 from qure.models.model import QureModel
 from qure.models.precision import default_device
 from qure.progress import progress_bar
+from qure.tracking import SilentRun, data_fingerprint, pipeline_run_id, stage_run, tracking_uri
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +52,13 @@ def precompute(
     Finished shards are kept beside `output` (in `.{name}.work`) until the store is whole.
 
     Args:
-        settings: `features` is read.
+        settings: `features` and `tracking` are read.
         image_set: fashioniq, cirr or circo.
         data: data root.
         backbone: model folder whose vision tower is used.
         output: the store's folder, replaced when it exists.
-        validation: validation folder whose excluded images are left out.
+        validation: validation folder: its result must be a success and of this data, and what it excludes is left out.
+            None: the caller vouches for the data.
         shard: (i, n): this run computes share i of n.
         device: where; the GPU when there is one.
 
@@ -61,39 +66,19 @@ def precompute(
         images, computed and reused images, seconds, images_per_second, bytes, fingerprint.
 
     Raises:
-        BadInput: an image cannot be decoded (named), or an argument is wrong.
+        BadInput: data that has not passed validation or has changed since, an image that cannot be decoded (named), or
+            an argument that is wrong.
         StageFailed: an image's features are not finite in the chosen dtype (named).
     """
     number, shares = shard
     if not 0 <= number < shares:
         raise BadInput(f"shard {number} of {shares}: the first number must be 0 to {shares - 1}", field="shard")
-    begun = time.monotonic()
-    model = QureModel.load(backbone, device or default_device())
-    images, ids = listed_images(data, image_set, validation)
-    if not ids:
-        raise BadInput(f"image set {image_set!r} holds no images", file=data)
-    identity = _identity(settings, model, images, ids)
-    blocks = [ids[start : start + identity.shard_images] for start in range(0, len(ids), identity.shard_images)]
-    mine = list(enumerate(blocks))[number::shares]
-    work = Path(output).parent / f".{Path(output).name}.work"
-    shards, reused = [], 0
-    with progress_bar() as bar:
-        shown = bar.add_task(f"features of {image_set}", total=sum(len(block) for _, block in mine), note="")
-        for block_number, block in mine:
-            file = work / f"{_key(identity, images, block)}.{shard_name(block_number)}"
-            rows = _finished_rows(file, images, block)
-            if rows is None:
-                advance = partial(bar.advance, shown)
-                features, digests = compute_features(model, images, block, settings.features, advance)
-                rows = [[image_id, digest] for image_id, digest in zip(block, digests, strict=True)]
-                write_shard(file, features, rows)
-            else:
-                reused += len(rows)
-                bar.advance(shown, len(rows))
-            shards.append(Shard(block_number, file, rows))
-    manifest = write_store(output, identity, shards, share=(number, shares))
-    shutil.rmtree(work, ignore_errors=True)
-    return _summary(manifest, reused, time.monotonic() - begun)
+    require_validated(validation, data, [image_set])
+    with _run(settings, image_set, Path(data), Path(backbone), shard) as run:
+        summary = _computed(settings, image_set, data, backbone, output, validation, shard, device or default_device())
+        run.log_metrics({name: value for name, value in summary.items() if not isinstance(value, str)})
+        run.set_tags({"qure.features": summary["fingerprint"]})
+    return summary
 
 
 def collect(outputs: Sequence[Path], output: Path) -> dict[str, Any]:
@@ -120,6 +105,64 @@ def collect(outputs: Sequence[Path], output: Path) -> dict[str, Any]:
     shards = [shard for folder, manifest in zip(outputs, manifests, strict=True) for shard in _shards(folder, manifest)]
     manifest = write_store(output, identities[0], sorted(shards, key=lambda one: one.number), share=(0, 1))
     return _summary(manifest, reused=0, seconds=None)
+
+
+def _computed(
+    settings: Settings,
+    image_set: str,
+    data: Path,
+    backbone: Path,
+    output: Path,
+    validation: Path | None,
+    shard: tuple[int, int],
+    device: torch.device | str,
+) -> dict[str, Any]:
+    begun, (number, shares) = time.monotonic(), shard
+    model = QureModel.load(backbone, device)
+    images, ids = listed_images(data, image_set, validation)
+    if not ids:
+        raise BadInput(f"image set {image_set!r} holds no images", file=data)
+    identity = _identity(settings, model, images, ids)
+    validated = validated_digests(validation, image_set)
+    blocks = [ids[start : start + identity.shard_images] for start in range(0, len(ids), identity.shard_images)]
+    mine = list(enumerate(blocks))[number::shares]
+    work = Path(output).parent / f".{Path(output).name}.work"
+    shards, reused = [], 0
+    with progress_bar() as bar:
+        shown = bar.add_task(f"features of {image_set}", total=sum(len(block) for _, block in mine), note="")
+        for block_number, block in mine:
+            file = work / f"{_key(identity, images, block)}.{shard_name(block_number)}"
+            rows = _finished_rows(file, images, block)
+            if rows is None:
+                advance = partial(bar.advance, shown)
+                features, digests = compute_features(model, images, block, settings.features, advance)
+                rows = [[image_id, digest] for image_id, digest in zip(block, digests, strict=True)]
+                write_shard(file, features, rows)
+            else:
+                reused += len(rows)
+                bar.advance(shown, len(rows))
+            require_same_images(((image, digest) for image, digest in rows), validated, file=Path(data))
+            shards.append(Shard(block_number, file, rows))
+    manifest = write_store(output, identity, shards, share=(number, shares))
+    shutil.rmtree(work, ignore_errors=True)
+    return _summary(manifest, reused, time.monotonic() - begun)
+
+
+def _run(
+    settings: Settings, image_set: str, data: Path, backbone: Path, shard: tuple[int, int]
+) -> AbstractContextManager[SilentRun]:
+    """The share's MLflow run."""
+    if tracking_uri(settings.tracking) is None:
+        return nullcontext(SilentRun())  # without hashing the data for nobody
+    of_data, (number, shares) = data_fingerprint(data), shard
+    return stage_run(
+        settings.tracking,
+        stage="precompute",
+        parameters={"features": settings.features.model_dump(mode="json"), "image_set": image_set, "shares": shares},
+        inputs={"data": of_data, "backbone": str(read_model_manifest(backbone)["fingerprint"])},
+        run_key=image_set if shares == 1 else f"{image_set} {number}-of-{shares}",
+        pipeline=pipeline_run_id(settings.model_dump(mode="json"), of_data),
+    )
 
 
 def _identity(settings: Settings, model: QureModel, images: ImageStore, ids: Sequence[str]) -> Identity:

@@ -56,7 +56,7 @@ def fetch_champion(
             version = client.get_model_version(name, str(number))
             _download_model(f"models:/{name}/{number}/{MODEL}", whole)
             found |= {"model_fingerprint": version.tags[FINGERPRINT], "data_fingerprint": version.tags.get(DATA)}
-            found["statistics"] = _download_statistics(client, version.run_id, folder)
+            found["statistics"] = download_statistics(client, version.run_id, folder)
         write_json(folder / "champion.json", found)
     return found
 
@@ -194,7 +194,12 @@ def _download_model(uri: str, folder: Path) -> None:
             file.rename(folder / file.name)
 
 
-def _download_statistics(client: Any, run_id: str, folder: Path) -> bool:
+def download_statistics(client: Any, run_id: str, folder: Path) -> bool:
+    """Brings statistics.json of a version's training data into a folder; whether there is one.
+
+    Raises:
+        StageFailed: it is there and cannot be downloaded.
+    """
     from mlflow.exceptions import MlflowException
 
     inside = f"{STATISTICS_FOLDER}/{STATISTICS}"

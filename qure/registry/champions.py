@@ -175,15 +175,15 @@ class Champions:
         self.crown(lock, target, previous=earlier, reason="rolled back")
         return present, target
 
-    def version(self, number: int) -> "ModelVersion":
-        """A version.
+    def version(self, number: int, remedy: str = "`make mlflow` shows what there is") -> "ModelVersion":
+        """A version; `remedy` is what is told where it is missing.
 
         Raises:
             BadInput: it does not exist.
         """
         return self._tolerant(
             lambda: self._client.get_model_version(self.name, str(number)),
-            BadInput(f"{self.name} has no version {number}", remedy="`mlflow ui` or `qure history` lists them"),
+            BadInput(f"{self.name} has no version {number}", remedy=remedy),
         )
 
     def _mend(self) -> None:

@@ -82,6 +82,14 @@ def attached(client: "MlflowClient", version: "ModelVersion", benchmark: str, ke
         return Evaluation.load(Path(client.download_artifacts(version.run_id, inside, folder)))
 
 
+def download(client: "MlflowClient", version: "ModelVersion", key: str, folder: Path) -> Path | None:
+    """Brings all of a version's results with that key: a folder that holds `results/`; None when it has none."""
+    place = version.tags.get(f"{TAG}{key}")
+    if place is None:
+        return None
+    return Path(client.download_artifacts(version.run_id, f"{place}/{RESULTS}", str(folder))).parent
+
+
 def headline(evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
     """Every metric as "<benchmark>/<metric>"."""
     return {

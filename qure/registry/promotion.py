@@ -14,7 +14,7 @@ from qure.registry.champions import ROLLED_BACK, Champions
 from qure.registry.comparison import compare, missed_thresholds
 from qure.registry.evaluations import attach, attached, key_of, read_evaluations
 from qure.registry.packaging import MODEL, answers
-from qure.registry.registration import FINGERPRINT, registered_name
+from qure.registry.registration import FINGERPRINT, how_to_promote, registered_name
 from qure.tracking.connection import first_line
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Promotion:
             BadInput: no such version, or it holds another model than the one that was evaluated.
             StageFailed: the champion kept changing, or cannot be evaluated again.
         """
-        version = self._champions.version(number)
+        version = self._champions.version(number, remedy=how_to_promote(self._training_set))
         self._require_same_model(version)
         attach(self._client, version, evaluation, self._evaluations, self._key)
         objection, checks = self._objection(version)
@@ -106,7 +106,7 @@ class Promotion:
             with self._champions.lock() as lock:
                 champion = self._champions.settle(lock)
                 if champion == number:
-                    return Decision("champion already", "it is champion already", number, champion, checks)
+                    return self._already(number, objection, checks)
                 if objection is not None:
                     return Decision("refused", objection, number, champion, checks)
                 if champion is None:
@@ -133,6 +133,16 @@ class Promotion:
             return Decision("refused", outcome.sentence(), number, champion, checks, outcome.record())
         self._champions.crown(lock, number, previous=champion, reason="promoted")
         return Decision("promoted", outcome.sentence(), number, champion, checks, outcome.record())
+
+    def _already(self, number: int, objection: str | None, checks: dict[str, Any]) -> Decision:
+        """Nobody loses the alias by being promoted again; that it would not be promoted today must not go unnoticed."""
+        reason = "it is champion already"
+        if objection is not None:
+            logger.warning(
+                "%s: the champion, version %d, would not be promoted today: %s", self._name, number, objection
+            )
+            reason += f", but would not be promoted today: {objection}"
+        return Decision("champion already", reason, number, number, checks)
 
     def _objection(self, version: "ModelVersion") -> tuple[str | None, dict[str, Any]]:
         """The first thing that bars a version whoever is champion, and what was checked."""

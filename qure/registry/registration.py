@@ -71,6 +71,20 @@ def registered_name(training_set: str) -> str:
     return f"qure-{training_set}"
 
 
+def how_to_promote(training_set: str) -> str:
+    """What makes a champion, also where DVC takes registering and promoting for done.
+
+    The registry is no output of a stage: when MLflow's database is gone, `dvc repro` does not notice.
+
+    >>> how_to_promote("cirr")[-78:]
+    'registry is new: dvc repro --single-item --force register@cirr promote@cirr'
+    """
+    return (
+        "Run `dvc repro`; or, where that finds nothing to do because the registry is new: "
+        f"dvc repro --single-item --force register@{training_set} promote@{training_set}"
+    )
+
+
 def ensure_registered(client: "MlflowClient", name: str) -> None:
     """Makes the registered model when it does not exist."""
     from mlflow.exceptions import MlflowException

@@ -16,11 +16,13 @@ from qure.errors import BadInput, StageFailed
 from qure.files import read_json, remove_leftovers, write_json
 from qure.models.folder import read_manifest
 from qure.models.precision import default_device
-from qure.registry.champion import STATISTICS, STATISTICS_FOLDER
+from qure.registry.champion import STATISTICS
 from qure.registry.champions import CHALLENGER, Champions
+from qure.registry.drift import keep_statistics
 from qure.registry.evaluations import attach, headline, key_of, read_evaluations
 from qure.registry.promotion import Decision, Promotion
 from qure.registry.registration import Trained, ensure_registered, find_version, new_version, registered_name
+from qure.registry.reporting import report_beside
 from qure.tracking import commit, connect, data_fingerprint, pipeline_run_id, stage_run, tracking_uri
 from qure.tracking.connection import translated
 
@@ -52,11 +54,12 @@ def register(
         data: data root; the gallery that the registered model ranks comes from it.
         model: trained model's folder.
         evaluation: evaluate stage's folder of this model.
-        output: JSON file to write: name, version, run, fingerprints, metrics.
+        output: JSON file to write: name, version, run, fingerprints, metrics, and what of the data has shifted against
+            the champion's.
         training: training folder; its summary is kept with the run.
         features: image set -> feature store of the model's vision tower; without it images are encoded again.
         validation: validation folder; what it excludes is left out of the gallery, and its statistics are kept with
-            the version, to tell drift by.
+            the version and compared with the champion's: shifted data is said.
         data_fingerprint: of `data`, where the caller knows it.
         device: where to compute; the GPU when there is one.
 
@@ -92,8 +95,12 @@ def register(
         run.log_metrics(headline(evaluations))
         if training is not None and (Path(training) / "summary.json").is_file():
             run.log_artifact(Path(training) / "summary.json", "training")
+        shifted: list[str] = []
         if validation is not None and (Path(validation) / STATISTICS).is_file():
-            client.log_artifact(version.run_id, str(Path(validation) / STATISTICS), STATISTICS_FOLDER)
+            present = {name: store for name, store in (features or {}).items() if Path(store).is_dir()}
+            shifted = keep_statistics(
+                client, settings, run, version, data=Path(data), validation=Path(validation), features=present
+            )
     result = {
         "name": name,
         "version": int(version.version),
@@ -104,6 +111,7 @@ def register(
         "commit": commit(),
         "run_id": version.run_id,
         "metrics": headline(evaluations),
+        "drift": shifted,
     }
     write_json(output, result)
     logger.info("%s version %s is %s", name, version.version, "new" if created else "registered already")
@@ -118,6 +126,7 @@ def promote(
     evaluation: Path,
     output: Path,
     reevaluate: Reevaluate | None = None,
+    data: Path | None = None,
 ) -> dict[str, Any]:
     """Makes the registered challenger champion if design decision 4 lets it.
 
@@ -134,6 +143,7 @@ def promote(
         output: JSON file to write: whether it was promoted, why, every check.
         reevaluate: evaluates the champion's model folder on the present data; without it a challenger that was not
             asked the same as the champion is refused.
+        data: data root; with it a report that shows the challenger beside the champion is kept with the run.
 
     Returns:
         what the output file holds.
@@ -159,6 +169,17 @@ def promote(
         result = decision.record() | {"name": told["name"], "required": settings.promotion.required}
         write_json(output, result)
         run.log_artifact(output)
+        if data is not None and decision.champion_before not in (None, decision.version):
+            report_beside(
+                client,
+                settings,
+                training_set,
+                champion=int(decision.champion_before),
+                key=key_of(evaluations, training_set),
+                evaluation=Path(evaluation),
+                data=Path(data),
+                run=run,
+            )
         say = logger.info if decision.passed else logger.warning
         say("%s version %s: %s: %s", told["name"], told["version"], decision.outcome, decision.reason)
         _require(decision, settings, told)

@@ -64,6 +64,7 @@ class Trainer:
         group: the processes that train together.
         checkpoints: where to go on from and where to leave checkpoints; used by rank 0 alone.
         observer: told what happens, on rank 0 alone.
+        plots: draw what each mining found.
     """
 
     model: QureModel
@@ -74,6 +75,7 @@ class Trainer:
     group: Processes
     checkpoints: Checkpoints
     observer: Observer | None = None
+    plots: bool = True
     learner: Learner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -118,7 +120,8 @@ class Trainer:
             return mined
         folder = self.mining_folder(state.epoch)
         with evaluating(self.model):
-            mined = mine_all(self._encoder, self.data, settings, self.group, folder, f"before epoch {state.epoch + 1}")
+            title = f"before epoch {state.epoch + 1}" if self.plots else None
+            mined = mine_all(self._encoder, self.data, settings, self.group, folder, title)
         assert mined.statistics is not None
         digest = self.group.share(mining_digest(folder) if self.group.main else None)
         state.mining = {"epoch": state.epoch, "digest": digest}

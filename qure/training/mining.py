@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qure.config import TrainingSettings
+from qure.config import NegativeSettings, TrainingSettings
 from qure.errors import BadInput
 from qure.files import atomic_folder, file_digest, read_json, write_json
 from qure.negatives.mining import Mining, concatenate, mine
@@ -49,15 +49,17 @@ def warm_up(data: TrainingData) -> Mined:
 
 
 def mine_all(
-    encoder: Encoder, data: TrainingData, settings: TrainingSettings, group: Processes, folder: Path, title: str
+    encoder: Encoder, data: TrainingData, settings: TrainingSettings, group: Processes, folder: Path, title: str | None
 ) -> Mined:
     """Mines every category with the model as it is and keeps sets, statistics and plots in `folder`.
+
+    `title` stands above the plots; None draws none.
 
     All processes encode; rank 0 mines, writes, and hands the sets to the others. Call it inside `evaluating`.
     """
     candidates, queries = encoder.corpus(data), encoder.queries(data)
     if group.main:
-        mining = _mine_categories(queries, candidates, data, settings, group)
+        mining = mine_categories(queries, candidates, data, settings.negatives, group.device)
         _keep(mining, folder, title)
     return _shared(group, Mined(mining.hard, mining.statistics) if group.main else None)
 
@@ -82,9 +84,15 @@ def mining_digest(folder: Path) -> str:
     return file_digest(folder / SETS)
 
 
-def _mine_categories(
-    queries: Tensor, candidates: Tensor, data: TrainingData, settings: TrainingSettings, group: Processes
+def mine_categories(
+    queries: Tensor, candidates: Tensor, data: TrainingData, settings: NegativeSettings, device: torch.device
 ) -> Mining:
+    """The hard negatives of all queries, each in its category's corpus, as one mining over the joint corpus.
+
+    Args:
+        queries: (N, D) of `data`'s triplets.
+        candidates: (C, T, D) of its joint corpus.
+    """
     minings, offsets, query_rows = [], [], []
     for category, name in enumerate(data.names):
         rows = np.flatnonzero(data.categories == category)
@@ -97,8 +105,8 @@ def _mine_categories(
             queries[rows],
             candidates[corpus],
             targets,
-            settings.negatives,
-            device=group.device,
+            settings,
+            device=device,
             curve_examples=EXAMPLES,
         )
         minings.append(found)
@@ -107,12 +115,13 @@ def _mine_categories(
     return concatenate(minings, offsets, query_rows)
 
 
-def _keep(mining: Mining, folder: Path, title: str) -> None:
+def _keep(mining: Mining, folder: Path, title: str | None) -> None:
     with atomic_folder(folder) as temporary:
         mining.hard.save(temporary / SETS)
         write_json(temporary / STATISTICS, mining.statistics)
-        draw_sorted_scores(mining.examples, temporary / SCORES_PLOT, title)
-        draw_ranks(mining.statistics, temporary / RANKS_PLOT, title)
+        if title is not None:
+            draw_sorted_scores(mining.examples, temporary / SCORES_PLOT, title)
+            draw_ranks(mining.statistics, temporary / RANKS_PLOT, title)
 
 
 def _shared(group: Processes, mined: Mined | None) -> Mined:

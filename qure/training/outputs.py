@@ -90,9 +90,10 @@ def _write_minings(trainer: Trainer, folder: Path, epochs: list[int]) -> None:
     for epoch in epochs:
         kept = trainer.mining_folder(epoch)
         for source, name in ((STATISTICS, ".json"), (SCORES_PLOT, ".png"), (RANKS_PLOT, "-ranks.png")):
-            shutil.copyfile(kept / source, folder / MININGS / f"{epoch}{name}")
+            if (kept / source).is_file():
+                shutil.copyfile(kept / source, folder / MININGS / f"{epoch}{name}")
         statistics.append(read_json(kept / STATISTICS))
-    if statistics:
+    if statistics and trainer.plots:
         labels = [f"epoch {epoch + 1}" for epoch in epochs]
         draw_sizes(statistics, folder / SIZES_PLOT, labels, "Hard negatives per query at each mining")
 

@@ -14,10 +14,10 @@ from qure.config import IMAGES_OF, Settings, TrainingSettings
 from qure.datasets.benchmarks import training_corpus, training_triplets
 from qure.datasets.exclusions import Exclusions, read_exclusions
 from qure.datasets.types import Triplet
-from qure.errors import BadInput
+from qure.datasets.validated import require_same_images, require_validated, validated_digests
 from qure.features.images import images_fingerprint, listed_images
-from qure.features.store import FeatureStore
-from qure.files import fingerprint, read_json
+from qure.features.store import FeatureStore, read_index
+from qure.files import fingerprint
 from qure.models.folder import read_manifest
 from qure.models.model import QureModel
 from qure.models.precision import default_device
@@ -74,6 +74,7 @@ def train(
     output: Path,
     work: Path,
     device: torch.device | str | None = None,
+    plots: bool = True,
 ) -> TrainResult:
     """Trains a training set's recipe and writes `output`/model and `output`/training.
 
@@ -92,20 +93,27 @@ def train(
         output: receives model/ and training/.
         work: scratch that survives a kill; removed when the outputs are in place.
         device: where; the GPU when there is one, each process its own under torchrun.
+        plots: draw what each mining found, which takes seconds.
 
     Raises:
         BadInput: data that has not passed validation, features of another backbone or other images, a damaged file.
         StageFailed: the loss is no longer finite.
     """
     recipe = settings.training_for(training_set)
-    require_validated(validation)
+    require_validated(validation, data, [training_set])
     with processes(torch.device(device or default_device())) as group:
-        triplets, corpora, exclusions = _triplets(training_set, data, validation)
+        triplets, corpora, exclusions = triplets_and_corpora(training_set, data, validation)
         model = QureModel.load(backbone, group.device, vision=False)
         store = FeatureStore.open(
             features,
             model.vision_fingerprint,
             expected_images_fingerprint=images_fingerprint(*listed_images(data, training_set, validation)),
+        )
+        require_same_images(
+            zip(*(read_index(features)[name] for name in ("id", "sha256")), strict=True),
+            validated_digests(validation, training_set),
+            file=features,
+            remedy="Compute the features again: qure precompute",
         )
         inputs = {
             "backbone": read_manifest(backbone)["fingerprint"],
@@ -118,7 +126,7 @@ def train(
             assert model.tokenizer is not None
             whole = training_data(triplets, corpora, store.hold(settings.features.hold, group.device), model.tokenizer)
             with _tracked(settings, training_set, recipe, data, inputs, group) as run:
-                trainer = _trainer(model, whole, store, recipe, group, Checkpoints(work, identity), run)
+                trainer = _trainer(model, whole, store, recipe, group, Checkpoints(work, identity), run, plots)
                 _say(trainer, work, identity)
                 learner = trainer.run()
                 if group.main:
@@ -133,29 +141,14 @@ def train(
     return _result(output, summary)
 
 
-def require_validated(validation: Path | None) -> None:
-    """Refuses data that has not passed validation.
-
-    Raises:
-        BadInput: no result.json in the validation folder, or it says that validation failed.
-    """
-    if validation is None:
-        return
-    file = Path(validation) / "result.json"
-    result = read_json(file, remedy="Run 'qure validate' first: training starts on validated data alone")
-    if not isinstance(result, dict) or result.get("success") is not True:
-        raise BadInput(
-            "the data did not pass validation",
-            file=file,
-            field="success",
-            remedy="Mend the rows listed in bad_rows.csv, or tolerate them by validation.tolerate, and validate again",
-        )
-
-
-def _triplets(
+def triplets_and_corpora(
     training_set: str, data: Path, validation: Path | None
 ) -> tuple[list[Triplet], dict[str, list[str]], Exclusions]:
-    """Triplets and corpora without what validation excludes: an image bad in one benchmark is bad in all."""
+    """What is trained on, without what validation excludes: an image bad in one benchmark is bad in all.
+
+    Returns:
+        the triplets, image ids of each category's corpus (`benchmarks.training_corpus`), and what was left out.
+    """
     sharing = [benchmark for benchmark, images in IMAGES_OF.items() if images == training_set]
     images = frozenset().union(*(read_exclusions(validation, benchmark).images for benchmark in sharing))
     exclusions = Exclusions(images, read_exclusions(validation, training_set).queries)
@@ -185,6 +178,7 @@ def _trainer(
     group: Processes,
     checkpoints: Checkpoints,
     run: tracking.SilentRun,
+    plots: bool,
 ) -> Trainer:
     apart = held_out(whole.categories, share=recipe.held_out_share, seed=recipe.seed)
     return Trainer(
@@ -196,6 +190,7 @@ def _trainer(
         group=group,
         checkpoints=checkpoints,
         observer=RunObserver(run) if group.main else None,
+        plots=plots,
     )
 
 

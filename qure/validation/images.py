@@ -13,7 +13,7 @@ import pandas as pd
 
 from qure.config import ValidationSettings
 from qure.datasets.image_store import ImageStore
-from qure.errors import StageFailed
+from qure.errors import BadInput, StageFailed
 from qure.progress import track
 from qure.validation.annotations.collect import Listed
 from qure.validation.cache import ImageCache, Stamp
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 _COLUMNS = (
     *("file", "row", "image", "splits", "found", "refused", "unreadable"),
-    *("width", "height", "short_side", "aspect", "sha256"),
+    *("width", "height", "short_side", "aspect", "bytes", "sha256"),
 )
 
 #: Below this many, starting processes takes longer than checking.
@@ -144,7 +144,8 @@ def image_table(
 
     Returns:
         Columns file (its own, or the list that names a missing one), row (where it is listed), image, split, found,
-        refused, unreadable, width, height, short_side, aspect (long / short side), sha256; None where unknown.
+        refused, unreadable, width, height, short_side, aspect (long / short side), bytes (of the file), sha256; None
+        where unknown.
     """
     rows = []
     for image, place in listed.items():
@@ -157,6 +158,7 @@ def image_table(
         name = store.name(image)
         file = os.path.relpath(name, data) if name.startswith(str(data)) else name
         row |= {"file": file, "row": listing, "found": True, "sha256": known.sha256 or None}
+        row["bytes"] = _file_size(store, image)
         row |= {"refused": known.refused, "unreadable": known.unreadable}
         if known.width:
             short, long = sorted((known.width, known.height))
@@ -165,7 +167,18 @@ def image_table(
     return pd.DataFrame({column: pd.Series([row.get(column) for row in rows], dtype=object) for column in _COLUMNS})
 
 
+def _file_size(store: ImageStore, image: str) -> int | None:
+    try:
+        return store.size(image)
+    except BadInput:  # removed since it was checked
+        return None
+
+
 def content_table(images: pd.DataFrame) -> pd.DataFrame:
-    """One row per image and split that lists it, of the images that could be read."""
-    read = images[images["sha256"].notna()].drop(columns=["found", "refused", "unreadable"])
+    """One row per image and split that lists it, of the images that are usable.
+
+    Two empty files are equal byte for byte too, but what they have in common is that they are empty.
+    """
+    usable = images["sha256"].notna() & images["refused"].isna() & images["unreadable"].isna()
+    read = images[usable].drop(columns=["found", "refused", "unreadable"])
     return read.explode("splits").rename(columns={"splits": "split"}).reset_index(drop=True)

@@ -2,13 +2,14 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qure.config import ValidationSettings
 from qure.datasets.exclusions import Exclusions
+from qure.datasets.validated import write_images
 from qure.errors import BadInput
 from qure.files import fingerprint, write_json
 from qure.validation.check import Checked
@@ -21,7 +22,7 @@ from qure.validation.statistics import statistics
 logger = logging.getLogger(__name__)
 
 #: Raise when a rule changes, so that a result of other rules is not taken for this one's.
-RULES_VERSION = 1
+RULES_VERSION = 2
 
 #: How many bad rows an error message names.
 _NAMED = 3
@@ -76,6 +77,7 @@ class Report:
             "success": self.success,
             "training_set": self.training_set,
             "fingerprint": self.fingerprint(),
+            "annotations": dict(sorted(self._digests().items())),
             "rules": [dataclasses.asdict(outcome) for outcome in self.outcomes],
             "suites": {
                 suite.name: {
@@ -98,6 +100,16 @@ class Report:
             },
         }
 
+    def metrics(self) -> dict[str, float]:
+        """Numbers for MLflow: bad rows by benchmark and rule, and what was looked at."""
+        broken = {
+            f"validation/{outcome.benchmark}/{outcome.rule}": float(outcome.rows)
+            for outcome in self.outcomes
+            if outcome.rows
+        }
+        images = sum(len(table) for table in self.checked.images.values())
+        return {"validation/success": float(self.success), "validation/images": float(images), **broken}
+
     def fingerprint(self) -> str:
         """Of annotation files, image contents, bounds and rules: changes with anything that could change the result."""
         images = {
@@ -108,11 +120,12 @@ class Report:
         return fingerprint([RULES_VERSION, self.settings.model_dump(exclude={"workers"}), digests, images])
 
     def write(self, folder: Path) -> None:
-        """Writes result.json, statistics.json, bad_rows.csv and data_docs/ into a folder."""
+        """Writes result.json, statistics.json, images.parquet, bad_rows.csv and data_docs/ into a folder."""
         from qure.validation.docs import write_docs
 
         write_json(folder / "result.json", self.result())
         write_json(folder / "statistics.json", self.statistics)
+        write_images(folder, self._images())
         self.write_lists(folder)
         write_docs(
             folder / "data_docs",
@@ -124,6 +137,15 @@ class Report:
             drift=self.drift,
             suites=self.checked.suites,
         )
+
+    def _digests(self) -> dict[str, str | None]:
+        return {name: digest for tables in self.checked.annotations.values() for name, digest in tables.digests.items()}
+
+    def _images(self) -> Iterator[tuple[str, str, int | None, str | None]]:
+        """What later stages compare present images with; a benchmark's images are named like the benchmark."""
+        for benchmark, table in self.checked.images.items():
+            for image, size, sha256 in zip(table["image"], table["bytes"], table["sha256"], strict=True):
+                yield benchmark, image, size, sha256
 
     def write_lists(self, folder: Path) -> None:
         """Writes bad_rows.csv alone."""

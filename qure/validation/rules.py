@@ -89,11 +89,6 @@ RULES: dict[str, Rule] = {
         Rule("answer", "the preferred set is 1 or 2, and each set's score is from 1 to 5", _CORRECT),
         Rule("retrieved_set", "a retrieved set holds five different images", _CORRECT),
         Rule(
-            "refused",
-            "the reader that later stages use refuses the file",
-            _CORRECT,
-        ),
-        Rule(
             "public_count",
             "the file has another number of entries than the published one",
             "Download the file again, or set validation.expect_public to false for data of your own",

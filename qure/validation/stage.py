@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qure.config import JUDGED_ON, Settings
+from qure.datasets.validated import IMAGES, RESULT
 from qure.errors import BadInput, StageFailed
 from qure.files import atomic_folder
 from qure.validation.check import check
@@ -17,6 +18,7 @@ from qure.validation.findings import judge
 from qure.validation.readable import empty_splits, kept_queries
 from qure.validation.report import Report
 from qure.validation.rules import check_tolerance
+from qure.validation.tracked import keep, tracked
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +37,12 @@ def validate(
 ) -> dict[str, Any]:
     """Checks every annotation and image that a training set's training and evaluation touch.
 
-    Writes `output` whole or not at all: result.json, bad_rows.csv, statistics.json and data_docs/. A result that no
-    longer holds does not stay: whenever this function fails without a new one, an older `output` is removed.
+    Writes `output` whole or not at all: result.json, images.parquet, bad_rows.csv, statistics.json and data_docs/. A
+    result that no longer holds does not stay: whenever this function fails without a new one, an older `output` is
+    removed.
 
     Args:
-        settings: `validation` has bounds, tolerance and drift thresholds.
+        settings: `validation` has bounds, tolerance and drift thresholds; `tracking` is read.
         training_set: "fashioniq" or "cirr".
         data: the data root.
         output: the folder to write.
@@ -58,20 +61,23 @@ def validate(
         raise BadInput(f"no training set {training_set!r}", remedy=f"Training sets are {', '.join(JUDGED_ON)}")
     check_tolerance(settings.validation.tolerate)
     _refuse_foreign_output(output)
-    with _withdrawn_on_failure(output):
-        champion = read_statistics(champion_statistics) if champion_statistics else None
-        checked = check(settings.validation, training_set, data=data, work=work)
-        outcomes = judge(
-            JUDGED_ON[training_set], checked.findings, settings.validation.tolerate, sorted(checked.rules())
-        )
-        report = Report(settings.validation, training_set, checked, outcomes, champion)
-        _refuse_broken_annotations(report, data, work / REPORT)
-        _leave_out(report, data)
-        with atomic_folder(output) as folder:
-            report.write(folder)
-    report.log()
-    if not report.success:
-        raise StageFailed(report.image_failure(output / "bad_rows.csv"))
+    with contextlib.ExitStack() as opened:
+        with _withdrawn_on_failure(output):
+            champion = read_statistics(champion_statistics) if champion_statistics else None
+            checked = check(settings.validation, training_set, data=data, work=work)
+            outcomes = judge(
+                JUDGED_ON[training_set], checked.findings, settings.validation.tolerate, sorted(checked.rules())
+            )
+            report = Report(settings.validation, training_set, checked, outcomes, champion)
+            run = opened.enter_context(tracked(settings, training_set, data, report, work / REPORT))
+            _refuse_broken_annotations(report, data, work / REPORT)
+            _leave_out(report, data)
+            with atomic_folder(output) as folder:
+                report.write(folder)
+        keep(run, output)
+        report.log()
+        if not report.success:
+            raise StageFailed(report.image_failure(output / "bad_rows.csv"))
     return report.result()
 
 
@@ -82,7 +88,8 @@ def _refuse_broken_annotations(report: Report, data: Path, folder: Path) -> None
         return
     with atomic_folder(folder) as temporary:
         report.write(temporary)
-        (temporary / "result.json").unlink()
+        for name in (RESULT, IMAGES):  # a list for people: nothing that a stage could take for a pass
+            (temporary / name).unlink()
     raise report.annotation_error(data, folder / "bad_rows.csv")
 
 

@@ -1,7 +1,6 @@
 """Which expectations each benchmark's tables must meet. Importing this module imports Great Expectations (seconds)."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import great_expectations.expectations as gxe
 import pandas as pd
@@ -9,7 +8,7 @@ from great_expectations.expectations.expectation import Expectation
 
 from qure.config import ValidationSettings
 from qure.datasets import checks
-from qure.validation.annotations.collect import RECORD, Annotations
+from qure.validation.annotations.collect import Annotations
 from qure.validation.annotations.hp_fashioniq import LISTS
 from qure.validation.expectations import (
     IMAGE_LISTS,
@@ -21,10 +20,8 @@ from qure.validation.expectations import (
     ExpectContentNotToBeSharedWithTrain,
 )
 from qure.validation.public import public_entries
-from qure.validation.rules import RULES, Severity
-
-#: Control characters that no text needs; tab and line breaks are white space.
-CONTROL_CHARACTERS = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+from qure.validation.rules import Severity
+from qure.validation.shared import expect, present, query_rules, unlabelled_query_rules
 
 
 @dataclass(frozen=True)
@@ -75,17 +72,17 @@ def image_suites(
         settings: bounds.
     """
     image_rules = [
-        _expect("image_missing", "image", gxe.ExpectColumnValuesToNotBeNull, column="found"),
-        _expect("image_too_large", "image", gxe.ExpectColumnValuesToBeNull, column="refused"),
-        _expect("image_unreadable", "image", gxe.ExpectColumnValuesToBeNull, column="unreadable"),
-        _expect(
+        expect("image_missing", "image", gxe.ExpectColumnValuesToNotBeNull, column="found"),
+        expect("image_too_large", "image", gxe.ExpectColumnValuesToBeNull, column="refused"),
+        expect("image_unreadable", "image", gxe.ExpectColumnValuesToBeNull, column="unreadable"),
+        expect(
             "image_size",
             "image",
             gxe.ExpectColumnValuesToBeBetween,
             column="short_side",
             min_value=settings.min_image_side,
         ),
-        _expect(
+        expect(
             "image_aspect",
             "image",
             gxe.ExpectColumnValuesToBeBetween,
@@ -93,7 +90,7 @@ def image_suites(
             max_value=settings.max_image_aspect,
         ),
     ]
-    shared = _expect(
+    shared = expect(
         "image_duplicate", "image", ExpectContentNotToBeSharedWithTrain, column_list=["sha256", "image", "split"]
     )
     return [Suite(f"{benchmark}.images", images, image_rules), Suite(f"{benchmark}.contents", contents, [shared])]
@@ -101,29 +98,29 @@ def image_suites(
 
 def _fashioniq(settings: ValidationSettings) -> dict[str, list[Expectation]]:
     queries = [
-        *_present("candidate", "target", "captions"),
-        *_query("candidate", "target", "captions", settings),
+        *present("candidate", "target", "captions"),
+        *query_rules("candidate", "target", "captions", settings),
         *[
-            _expect("one_caption_empty", name, gxe.ExpectColumnValueLengthsToBeBetween, column=name, min_value=1)
+            expect("one_caption_empty", name, gxe.ExpectColumnValueLengthsToBeBetween, column=name, min_value=1)
             for name in ("captions[0]", "captions[1]")
         ],
-        _expect(
+        expect(
             "pair_in_two_splits", "target", ExpectColumnPairValuesToStayInOneSplit, column_A="pair", column_B="split"
         ),
     ]
-    unlabelled = [*_present("candidate", "captions"), *_unlabelled_query("candidate", "captions", settings)]
+    unlabelled = [*present("candidate", "captions"), *unlabelled_query_rules("candidate", "captions", settings)]
     lists = [
-        *_present("image"),
-        _expect("unsafe_id", "image", ExpectColumnValuesToBeSafeImageIds, column="image"),
-        _expect(
+        *present("image"),
+        expect("unsafe_id", "image", ExpectColumnValuesToBeSafeImageIds, column="image"),
+        expect(
             "duplicate_id",
             "image",
             gxe.ExpectCompoundColumnsToBeUnique,
             column_list=["file", "image"],
             ignore_row_if="any_value_is_missing",
         ),
-        _expect("leakage", "image", ExpectColumnPairValuesToStayInOneSplit, column_A="split_key", column_B="split"),
-        _expect(
+        expect("leakage", "image", ExpectColumnPairValuesToStayInOneSplit, column_A="split_key", column_B="split"),
+        expect(
             "cross_category_leakage",
             "image",
             ExpectColumnPairValuesToStayInOneSplit,
@@ -136,20 +133,20 @@ def _fashioniq(settings: ValidationSettings) -> dict[str, list[Expectation]]:
 
 def _cirr(settings: ValidationSettings) -> dict[str, list[Expectation]]:
     shape = [
-        _expect("duplicate_id", "pairid", gxe.ExpectColumnValuesToBeUnique, column="key"),
-        _expect("image_set", "img_set.members", ExpectColumnValuesToHaveDistinctEntries, column="members", count=6),
-        _expect(
+        expect("duplicate_id", "pairid", gxe.ExpectColumnValuesToBeUnique, column="key"),
+        expect("image_set", "img_set.members", ExpectColumnValuesToHaveDistinctEntries, column="members", count=6),
+        expect(
             "image_set", "reference", ExpectColumnPairValuesAToBeMemberOfB, column_A="reference", column_B="members"
         ),
     ]
     queries = [
-        *_present("pairid", "reference", "target_hard", "caption", "members"),
+        *present("pairid", "reference", "target_hard", "caption", "members"),
         *shape,
-        _expect(
+        expect(
             "image_set", "target_hard", ExpectColumnPairValuesAToBeMemberOfB, column_A="target_hard", column_B="members"
         ),
-        *_query("reference", "target_hard", "caption", settings),
-        _expect(
+        *query_rules("reference", "target_hard", "caption", settings),
+        expect(
             "pair_in_two_splits",
             "target_hard",
             ExpectColumnPairValuesToStayInOneSplit,
@@ -158,46 +155,46 @@ def _cirr(settings: ValidationSettings) -> dict[str, list[Expectation]]:
         ),
     ]
     unlabelled = [
-        *_present("pairid", "reference", "caption", "members"),
+        *present("pairid", "reference", "caption", "members"),
         *shape,
-        *_unlabelled_query("reference", "caption", settings),
+        *unlabelled_query_rules("reference", "caption", settings),
     ]
     lists = [
-        *_present("image", "path"),
-        _expect("unsafe_id", "image", ExpectColumnValuesToBeSafeImageIds, column="image"),
-        _expect("unsafe_path", "path", gxe.ExpectColumnValuesToBeNull, column="path_problem"),
-        _expect(
+        *present("image", "path"),
+        expect("unsafe_id", "image", ExpectColumnValuesToBeSafeImageIds, column="image"),
+        expect("unsafe_path", "path", gxe.ExpectColumnValuesToBeNull, column="path_problem"),
+        expect(
             "duplicate_id",
             "path",
             gxe.ExpectCompoundColumnsToBeUnique,
             column_list=["file", "path"],
             ignore_row_if="any_value_is_missing",
         ),
-        _expect("leakage", "image", ExpectColumnPairValuesToStayInOneSplit, column_A="split_key", column_B="split"),
+        expect("leakage", "image", ExpectColumnPairValuesToStayInOneSplit, column_A="split_key", column_B="split"),
     ]
     return {"queries": queries, "unlabelled": unlabelled, "image_lists": lists}
 
 
 def _circo(settings: ValidationSettings) -> dict[str, list[Expectation]]:
     queries = [
-        *_present("id", "reference_img_id", "target_img_id", "relative_caption", "gt_img_ids"),
-        _expect("duplicate_id", "id", gxe.ExpectColumnValuesToBeUnique, column="key"),
-        _expect("ground_truth", "gt_img_ids", ExpectColumnValuesToHaveDistinctEntries, column="gt_img_ids"),
-        _expect(
+        *present("id", "reference_img_id", "target_img_id", "relative_caption", "gt_img_ids"),
+        expect("duplicate_id", "id", gxe.ExpectColumnValuesToBeUnique, column="key"),
+        expect("ground_truth", "gt_img_ids", ExpectColumnValuesToHaveDistinctEntries, column="gt_img_ids"),
+        expect(
             "ground_truth",
             "target_img_id",
             ExpectColumnPairValuesAToBeMemberOfB,
             column_A="target_img_id",
             column_B="gt_img_ids",
         ),
-        *_query("reference_img_id", "target_img_id", "relative_caption", settings),
+        *query_rules("reference_img_id", "target_img_id", "relative_caption", settings),
     ]
     unlabelled = [
-        *_present("id", "reference_img_id", "relative_caption"),
-        _expect("duplicate_id", "id", gxe.ExpectColumnValuesToBeUnique, column="key"),
-        *_unlabelled_query("reference_img_id", "relative_caption", settings),
+        *present("id", "reference_img_id", "relative_caption"),
+        expect("duplicate_id", "id", gxe.ExpectColumnValuesToBeUnique, column="key"),
+        *unlabelled_query_rules("reference_img_id", "relative_caption", settings),
     ]
-    lists = [*_present("image"), _expect("duplicate_id", "id", gxe.ExpectColumnValuesToBeUnique, column="image")]
+    lists = [*present("image"), expect("duplicate_id", "id", gxe.ExpectColumnValuesToBeUnique, column="image")]
     return {"queries": queries, "unlabelled": unlabelled, "image_lists": lists}
 
 
@@ -205,10 +202,10 @@ def _hp_fashioniq(settings: ValidationSettings) -> dict[str, list[Expectation]]:
     sets = ("set_1", "set_2")
     fields = ("ref_img_paths", "targ_img_paths", "sentences", "preferred set", "score_1", "score_2", *sets)
     answers = [
-        *_present(*fields),
-        _expect("answer", "preferred set", gxe.ExpectColumnValuesToBeInSet, column="preferred set", value_set=[1, 2]),
+        *present(*fields),
+        expect("answer", "preferred set", gxe.ExpectColumnValuesToBeInSet, column="preferred set", value_set=[1, 2]),
         *[
-            _expect(
+            expect(
                 "answer",
                 f"retrieved_set{number}.user_score",
                 gxe.ExpectColumnValuesToBeBetween,
@@ -219,7 +216,7 @@ def _hp_fashioniq(settings: ValidationSettings) -> dict[str, list[Expectation]]:
             for number in (1, 2)
         ],
         *[
-            _expect(
+            expect(
                 "retrieved_set",
                 f"retrieved_set{number}.img_path",
                 ExpectColumnValuesToHaveDistinctEntries,
@@ -228,7 +225,7 @@ def _hp_fashioniq(settings: ValidationSettings) -> dict[str, list[Expectation]]:
             )
             for number in (1, 2)
         ],
-        _expect(
+        expect(
             "inconsistent_preference",
             "preferred set",
             gxe.ExpectColumnPairValuesAToBeGreaterThanB,
@@ -237,22 +234,24 @@ def _hp_fashioniq(settings: ValidationSettings) -> dict[str, list[Expectation]]:
             or_equal=True,
             ignore_row_if="either_value_is_missing",
         ),
-        _expect(
+        expect(
             "identical_sets",
             "retrieved_set1.img_path",
             gxe.ExpectSelectColumnValuesToBeUniqueWithinRecord,
             column_list=["images_1", "images_2"],
             ignore_row_if="any_value_is_missing",
         ),
-        *_query("ref_img_paths", "targ_img_paths", "sentences", settings, within=("person", "images_1", "images_2")),
+        *query_rules(
+            "ref_img_paths", "targ_img_paths", "sentences", settings, within=("person", "images_1", "images_2")
+        ),
     ]
-    return {"answers": answers, "question_sets": _present(*LISTS)}
+    return {"answers": answers, "question_sets": present(*LISTS)}
 
 
 def _mentions(benchmark: str) -> list[Expectation]:
     return [
-        _expect("unsafe_id", "image", ExpectColumnValuesToBeSafeImageIds, column="image"),
-        _expect(
+        expect("unsafe_id", "image", ExpectColumnValuesToBeSafeImageIds, column="image"),
+        expect(
             checks.UNKNOWN_ID,
             "image",
             ExpectColumnPairValuesToBeListed,
@@ -270,8 +269,8 @@ def _files(annotations: Annotations, claims_public: bool | None) -> Suite:
     files["published"] = None if claims_public is False else published.astype(object).where(published.notna(), None)
     severity: Severity = "error" if claims_public else "warning"
     counts = [
-        _expect("empty_file", "entries", gxe.ExpectColumnValuesToBeBetween, column="entries", min_value=1),
-        _expect(
+        expect("empty_file", "entries", gxe.ExpectColumnValuesToBeBetween, column="entries", min_value=1),
+        expect(
             "public_count",
             "entries",
             gxe.ExpectColumnPairValuesToBeEqual,
@@ -282,75 +281,3 @@ def _files(annotations: Annotations, claims_public: bool | None) -> Suite:
         ),
     ]
     return Suite(f"{annotations.benchmark}.files", files, counts)
-
-
-def _query(
-    reference: str, target: str, text: str, settings: ValidationSettings, *, within: tuple[str, ...] = ("file",)
-) -> list[Expectation]:
-    """Rules of every query whose answer is known; a triplet must not be repeated among rows alike in `within`."""
-    return [
-        _expect(
-            checks.TARGET_IS_REFERENCE,
-            target,
-            gxe.ExpectSelectColumnValuesToBeUniqueWithinRecord,
-            column_list=[reference, target],
-            ignore_row_if="any_value_is_missing",
-        ),
-        _expect(
-            checks.DUPLICATE_TRIPLET,
-            text,
-            gxe.ExpectCompoundColumnsToBeUnique,
-            column_list=[*within, reference, target, text],
-            ignore_row_if="any_value_is_missing",
-        ),
-        _expect(checks.EMPTY_TEXT, text, gxe.ExpectColumnValueLengthsToBeBetween, column=text, min_value=1),
-        *_text(text, settings),
-    ]
-
-
-def _unlabelled_query(reference: str, text: str, settings: ValidationSettings) -> list[Expectation]:
-    """Rules of queries whose answers are withheld; a submission needs them all, so odd ones only warn."""
-    return [
-        _expect(
-            "duplicate_unlabelled",
-            text,
-            gxe.ExpectCompoundColumnsToBeUnique,
-            column_list=["file", reference, text],
-            ignore_row_if="any_value_is_missing",
-        ),
-        _expect("empty_text_unlabelled", text, gxe.ExpectColumnValueLengthsToBeBetween, column=text, min_value=1),
-        *_text(text, settings),
-    ]
-
-
-def _text(text: str, settings: ValidationSettings) -> list[Expectation]:
-    return [
-        _expect(
-            "text_length",
-            text,
-            gxe.ExpectColumnValueLengthsToBeBetween,
-            column=text,
-            max_value=settings.max_text_characters,
-        ),
-        _expect("text_characters", text, gxe.ExpectColumnValuesToNotMatchRegex, column=text, regex=CONTROL_CHARACTERS),
-    ]
-
-
-def _present(*columns: str) -> list[Expectation]:
-    """Every row is an object, and none of these cells is empty."""
-    return [
-        _expect("schema", column, gxe.ExpectColumnValuesToNotBeNull, column=column) for column in (RECORD, *columns)
-    ]
-
-
-def _expect(
-    rule: str, field: str, expectation: type[Expectation], *, severity: Severity | None = None, **arguments: Any
-) -> Expectation:
-    """An expectation that knows which rule it checks and which of the file's fields it is about."""
-    weight = severity or RULES[rule].severity
-    return expectation(
-        **arguments,
-        meta={"rule": rule, "field": field, "severity": weight},
-        notes=f"{rule}: {RULES[rule].reason}.",
-        severity="critical" if weight == "error" else "warning",
-    )

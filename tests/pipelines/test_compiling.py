@@ -12,9 +12,21 @@ from components import readme
 from pipelines.compiling import COMPILED, PIPELINES, compile_one, compile_to, outdated
 from pipelines.config import PipelineConfig
 from pipelines.placement import RUN_LABEL, RUN_VARIABLE, USER
+from qure.config import JUDGED_ON
 
 #: Arguments that identify content: Kubeflow's cache looks at artifacts' names, never at what is in them.
 FINGERPRINTS = {"data_fingerprint", "fingerprints", "inputs", "listed", "data_hash"}
+
+NEVER_CACHED = {
+    "resolve-data",
+    "fetch-champion",
+    "compare-data",
+    "join-evaluations",
+    "evaluate-champion",
+    "register-model",
+    "promote-model",
+    "report-outcome",
+}
 
 
 @pytest.fixture(scope="module", params=list(PIPELINES))
@@ -90,7 +102,9 @@ def test_gpus_tolerations_and_shared_memory_are_where_they_belong() -> None:
     spec, platform = yaml.safe_load_all((COMPILED / "training.yaml").read_text())
     pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for label, executor in spec["deploymentSpec"]["executors"].items():
-        wanted = PipelineConfig.load().task(label.removeprefix("exec-").replace("-", "_"))
+        # A component that is used twice: exec-evaluate, exec-evaluate-2.
+        component = re.sub(r"-\d+$", "", label.removeprefix("exec-")).replace("-", "_")
+        wanted = PipelineConfig.load().task(component)
         accelerator = executor["container"]["resources"].get("accelerator")
         assert (accelerator is not None) == (wanted.accelerator is not None)
         assert ("tolerations" in pods[label]) == bool(wanted.tolerations)
@@ -120,8 +134,18 @@ def test_a_cached_task_knows_the_content_of_what_it_reads(compiled: tuple[dict[s
 
 def test_what_reads_or_changes_the_world_is_never_cached(compiled: tuple[dict[str, Any], Any]) -> None:
     for name, task in tasks(compiled[0]).items():
-        if name in ("resolve-data", "fetch-champion", "evaluate", "register-model", "promote-model", "report-outcome"):
+        if name in NEVER_CACHED:
             assert not task.get("cachingOptions", {}).get("enableCache"), name
+
+
+def test_the_benchmarks_of_a_training_set_are_judged_side_by_side() -> None:
+    """A task for each of them, none waiting for another, and one task that reads them all."""
+    found = tasks(next(yaml.safe_load_all((COMPILED / "training.yaml").read_text())))
+    judging = {name: task for name, task in found.items() if task["componentRef"]["name"].startswith("comp-evaluate")}
+    numbers = {task["inputs"]["parameters"]["number"]["runtimeValue"]["constant"] for task in judging.values()}
+    assert all(numbers == set(range(len(benchmarks))) for benchmarks in JUDGED_ON.values())
+    assert not [name for name, task in judging.items() if set(task["dependentTasks"]) & judging.keys()]
+    assert judging.keys() <= set(found["join-evaluations"]["dependentTasks"])
 
 
 def test_the_runs_id_is_no_argument(compiled: tuple[dict[str, Any], Any]) -> None:

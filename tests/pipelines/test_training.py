@@ -1,6 +1,7 @@
 """The whole training pipeline on a small catalogue, tasks as processes and as containers of the real image.
 
-One run per runner serves all questions that can be asked of it. The environment of every run holds sentinel secrets.
+One run per place serves all questions that can be asked of it, and each question is asked where it costs least: every
+task starts a process that imports torch. The environment of every run holds sentinel secrets.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import yaml
 from pipelines.compiling import pipeline
 from pipelines.config import PipelineConfig
 from pipelines.local import local_config, run_locally
-from qure.config import Settings, image_sets_of
+from qure.config import BENCHMARK_FOLDERS, JUDGED_ON, Settings, image_sets_of
 from qure.errors import StageFailed
 
 pytestmark = pytest.mark.timeout(1800)
@@ -46,7 +47,7 @@ ALWAYS = {
     "fetch-champion",
     "compare-data",
     "list-shards",
-    "evaluate",
+    "join-evaluations",
     "register-model",
     "promote-model",
     "report-outcome",
@@ -58,6 +59,8 @@ CACHED = {
     "precompute-embeddings",
     "collect-embeddings",
     "train-qure",
+    "evaluate",
+    "evaluate-2",
 }
 
 
@@ -68,6 +71,12 @@ class Place:
     runner: Any
     training_set: str
     root: Path
+    logs: list[str] = field(default_factory=list)
+
+    def only(self, *names: str) -> None:
+        """Skips the test elsewhere than in these places, for example "subprocess-cirr"."""
+        if f"{self.runner}-{self.training_set}" not in names:
+            pytest.skip(f"shown by {', '.join(names)}: the same components")
 
     def run(self, name: str = "training", *, cache: bool = True, params: dict[str, Any] | None = None) -> "Run":
         before = set(self.root.glob("qure-*")) if self.root.exists() else set()
@@ -89,6 +98,7 @@ class Place:
             except StageFailed as failure:
                 error = failure
         (folder,) = set(self.root.glob("qure-*")) - before
+        self.logs.append(said.getvalue())
         return Run(run, folder, said.getvalue(), error)
 
 
@@ -172,22 +182,61 @@ def test_all_stages_are_one_mlflow_run(first: Run, place: Place) -> None:
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert len(parents) == 1
     stages = {run.data.tags["qure.stage"] for run in runs if run.data.tags.get("qure.role") == "stage"}
-    assert {"train", "evaluate", "register", "promote"} <= stages
+    assert stages == {"validate", "backbone", "precompute", "train", "evaluate", "register", "promote"}
 
 
 def test_report_metrics_and_summary_are_shown(first: Run) -> None:
-    assert "<html" in first.artifact("evaluate", "report").read_text()
-    assert "|" in first.artifact("evaluate", "summary").read_text()
-    logged = json.loads((first.folder / "evaluate" / "executor_output.json").read_text())["artifacts"]["metrics"]
+    assert "<html" in first.artifact("join-evaluations", "report").read_text()
+    assert "|" in first.artifact("join-evaluations", "summary").read_text()
+    output = json.loads((first.folder / "join-evaluations" / "executor_output.json").read_text())
+    logged = output["artifacts"]["metrics"]
     assert "fashioniq.recall_at_10" in logged["artifacts"][0]["metadata"] or "cirr.recall_at_10" in str(logged)
+
+
+def test_each_benchmark_of_the_training_set_was_judged_by_a_task_of_its_own(first: Run, place: Place) -> None:
+    judged = [
+        json.loads((first.artifact(task, "part") / "part.json").read_text()) for task in ("evaluate", "evaluate-2")
+    ]
+    assert [one["benchmark"] for one in judged] == list(JUDGED_ON[place.training_set])
+    assert [bool(one["controls"]) for one in judged] == [True, False]
+    evaluation = first.artifact("join-evaluations", "evaluation")
+    found = {one.name for one in (evaluation / "results").iterdir()}
+    assert found == {BENCHMARK_FOLDERS[one] for one in JUDGED_ON[place.training_set]}
+
+
+def test_judging_side_by_side_gives_what_judging_at_one_go_gives(
+    first: Run, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.only("subprocess-cirr")
+    from qure.evaluation.stage import evaluate
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    name, stores = place.training_set, first.artifact("collect-embeddings", "features")
+    evaluate(
+        Settings.model_validate(PARAMS),
+        name,
+        data=first.artifact("fetch-data", "data") / "data",
+        features={one: stores / one for one in image_sets_of(name)},
+        model=first.artifact("train-qure", "model"),
+        backbone=first.artifact("prepare-backbone", "backbone"),
+        training=first.artifact("train-qure", "training"),
+        validation=first.artifact("validate-dataset", "validation"),
+        output=tmp_path / "evaluation",
+    )
+    piped = first.artifact("join-evaluations", "evaluation")
+    files = {one.relative_to(piped) for one in piped.rglob("*.*")}
+    assert files == {one.relative_to(tmp_path / "evaluation") for one in (tmp_path / "evaluation").rglob("*.*")}
+    assert [one for one in files if (piped / one).read_bytes() != (tmp_path / "evaluation" / one).read_bytes()] == []
 
 
 def test_the_metrics_are_those_of_the_same_stages_without_a_pipeline(
     first: Run, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What `dvc repro` does: the same stage functions, one after the other, on the same data and parameters."""
-    if place.runner == "docker":
-        pytest.skip("the processes' run is compared; other builds of torch may round otherwise")
+    """What `dvc repro` does: the same stage functions, one after the other, on the same data and parameters.
+
+    Not compared with the containers' run: other builds of torch may round otherwise.
+    """
+    place.only("subprocess-fashioniq")
     from qure.backbone.stage import prepare_backbone
     from qure.evaluation.stage import evaluate
     from qure.features.stage import precompute
@@ -199,7 +248,7 @@ def test_the_metrics_are_those_of_the_same_stages_without_a_pipeline(
     data = first.artifact("fetch-data", "data") / "data"
     validation, backbone, features = tmp_path / "validation", tmp_path / "backbone", tmp_path / "features"
     validate(settings, name, data=data, output=validation, work=tmp_path / "work")
-    prepare_backbone(settings, data, backbone)
+    prepare_backbone(settings, data, backbone, validation=[validation])
     common = {"data": data, "backbone": backbone, "validation": validation}
     for image_set in image_sets_of(name):
         precompute(settings, image_set, output=features / image_set, **common)
@@ -213,7 +262,7 @@ def test_the_metrics_are_those_of_the_same_stages_without_a_pipeline(
         output=tmp_path / "evaluation",
         **common,
     )
-    piped = json.loads((first.artifact("evaluate", "evaluation") / "metrics.json").read_text())
+    piped = json.loads((first.artifact("join-evaluations", "evaluation") / "metrics.json").read_text())
     assert piped == json.loads(json.dumps(metrics))
 
 
@@ -221,8 +270,7 @@ def test_the_same_training_runs_as_a_train_job_on_two_processes(
     first: Run, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The manifest's own command under torchrun (gloo); that a cluster starts it is all that is played."""
-    if place.runner == "docker":
-        pytest.skip("processes of this machine stand for the job's pods")
+    place.only("subprocess-fashioniq")
     from infra.trainer.launch import train_as_job
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
@@ -275,6 +323,7 @@ class LocalJobs:
 @pytest.fixture(scope="module")
 def second(first: Run, place: Place) -> Run:
     """The same again."""
+    place.only("subprocess-fashioniq", "docker-fashioniq")
     run = place.run()
     assert run.error is None, run.log[-5000:]
     return run
@@ -287,11 +336,12 @@ def test_a_second_run_takes_everything_from_the_cache_that_its_inputs_decide(sec
 def test_a_second_run_changes_nothing(first: Run, second: Run) -> None:
     decision = json.loads(second.artifact("promote-model", "promotion").read_text())
     assert (decision["outcome"], decision["version"]) == ("champion already", 1)
-    numbers = [(run.artifact("evaluate", "evaluation") / "metrics.json").read_text() for run in (first, second)]
+    numbers = [(run.artifact("join-evaluations", "evaluation") / "metrics.json").read_text() for run in (first, second)]
     assert numbers[0] == numbers[1]
 
 
 def test_the_champion_is_checked_on_fresh_data(first: Run, place: Place) -> None:
+    place.only("subprocess-cirr")
     run = place.run("evaluate_champion")
     assert run.error is None, run.log[-5000:]
     check = json.loads(run.artifact("evaluate-champion", "check").read_text())
@@ -299,8 +349,7 @@ def test_the_champion_is_checked_on_fresh_data(first: Run, place: Place) -> None
 
 
 def test_a_champion_that_misses_a_threshold_turns_the_run_red(first: Run, place: Place) -> None:
-    if place.runner == "docker":
-        pytest.skip("the same components; the processes' run shows it")
+    place.only("subprocess-fashioniq")
     params = PARAMS | {"promotion": {"thresholds": {place.training_set: {"recall_at_1": 99.9}}}}
     run = place.run("evaluate_champion", params=params)
     assert run.error is not None
@@ -310,7 +359,8 @@ def test_a_champion_that_misses_a_threshold_turns_the_run_red(first: Run, place:
     assert "report-outcome" in run.executed()
 
 
-def test_no_secret_is_in_logs_artifacts_or_tracking(first: Run, second: Run, place: Place) -> None:
+def test_no_secret_is_in_logs_artifacts_or_tracking(first: Run, place: Place) -> None:
+    """Last, so that what all runs of this place have left is searched: artifacts, cache, MLflow's database."""
     searched = 0
     for file in place.root.rglob("*"):
         if file.is_file():
@@ -320,4 +370,4 @@ def test_no_secret_is_in_logs_artifacts_or_tracking(first: Run, second: Run, pla
                 assert value.encode() not in content, file
     assert searched > 100
     for value in SENTINELS.values():
-        assert value not in first.log + second.log
+        assert value not in "".join(place.logs)

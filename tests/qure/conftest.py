@@ -96,7 +96,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         cwd=folder,
     )
     wait_for_port(port, server)
-    # The server itself, not `runuser` before it, and read now: whoever clears temporary files must not make it an orphan.
+    # The server itself, not `runuser` before it; read now, so that clearing temporary files makes no orphan of it.
     postmaster = int((folder / "data" / "postmaster.pid").read_text().split()[0])
     yield f"postgresql+psycopg://qure:any-password@127.0.0.1:{port}/"
     os.kill(postmaster, signal.SIGINT)

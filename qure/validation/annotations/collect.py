@@ -61,7 +61,7 @@ class Annotations:
         wrong: (file, row, column) -> what could not be taken.
         lists: name of a list of images ("dress/val") -> its ids.
         images: every image id the lists name.
-        digests: file relative to the data root -> SHA-256.
+        digests: file relative to the data root -> SHA-256; None for an optional file that is not there.
         has_gallery: whether the gallery is known.
     """
 
@@ -70,7 +70,7 @@ class Annotations:
     wrong: dict[tuple[str, Any, str], Wrong] = field(default_factory=dict)
     lists: dict[str, frozenset[str]] = field(default_factory=dict)
     images: dict[str, Listed] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, str | None] = field(default_factory=dict)
     has_gallery: bool = True
 
 
@@ -119,7 +119,10 @@ class Collector:
 
     def exists(self, relative: str) -> bool:
         """Whether an optional file is there."""
-        return (self.data / self.folder / relative).is_file()
+        present = (self.data / self.folder / relative).is_file()
+        if not present:
+            self.result.digests[self.name(relative)] = None
+        return present
 
     def name(self, relative: str) -> str:
         """A file's name relative to the data root, as reports write it."""

@@ -37,7 +37,7 @@ def test_everything_is_installed_from_the_lock_but_torch_whose_version_is_the_pr
     commands = re.findall(r"uv pip install (?:[^\n\\]|\\\n)*", text)
     resolving = [command for command in commands if "--no-deps" not in command]
     assert len(resolving) == 3
-    assert all("--constraint requirements.lock" in command for command in resolving)
+    assert all(re.search(r"--constraint (\S+/)?requirements\.lock\b", command) for command in resolving)
     assert sum(torch in command for command in resolving) == 2
 
 
@@ -45,3 +45,24 @@ def test_no_machine_is_named_but_the_official_base_image(text: str) -> None:
     hosts = set(re.findall(r"(?:https?://|\b)([a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:io|org|com|net|dev))\b", text.lower()))
     assert hosts <= {"docker.io"}
     assert "/work/" not in text
+
+
+def test_what_differs_with_every_commit_comes_after_the_environment(text: str) -> None:
+    """A commit must not build gigabytes again: neither its name nor the sources come before what is locked."""
+    stages = dict(re.findall(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM |\Z)", text, re.MULTILINE | re.DOTALL))
+    for name in ("python", "runtime", "environment-cpu", "environment-cuda"):
+        assert "COMMIT" not in stages[name]
+        copied = re.findall(r"^COPY (.*) \S+$", stages[name], re.MULTILINE)
+        assert copied in ([], ["pyproject.toml requirements.lock"], ["infra/images/cuda.lock"])
+
+
+def test_the_cuda_build_is_pinned_beside_the_lock(text: str) -> None:
+    def pinned(file: Path) -> dict[str, str]:
+        blocks = re.findall(r"^([a-z0-9-]+)==(\S+) \\\n +--hash=sha256:[0-9a-f]{64}", file.read_text(), re.MULTILINE)
+        return dict(blocks)
+
+    cuda, lock = pinned(CONTAINERFILE.with_name("cuda.lock")), pinned(ROOT / "requirements.lock")
+    assert {"torch", "triton"} <= cuda.keys()
+    assert sum(name.startswith("nvidia-") for name in cuda) > 10
+    assert not cuda.keys() & lock.keys()
+    assert f"torch=={cuda['torch']}" in text.split(" AS environment-cuda\n")[1]

@@ -48,7 +48,8 @@ def test_a_catalogue_of_other_settings_is_not_taken_for_the_tracked_data(clone: 
     pointer = (clone / "data.dvc").read_text()
     done = _restore(clone)
     assert done.returncode == 2
-    assert "data.dvc" in done.stderr and "dvc pull" in done.stderr
+    assert "data.dvc" in done.stderr
+    assert "dvc pull" in done.stderr
     assert (clone / "data.dvc").read_text() == pointer
     assert not (clone / "data").exists()
 

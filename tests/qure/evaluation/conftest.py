@@ -1,16 +1,22 @@
-"""Small benchmarks in their public layouts, and embeddings of known seed."""
+"""Small benchmarks in their public layouts, embeddings of known seed, and whole evaluations of tiny models."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from qure.config import EvaluationSettings
+from qure.config import EvaluationSettings, Settings, image_sets_of
 from qure.evaluation.embeddings import Embeddings
 
 CATEGORIES = ("dress", "shirt", "toptee")
+
+#: Runs when it is taken for markup, in an attribute or between tags; the reader capitalises: lower case only.
+HOSTILE = """<script>window.ran = 1</script>"'><img src=x onerror="window.ran = 1">{{ 7*7 }}</q></article> & $x$"""
 
 
 @pytest.fixture
@@ -133,3 +139,97 @@ def _questions(generator: np.random.Generator) -> dict[str, list[object]]:
 def dump(path: Path, value: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A really evaluated, tiny model.
+
+    Attributes:
+        folder: holds evaluation/; where the model was trained also training/, and champion/: the backbone's evaluation.
+        hostile: a caption that some of the queries have.
+    """
+
+    settings: Settings
+    data: Path
+    folder: Path
+    hostile: str = HOSTILE
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "evaluation" / "report.html"
+
+
+@pytest.fixture(scope="session")
+def evaluated(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """FashionIQ and HP-FashionIQ: trained for three epochs, beside the backbone as champion."""
+    from qure.evaluation.stage import evaluate
+    from qure.training.stage import train
+
+    found, inputs = _prepared("fashioniq", catalogue, tmp_path_factory.mktemp("report"))
+    folder = found.folder
+    train(
+        found.settings,
+        "fashioniq",
+        data=found.data,
+        features=folder / "features" / "fashioniq",
+        backbone=folder / "backbone",
+        validation=None,
+        output=folder,
+        work=folder / "work",
+        device="cpu",
+    )
+    evaluate(found.settings, "fashioniq", model=folder / "backbone", output=folder / "champion", **inputs)
+    evaluate(
+        found.settings,
+        "fashioniq",
+        model=folder / "model",
+        backbone=folder / "backbone",
+        training=folder / "training",
+        champion=folder / "champion",
+        output=folder / "evaluation",
+        **inputs,
+    )
+    return found
+
+
+@pytest.fixture(scope="session")
+def scenes(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """CIRR and CIRCO, which has several right answers a query, with an untrained model."""
+    from qure.evaluation.stage import evaluate
+
+    found, inputs = _prepared("cirr", catalogue, tmp_path_factory.mktemp("scenes"))
+    evaluate(found.settings, "cirr", model=found.folder / "backbone", output=found.folder / "evaluation", **inputs)
+    return found
+
+
+def _prepared(training_set: str, catalogue: Path, folder: Path) -> tuple[Evaluated, dict[str, Any]]:
+    """A small data set in which some captions are hostile, a backbone, features; and what `evaluate` reads of them."""
+    from qure.features.stage import precompute
+    from qure.models.build import build_catalogue_model
+
+    data = folder / "data"
+    shutil.copytree(catalogue, data)
+    _make_hostile(data)
+    settings = Settings.model_validate(
+        {
+            "training": {training_set: {"recipe": "catalogue", "overrides": {"epochs": 3}}},
+            "evaluation": {"bootstrap_samples": 100},
+            "tracking": {"uri": None},
+        }
+    )
+    captions = [row["caption"] for row in json.loads((data / "pretraining" / "captions.json").read_text())]
+    build_catalogue_model(settings.backbone, captions, seed=0).save(folder / "backbone")
+    features = {name: folder / "features" / name for name in image_sets_of(training_set)}
+    for name, store in features.items():
+        precompute(settings, name, data=data, backbone=folder / "backbone", output=store, device="cpu")
+    return Evaluated(settings, data, folder), {"data": data, "features": features, "device": "cpu"}
+
+
+def _make_hostile(data: Path) -> None:
+    """Whatever queries are shown, one of them is hostile: every second caption of a category and of CIRR."""
+    for name, key in (("fashioniq/captions/cap.shirt.val.json", "captions"), ("cirr/captions/cap.rc2.val.json", "")):
+        rows = json.loads((data / name).read_text())
+        for number, row in enumerate(rows[::2]):
+            row[key or "caption"] = [f"is {number}", HOSTILE] if key else f"{HOSTILE} {number}"
+        (data / name).write_text(json.dumps(rows))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from qure.datasets.fashioniq import read_gallery, read_triplets
 from qure.datasets.truth import read_truth
 from qure.errors import BadInput, StageFailed
 from qure.evaluation.results import load_results
-from qure.evaluation.stage import evaluate
+from qure.evaluation.stage import evaluate, evaluate_benchmark, join_evaluations
 from qure.evaluation.submissions import check_circo_submission, check_cirr_submission
 from qure.features.stage import precompute
 from qure.features.store import FeatureStore
@@ -206,15 +207,17 @@ def test_cirr_and_circo_with_submissions(built: Built, tmp_path: Path) -> None:
 
 
 def test_what_validation_excludes_is_left_out(
-    built: Built, evaluated: tuple[Path, dict], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    built: Built,
+    evaluated: tuple[Path, dict],
+    passed: Callable[..., Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     complete = load_results(evaluated[0] / "results")["fashioniq"]
     triplet = read_triplets(built.data / "fashioniq", "val", ["shirt"])[3]
     cirr_image = json.loads((built.data / "cirr" / "captions" / "cap.rc2.test1.json").read_text())[0]["reference"]
-    validation = tmp_path / "validation"
-    validation.mkdir()
     excluded = {"fashioniq": {"images": [triplet.target], "queries": ["val/dress/2"]}, "cirr": {"images": [cirr_image]}}
-    (validation / "result.json").write_text(json.dumps({"excluded": excluded}))
+    validation = passed(tmp_path / "validation", built.data, ("fashioniq", "cirr", "circo"), excluded)
     built.evaluate("fashioniq", tmp_path / "one", validation=validation, backbone=None)
     results = load_results(tmp_path / "one" / "results")
     left = results["fashioniq"]
@@ -229,6 +232,15 @@ def test_what_validation_excludes_is_left_out(
     names = {path.name for path in (tmp_path / "two" / "submissions").iterdir()}
     assert names == {"circo_test.json"}, "CIRR's server wants the whole split"
     assert "cirr: no submission" in caplog.text
+
+
+def test_data_that_did_not_pass_is_not_judged_on(built: Built, tmp_path: Path) -> None:
+    validation = tmp_path / "validation"
+    validation.mkdir()
+    (validation / "result.json").write_text(json.dumps({"success": False}))
+    with pytest.raises(BadInput, match="did not pass validation"):
+        built.evaluate("fashioniq", tmp_path / "evaluation", validation=validation)
+    assert not (tmp_path / "evaluation").exists()
 
 
 def test_features_of_another_vision_tower_are_refused(built: Built, tmp_path: Path) -> None:
@@ -256,3 +268,56 @@ def test_large_galleries_go_through_a_file_and_give_the_same(
     monkeypatch.setattr("qure.evaluation.encoding.IN_MEMORY_BYTES", 1000)
     assert built.evaluate("fashioniq", tmp_path / "evaluation") == metrics
     assert (tmp_path / "evaluation" / "metrics.json").read_bytes() == (output / "metrics.json").read_bytes()
+
+
+def judged_apart(built: Built, training_set: str, benchmarks: list[str], folder: Path) -> list[Path]:
+    """The benchmarks of a training set as parts, judged one by one."""
+    features = {name: built.features[name] for name in {"cirr": ["cirr", "circo"]}.get(training_set, [training_set])}
+    inputs = {"data": built.data, "features": features, "model": built.model, "backbone": built.backbone}
+    parts = {name: folder / name for name in benchmarks}
+    for name, output in parts.items():
+        evaluate_benchmark(built.settings, training_set, name, output=output, device="cpu", **inputs)
+    return list(parts.values())
+
+
+@pytest.mark.parametrize(
+    ("training_set", "benchmarks"), [("fashioniq", ["hp-fashioniq", "fashioniq"]), ("cirr", ["cirr", "circo"])]
+)
+def test_parts_judged_side_by_side_join_to_the_same_folder(
+    built: Built, tmp_path: Path, training_set: str, benchmarks: list[str]
+) -> None:
+    """To the byte, and in whatever order the parts come."""
+    metrics = built.evaluate(training_set, tmp_path / "whole")
+    parts = judged_apart(built, training_set, benchmarks, tmp_path)
+    again = join_evaluations(built.settings, training_set, parts=parts, data=built.data, output=tmp_path / "joined")
+    assert again == metrics
+    whole, joined = (
+        {file.relative_to(tmp_path / name).as_posix(): file.read_bytes() for file in (tmp_path / name).rglob("*.*")}
+        for name in ("whole", "joined")
+    )
+    assert len(whole) > 10
+    assert whole.keys() == joined.keys()
+    assert [name for name in whole if whole[name] != joined[name]] == []
+
+
+def test_parts_that_do_not_belong_together_are_refused(built: Built, tmp_path: Path) -> None:
+    own, other = judged_apart(built, "fashioniq", ["fashioniq", "hp-fashioniq"], tmp_path)
+    (foreign,) = judged_apart(built, "cirr", ["circo"], tmp_path)
+
+    def join(*parts: Path) -> None:
+        join_evaluations(built.settings, "fashioniq", parts=parts, data=built.data, output=tmp_path / "joined")
+
+    for parts in ((own,), (own, own), (own, foreign), (own, other, foreign)):
+        with pytest.raises(BadInput, match="is made of fashioniq, hp-fashioniq"):
+            join(*parts)
+    changed = tmp_path / "of-another-model"
+    inputs = {"data": built.data, "features": built.features, "model": built.backbone}
+    evaluate_benchmark(built.settings, "fashioniq", "hp-fashioniq", output=changed, device="cpu", **inputs)
+    with pytest.raises(BadInput, match="of several models"):
+        join(own, changed)
+    (other / "part.json").write_text("{}")
+    with pytest.raises(BadInput, match="not a part of an evaluation"):
+        join(own, other)
+    with pytest.raises(BadInput, match="not judged on 'cirr'"):
+        evaluate_benchmark(built.settings, "fashioniq", "cirr", output=changed, **inputs)
+    assert not (tmp_path / "joined").exists()

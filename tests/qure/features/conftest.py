@@ -17,6 +17,7 @@ SETTINGS = {
         "qformer": {"hidden": 8, "layers": 1, "heads": 2, "intermediate": 8, "query_tokens": 2, "embedding": 4},
     },
     "features": {"batch_size": 2, "shard_images": 5},
+    "tracking": {"uri": None},
 }
 
 

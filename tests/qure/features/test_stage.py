@@ -1,6 +1,5 @@
 """Precompute: the right features, whole or not at all, resumable, divisible, and refused where they do not belong."""
 
-import json
 import multiprocessing
 import signal
 import time
@@ -12,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from qure.config import Settings
+from qure.config import Settings, TrackingSettings
 from qure.errors import BadInput, StageFailed
 from qure.features import stage
 from qure.features.images import images_fingerprint, listed_images
@@ -110,14 +109,11 @@ def test_broken_image_is_named_and_nothing_is_written(settings, data, backbone, 
     assert not (tmp_path / "f").exists()
 
 
-def test_images_excluded_by_validation_are_left_out(settings, data, backbone, tmp_path):
+def test_images_excluded_by_validation_are_left_out(settings, data, backbone, tmp_path, passed):
     (data / "fashioniq" / "images" / "B013.png").write_bytes(b"")
     excluded = {"fashioniq": {"images": ["B013"], "queries": []}, "hp-fashioniq": {"images": ["B002"], "queries": []}}
-    (tmp_path / "validation").mkdir()
-    (tmp_path / "validation" / "result.json").write_text(json.dumps({"excluded": excluded}))
-    precompute(
-        settings, "fashioniq", data=data, backbone=backbone, output=tmp_path / "f", validation=tmp_path / "validation"
-    )
+    validation = passed(tmp_path / "validation", data, ["fashioniq"], excluded)
+    precompute(settings, "fashioniq", data=data, backbone=backbone, output=tmp_path / "f", validation=validation)
     store = FeatureStore.open(tmp_path / "f")
     assert len(store) == 21
     with pytest.raises(BadInput, match="no features of image 'B013' and 1 others"):
@@ -264,3 +260,27 @@ def wait_for(condition, process: multiprocessing.Process, seconds: float = 60) -
         assert process.is_alive(), "the run ended before it could be killed"
         assert time.monotonic() < end, "the run wrote nothing"
         time.sleep(0.01)
+
+
+def test_the_run_tells_what_was_computed_from_what(
+    settings: Settings, data: Path, backbone: Path, tmp_path: Path, sqlite_uri: str
+) -> None:
+    from qure.tracking import connect, data_fingerprint
+
+    tracked = settings.model_copy(update={"tracking": TrackingSettings(uri=sqlite_uri)})
+    arguments = {"data": data, "backbone": backbone}
+    summary = precompute(tracked, "fashioniq", **arguments, output=tmp_path / "whole")
+    precompute(tracked, "fashioniq", **arguments, output=tmp_path / "share", shard=(1, 2))
+    client = connect(tracked.tracking)
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    runs = client.search_runs(experiments, "tags.`qure.stage` = 'precompute'", order_by=["attributes.start_time ASC"])
+    assert [run.info.run_name for run in runs] == ["precompute fashioniq", "precompute fashioniq 1-of-2"]
+    assert len({run.data.tags["mlflow.parentRunId"] for run in runs}) == 1
+    whole, share = runs
+    assert (whole.data.metrics["images"], share.data.metrics["images"]) == (23, 10)
+    assert whole.data.tags["qure.features"] == summary["fingerprint"]
+    assert whole.data.params["features.dtype"] == "fp16"
+    assert {"qure.commit", "environment.torch"} <= whole.data.tags.keys()
+    read = {one.dataset.name: one.dataset.source for one in whole.inputs.dataset_inputs}
+    assert read["data"] == data_fingerprint(data)
+    assert read.keys() == {"data", "backbone"}

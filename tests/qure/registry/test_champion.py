@@ -62,7 +62,7 @@ def test_the_champion_comes_back_whole(
     from qure.models.folder import read_manifest
 
     (tmp_path / "validation").mkdir()
-    (tmp_path / "validation" / "statistics.json").write_text('{"captions": 3}')
+    (tmp_path / "validation" / "statistics.json").write_text('{"version": 1, "splits": {}}')
     (tmp_path / "validation" / "result.json").write_text('{"excluded": {}}')
     evaluation = judged(model_of(1), 0.5)
     registration = tmp_path / "registration.json"
@@ -79,6 +79,6 @@ def test_the_champion_comes_back_whole(
     promote(settings, "fashioniq", registration=registration, evaluation=evaluation, output=tmp_path / "promotion.json")
     found = fetch_champion(settings, "fashioniq", model=tmp_path / "model", facts=tmp_path / "facts")
     assert (found["version"], found["data_fingerprint"], found["statistics"]) == (1, "md5:d", True)
-    assert json.loads((tmp_path / "facts" / "statistics.json").read_text()) == {"captions": 3}
+    assert json.loads((tmp_path / "facts" / "statistics.json").read_text()) == {"version": 1, "splits": {}}
     assert read_manifest(tmp_path / "model") == read_manifest(model_of(1))
     assert QureModel.load(tmp_path / "model").vision is not None

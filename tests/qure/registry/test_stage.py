@@ -91,6 +91,32 @@ def test_a_model_becomes_a_version_with_everything_that_is_known(world: World) -
     assert not list(world.folder.glob(".registration*"))
 
 
+def test_the_report_beside_the_champion_is_kept_with_the_promotion(world: World, catalogue: Path) -> None:
+    world.enter(1, 0.2)
+    world.register(2, 0.5)
+    told = stage.promote(
+        world.settings,
+        "fashioniq",
+        registration=world.folder / "registration-2.json",
+        evaluation=world.judged(world.model_of(2), 0.5),
+        output=world.folder / "promotion.json",
+        data=catalogue,
+    )
+    assert told["champion_before"] == 1
+    client = connect(world.settings.tracking)
+    experiment = client.get_experiment_by_name("qure").experiment_id
+    kept = {
+        Path(client.download_artifacts(run.info.run_id, "report/report.html"))
+        for run in client.search_runs([experiment], "tags.`qure.stage` = 'promote'")
+        if client.list_artifacts(run.info.run_id, "report")
+    }
+    (report,) = kept
+    page = report.read_text()
+    assert "<th>champion</th>" in page
+    first = world.judged(world.model_of(1), 0.2) / "metrics.json"
+    assert f"{json.loads(first.read_text())['fashioniq']['recall_at_10']:.2f}" in page
+
+
 def test_the_same_model_keeps_its_version(world: World) -> None:
     first = world.register(1, 0.5)
     again = world.register(1, 0.5)
@@ -290,6 +316,21 @@ def test_a_model_that_does_not_load_is_registered_and_never_promoted(world: Worl
     assert "does not load or answer" in told["reason"]
     assert not told["checks"]["loads"]
     assert world.champions.current() == 1
+
+
+def test_a_champion_that_no_longer_loads_is_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """It keeps the alias, as nobody else was found better; but not in silence."""
+    import shutil
+
+    told = world.enter(1, 0.3)
+    client = connect(world.settings.tracking)
+    version = client.get_model_version("qure-fashioniq", str(told["version"]))
+    shutil.rmtree(Path(client.get_logged_model(version.tags["qure.logged_model"]).artifact_location))
+    again = world.promote(1, 0.3)
+    assert again["outcome"] == "champion already"
+    assert "would not be promoted today: " in again["reason"]
+    assert not again["checks"]["loads"]
+    assert "would not be promoted today" in caplog.text
 
 
 def test_a_model_that_answers_otherwise_is_not_promoted(world: World) -> None:

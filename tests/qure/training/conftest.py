@@ -39,7 +39,8 @@ RECIPE = {
     "epochs": 6,
     "batch_size": 8,
     "learning_rate": 3e-3,
-    "negatives": {"definitions": 3, "search_window": 12},
+    "several_negatives": "mean",
+    "negatives": {"strategy": "between_steep_drops", "definitions": 3, "search_window": 12},
 }
 
 

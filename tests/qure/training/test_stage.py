@@ -156,14 +156,12 @@ def test_refuses_a_missing_validation_folder(world: Any, tmp_path: Path) -> None
         world.train(tmp_path, validation=tmp_path / "nowhere")
 
 
-def test_leaves_out_what_validation_excludes(world: Any, copy: Any, tmp_path: Path) -> None:
+def test_leaves_out_what_validation_excludes(copy: Any, tmp_path: Path, passed: Any) -> None:
     from qure.features.stage import precompute
 
-    validation = tmp_path / "validation"
-    validation.mkdir()
-    excluded = {"fashioniq": {"images": ["dress03"], "queries": ["train/shirt/2"]}}
-    (validation / "result.json").write_text(json.dumps({"success": True, "excluded": excluded}))
     (copy.root / "data/fashioniq/images/dress03.png").unlink()
+    excluded = {"fashioniq": {"images": ["dress03"], "queries": ["train/shirt/2"]}}
+    validation = passed(tmp_path / "validation", copy.root / "data", ["fashioniq"], excluded)
     precompute(
         copy.settings(),
         "fashioniq",

@@ -17,7 +17,9 @@ from qure.validation.stage import validate
 
 def make_settings(**validation: Any) -> Settings:
     recipes = {name: {"recipe": "catalogue"} for name in ("fashioniq", "cirr")}
-    return Settings.model_validate({"training": recipes, "validation": {"workers": 1, **validation}})
+    return Settings.model_validate(
+        {"training": recipes, "validation": {"workers": 1, **validation}, "tracking": {"uri": None}}
+    )
 
 
 @dataclass

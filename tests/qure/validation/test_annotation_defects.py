@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from qure.errors import BadInput
+from qure.validation.rules import RULES
 
 SCRIPT = "<script>alert('caption')</script>"
 
@@ -35,6 +36,11 @@ def garments(new_workplace: Any) -> tuple[Any, BadInput]:
     place.edit("fashioniq/image_splits/split.dress.val.json", lambda ids: ids.append(train[0]))
     place.edit("fashioniq/image_splits/split.shirt.val.json", lambda ids: ids.append(train[1]))
     place.edit("hp_fashioniq/hpfiq.json", _break_answers)
+    known = json.loads((place.data / "fashioniq/captions/cap.shirt.train.json").read_text())[0]
+    place.edit(
+        "fashioniq/captions/cap.shirt.val.json",
+        lambda rows: rows[2].update({name: known[name] for name in ("candidate", "target")}),
+    )
     place.output.mkdir(parents=True)
     (place.output / "result.json").write_text('{"success": true}')
     with pytest.raises(BadInput) as caught:
@@ -113,6 +119,8 @@ GARMENTS = [
     Expected("schema", DRESS, "13", "captions[0]"),
     Expected("schema", SHIRT, "0", "target", "None"),
     Expected("schema", SHIRT, "1", "captions", "'is blue'"),
+    Expected("pair_in_two_splits", SHIRT, "2", "target"),
+    Expected("unknown_id", SHIRT, "2", "target"),
     Expected("duplicate_unlabelled", TOPTEE, "1", "captions"),
     Expected("empty_text_unlabelled", TOPTEE, "2", "captions", "''"),
     Expected("duplicate_id", LIST, "60", "image"),
@@ -199,6 +207,7 @@ def scenes(new_workplace: Any) -> tuple[Any, BadInput]:
     place.edit("cirr/image_splits/split.rc2.val.json", lambda paths: paths.update({shared: "./dev/shared.png"}))
     place.edit("cirr/image_splits/split.rc2.test1.json", _break_paths)
     place.edit("circo/annotations/val.json", _break_circo)
+    place.edit("circo/annotations/test.json", lambda rows: [])
     with pytest.raises(BadInput) as caught:
         place.validate("cirr")
     return place, caught.value
@@ -265,6 +274,7 @@ SCENES = [
     Expected("schema", CIRCO, "2", "gt_img_ids", "'none'"),
     Expected("duplicate_id", CIRCO, "4", "id"),
     Expected("empty_text", CIRCO, "5", "relative_caption", "''"),
+    Expected("empty_file", "circo/annotations/test.json", "", "entries", "0"),
 ]
 
 
@@ -273,6 +283,15 @@ def test_defect_of_scenes_is_listed(scenes: tuple[Any, BadInput], expected: Expe
     place, error = scenes
     assert error.exit_code == 2
     _assert_listed(place.bad_rows(), expected)
+
+
+#: Rules whose defect is no row, planted in test_stage.py.
+OF_WHOLE_FILES = {"public_count", "no_gallery"}
+
+
+def test_every_rule_about_annotations_has_a_defect_that_breaks_it() -> None:
+    planted = {expected.rule for expected in (*GARMENTS, *SCENES)}
+    assert planted | OF_WHOLE_FILES == {rule.name for rule in RULES.values() if rule.about == "annotation"}
 
 
 def _assert_listed(rows: list[dict[str, str]], expected: Expected) -> None:

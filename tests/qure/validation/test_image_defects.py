@@ -15,6 +15,7 @@ from qure.datasets import fashioniq
 from qure.datasets.exclusions import read_exclusions
 from qure.datasets.image_store import pack_images
 from qure.errors import BadInput, StageFailed
+from qure.validation import rules
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -95,6 +96,10 @@ def test_broken_image_is_listed(broken: tuple[Any, dict[str, str], StageFailed],
     assert reason in rows[0]["reason"]
     assert planted[defect] in rows[0]["file"] or defect == "missing"
     assert rows[0]["row"]
+
+
+def test_every_rule_about_images_has_a_defect_that_breaks_it() -> None:
+    assert sorted(rule.name for rule in rules.RULES.values() if rule.about == "image") == RULES
 
 
 def test_unusual_images_are_no_defects(broken: tuple[Any, dict[str, str], StageFailed]) -> None:

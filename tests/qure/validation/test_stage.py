@@ -36,7 +36,7 @@ def test_clean_data_passes(clean: Any) -> None:
     assert result["queries"]["fashioniq/train"] == {"rows": 450, "kept": 450}
     assert {rule["outcome"] for rule in result["rules"] if rule["severity"] == "error"} == {"ok"}
     names = {path.name for path in clean.output.iterdir()}
-    assert names == {"result.json", "bad_rows.csv", "statistics.json", "data_docs"}
+    assert names == {"result.json", "images.parquet", "bad_rows.csv", "statistics.json", "data_docs"}
     assert (clean.output / "data_docs" / "fashioniq.images.html").is_file()
 
 

@@ -1,0 +1,73 @@
+"""ablate: which way to choose negatives works, on these data and this backbone."""
+
+from kfp import dsl
+
+from components import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def ablate(
+    params: str,
+    training_set: str,
+    fingerprints: str,
+    workspace: str,
+    arms: list,
+    seeds: int,
+    epochs: int,
+    data: dsl.Input[dsl.Dataset],
+    features: dsl.Input[dsl.Dataset],
+    backbone: dsl.Input[dsl.Model],
+    validation: dsl.Input[dsl.Dataset],
+    ablation: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
+) -> None:
+    """Train every arm on every seed under one budget and compare; a task that was killed goes on where it was.
+
+    Finished runs are kept in the workspace. Without one they lie beside the artifact, and a new pod starts afresh.
+
+    Args:
+        params: Text of params.yaml; its recipe of the training set is what the arms change.
+        training_set: fashioniq or cirr.
+        fingerprints: Fingerprints of everything that decides the result: data, validation, backbone, code.
+        workspace: Path of the shared volume that finished runs and checkpoints go to; empty for none.
+        arms: Names of arms of qure/ablation/arms.yaml; empty for all.
+        seeds: How many seeds, 0, 1, ...; intervals are over them.
+        epochs: Budget of every arm; 0 for the recipe's.
+        data: From fetch_data.
+        features: From collect_embeddings.
+        backbone: From prepare_backbone.
+        validation: From validate_dataset; rows that it excluded are left out.
+        ablation: results.json, results.csv, table.md, figure.png.
+        metrics: Mean recall and nDCG of every arm.
+        summary: The table.
+    """
+    import shutil
+    from pathlib import Path
+
+    from components.runtime import stage
+    from components.workspace import located, scratch
+    from qure.ablation.stage import TABLE
+    from qure.ablation.stage import ablate as compare
+    from qure.files import fingerprint
+
+    with stage(params) as settings:
+        output = Path(ablation.path)
+        results = compare(
+            settings,
+            training_set,
+            data=located(data.path) / "data",
+            features=located(features.path) / training_set,
+            backbone=located(backbone.path),
+            validation=located(validation.path),
+            output=output,
+            work=scratch(ablation.path, workspace, "ablate", training_set, fingerprint([params, fingerprints])[:32]),
+            arms=arms or None,
+            seeds=range(seeds),
+            epochs=epochs or None,
+        )
+        for arm in results["arms"]:
+            for name in ("recall_at_10", "ndcg_at_10"):
+                if name in arm["metrics"]:
+                    metrics.log_metric(f"{arm['arm']}.{name}", arm["metrics"][name]["mean"])
+        shutil.copyfile(output / TABLE, summary.path)

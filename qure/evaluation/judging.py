@@ -1,0 +1,108 @@
+"""Judging a model on one benchmark: encode, rank, measure, and ask the controls."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from qure.config import JUDGED_ON, EvaluationSettings, NegativeSettings
+from qure.evaluation import hard_negatives
+from qure.evaluation.controls import chance, run_controls
+from qure.evaluation.embeddings import Embeddings
+from qure.evaluation.encoding import Encoder
+from qure.evaluation.hard_negatives import typical_rankings
+from qure.evaluation.parts import PLOTS, SUBMISSIONS, Part
+from qure.evaluation.results import Evaluation
+from qure.evaluation.tasks import Source, Task, task_for
+from qure.evaluation.withheld import submit
+from qure.features.store import FeatureStore, read_index
+from qure.files import fingerprint
+from qure.models.folder import read_manifest
+from qure.models.model import QureModel
+from qure.negatives.plots import draw_sorted_scores
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Folders that judging reads, training's rule for hard negatives, and where to compute.
+
+    See `qure.evaluation.stage.evaluate`.
+    """
+
+    data: Path
+    features: Mapping[str, Path]
+    model: Path
+    backbone: Path | None
+    validation: Path | None
+    negatives: NegativeSettings
+    device: str
+
+
+def judge(settings: EvaluationSettings, training_set: str, benchmark: str, inputs: Inputs, folder: Path) -> Part:
+    """Judges a model on one benchmark, writes the part into a folder that exists, and returns it.
+
+    Raises:
+        BadInput: files of data, features or model are missing, damaged or do not fit together.
+        StageFailed: the model gives numbers that are not finite.
+    """
+    scratch = folder / ".scratch"
+    scratch.mkdir()
+    model = QureModel.load(inputs.model, inputs.device, vision=False)
+    stores = {name: FeatureStore.open(path, model.vision_fingerprint) for name, path in inputs.features.items()}
+    trained = Encoder(model, stores, settings.batch_size, scratch)
+    source = Source(inputs.data, inputs.validation, settings, inputs.device, ImageDigests(inputs.features))
+    task = task_for(benchmark, source)
+    gallery = trained.gallery(task.image_set, task.images, task.benchmark)
+    queries = trained.queries(task.image_set, task.questions, task.benchmark)
+    found = task.judge(queries, gallery)
+    found = replace(found, details={**found.details, "model": str(read_manifest(inputs.model)["fingerprint"])})
+    part = Part(found, {}, {}, task.dropped)
+    if benchmark == JUDGED_ON[training_set][0]:
+        _draw_drops(task, queries, gallery, inputs, folder / PLOTS)
+        controls = _controls(settings, task, trained, gallery, stores, inputs, scratch)
+        part = replace(part, controls=controls, chance=chance(task))
+    submit(task.benchmark, trained, gallery, source, folder / SUBMISSIONS)
+    shutil.rmtree(scratch)
+    part.save(folder)
+    return part
+
+
+def _controls(
+    settings: EvaluationSettings,
+    task: Task,
+    trained: Encoder,
+    gallery: Embeddings,
+    stores: Mapping[str, FeatureStore],
+    inputs: Inputs,
+    scratch: Path,
+) -> dict[str, Evaluation]:
+    untrained = None
+    if inputs.backbone is not None:
+        backbone = QureModel.load(inputs.backbone, inputs.device, vision=False)
+        untrained = Encoder(backbone, stores, settings.batch_size, scratch)
+    return run_controls(task, trained, gallery, untrained, settings.seed)
+
+
+def _draw_drops(task: Task, queries: Embeddings, candidates: Embeddings, inputs: Inputs, folder: Path) -> None:
+    """The two steep drops in the task's first gallery (FashionIQ: dresses)."""
+    assert task.galleries is not None
+    category, gallery = next(iter(task.galleries.items()))
+    triplets = [one for one in task.triplets if not category or one.category == category]
+    found = typical_rankings(triplets, gallery, queries, candidates, inputs.negatives, device=inputs.device)
+    folder.mkdir(exist_ok=True)
+    draw_sorted_scores([one.curve for one in found], folder / hard_negatives.PICTURE)
+    hard_negatives.save(found, folder / hard_negatives.FILE)
+
+
+class ImageDigests:
+    """Digest of images' bytes by image set and ids, from what the feature stores were computed from."""
+
+    def __init__(self, features: Mapping[str, Path]) -> None:
+        self._of: dict[str, dict[str, str]] = {}
+        for name, path in features.items():
+            index = read_index(path)
+            self._of[name] = dict(zip(index["id"], index["sha256"], strict=True))
+
+    def __call__(self, image_set: str, ids: Sequence[str]) -> str:
+        """An image without features counts as empty here: encoding names it as missing."""
+        return fingerprint([[one, self._of[image_set].get(one, "")] for one in sorted(ids)])

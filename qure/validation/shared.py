@@ -1,0 +1,84 @@
+"""Rules that several benchmarks' tables share, as expectations. Importing this imports Great Expectations (seconds)."""
+
+from typing import Any
+
+import great_expectations.expectations as gxe
+from great_expectations.expectations.expectation import Expectation
+
+from qure.config import ValidationSettings
+from qure.datasets import checks
+from qure.validation.annotations.collect import RECORD
+from qure.validation.rules import RULES, Severity
+
+#: Control characters that no text needs; tab and line breaks are white space.
+CONTROL_CHARACTERS = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+
+
+def query_rules(
+    reference: str, target: str, text: str, settings: ValidationSettings, *, within: tuple[str, ...] = ("file",)
+) -> list[Expectation]:
+    """Rules of every query whose answer is known; a triplet must not be repeated among rows alike in `within`."""
+    return [
+        expect(
+            checks.TARGET_IS_REFERENCE,
+            target,
+            gxe.ExpectSelectColumnValuesToBeUniqueWithinRecord,
+            column_list=[reference, target],
+            ignore_row_if="any_value_is_missing",
+        ),
+        expect(
+            checks.DUPLICATE_TRIPLET,
+            text,
+            gxe.ExpectCompoundColumnsToBeUnique,
+            column_list=[*within, reference, target, text],
+            ignore_row_if="any_value_is_missing",
+        ),
+        expect(checks.EMPTY_TEXT, text, gxe.ExpectColumnValueLengthsToBeBetween, column=text, min_value=1),
+        *_text(text, settings),
+    ]
+
+
+def unlabelled_query_rules(reference: str, text: str, settings: ValidationSettings) -> list[Expectation]:
+    """Rules of queries whose answers are withheld; a submission needs them all, so odd ones only warn."""
+    return [
+        expect(
+            "duplicate_unlabelled",
+            text,
+            gxe.ExpectCompoundColumnsToBeUnique,
+            column_list=["file", reference, text],
+            ignore_row_if="any_value_is_missing",
+        ),
+        expect("empty_text_unlabelled", text, gxe.ExpectColumnValueLengthsToBeBetween, column=text, min_value=1),
+        *_text(text, settings),
+    ]
+
+
+def _text(text: str, settings: ValidationSettings) -> list[Expectation]:
+    return [
+        expect(
+            "text_length",
+            text,
+            gxe.ExpectColumnValueLengthsToBeBetween,
+            column=text,
+            max_value=settings.max_text_characters,
+        ),
+        expect("text_characters", text, gxe.ExpectColumnValuesToNotMatchRegex, column=text, regex=CONTROL_CHARACTERS),
+    ]
+
+
+def present(*columns: str) -> list[Expectation]:
+    """Every row is an object, and none of these cells is empty."""
+    return [expect("schema", column, gxe.ExpectColumnValuesToNotBeNull, column=column) for column in (RECORD, *columns)]
+
+
+def expect(
+    rule: str, field: str, expectation: type[Expectation], *, severity: Severity | None = None, **arguments: Any
+) -> Expectation:
+    """An expectation that knows which rule it checks and which of the file's fields it is about."""
+    weight = severity or RULES[rule].severity
+    return expectation(
+        **arguments,
+        meta={"rule": rule, "field": field, "severity": weight},
+        notes=f"{rule}: {RULES[rule].reason}.",
+        severity="critical" if weight == "error" else "warning",
+    )

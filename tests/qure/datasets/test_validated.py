@@ -1,0 +1,122 @@
+"""Data is what passed validation, or it is refused with the name of what has changed."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from qure.datasets.validated import require_same_images, require_validated, validated_digests, write_images
+from qure.errors import BadInput
+
+CAPTIONS = "fashioniq/captions/cap.dress.train.json"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    root = tmp_path / "data"
+    for name, content in {"a.jpg": b"first", "b.png": b"second", "c.jpg": b"third"}.items():
+        (root / "fashioniq" / "images").mkdir(parents=True, exist_ok=True)
+        (root / "fashioniq" / "images" / name).write_bytes(content)
+    (root / CAPTIONS).parent.mkdir()
+    (root / CAPTIONS).write_text("[]")
+    return root
+
+
+@pytest.fixture
+def validation(data: Path, tmp_path: Path, passed: Callable[..., Path]) -> Path:
+    return passed(tmp_path / "validation", data)
+
+
+def test_unchanged_data_passes_also_under_another_name_and_time(data: Path, validation: Path) -> None:
+    require_validated(validation, data)
+    moved = Path(shutil.copytree(data, data.parent / "elsewhere", copy_function=shutil.copyfile))
+    require_validated(validation, moved, ["fashioniq"])
+
+
+def test_who_vouches_for_the_data_is_believed(tmp_path: Path) -> None:
+    require_validated(None, tmp_path / "nowhere")
+    assert validated_digests(None, "fashioniq") is None
+    require_same_images([("a", "1")], None, file=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda data: (data / CAPTIONS).write_text("[ ]"), f"{CAPTIONS}: the file has changed since"),
+        (lambda data: (data / CAPTIONS).unlink(), f"{CAPTIONS}: the file is gone since"),
+        (
+            lambda data: (data / "fashioniq/images/a.jpg").write_bytes(b"another"),
+            "a.jpg: image 'a' has changed since the data was validated: 7 bytes, then 5 bytes",
+        ),
+        (lambda data: (data / "fashioniq/images/b.png").unlink(), "image 'b' has changed .*: no file, then 6 bytes"),
+        (
+            lambda data: [path.write_bytes(b"") for path in (data / "fashioniq/images").iterdir()],
+            "image 'a' has changed .* and so have 2 others",
+        ),
+    ],
+)
+def test_what_has_changed_is_named(data: Path, validation: Path, change: Callable[[Path], object], said: str) -> None:
+    change(data)
+    with pytest.raises(BadInput, match=said) as refused:
+        require_validated(validation, data)
+    assert "qure validate" in str(refused.value)
+    require_validated(validation)  # the verdict alone
+
+
+def test_a_file_that_was_not_there_is_new(data: Path, validation: Path) -> None:
+    result = json.loads((validation / "result.json").read_text())
+    result["annotations"]["fashioniq/captions/cap.dress.test.json"] = None
+    (validation / "result.json").write_text(json.dumps(result))
+    require_validated(validation, data)
+    (data / "fashioniq/captions/cap.dress.test.json").write_text("[]")
+    with pytest.raises(BadInput, match=r"cap\.dress\.test\.json: the file is new since"):
+        require_validated(validation, data)
+
+
+def test_images_of_other_sets_are_not_looked_at(data: Path, validation: Path) -> None:
+    (data / "fashioniq/images/a.jpg").unlink()
+    require_validated(validation, data, ["cirr"])
+
+
+def test_an_image_that_was_missing_may_not_turn_up(data: Path, validation: Path) -> None:
+    write_images(validation, [("fashioniq", "late", None, None), ("fashioniq", "a", 5, None)])
+    require_validated(validation, data)
+    assert validated_digests(validation, "fashioniq") == {"a": None}
+    (data / "fashioniq/images/late.jpg").write_bytes(b"here")
+    with pytest.raises(BadInput, match="image 'late' has changed since the data was validated: 4 bytes, then no file"):
+        require_validated(validation, data)
+
+
+def test_content_of_the_same_size_is_told_apart_by_whoever_reads_it(data: Path, validation: Path) -> None:
+    passed = validated_digests(validation, "fashioniq")
+    require_same_images([("a", hashlib.sha256(b"first").hexdigest()), ("unlisted", "0")], passed, file=data)
+    other = hashlib.sha256(b"FIRST").hexdigest()
+    with pytest.raises(BadInput, match="image 'a' is not the one that was validated") as refused:
+        require_same_images([("a", other)], passed, file=data)
+    assert other in str(refused.value)
+    assert hashlib.sha256(b"first").hexdigest() in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1", b"no parquet at all, but some bytes" * 9])
+def test_a_damaged_list_of_images_is_bad_input(data: Path, validation: Path, content: bytes | None) -> None:
+    file = validation / "images.parquet"
+    file.unlink() if content is None else file.write_bytes(content)
+    with pytest.raises(BadInput, match=r"images\.parquet: (the file does not exist|not a readable list)"):
+        require_validated(validation, data)
+
+
+@pytest.mark.parametrize("result", ['{"success": true}', '{"success": true, "annotations": []}'])
+def test_a_result_that_does_not_say_what_passed_is_refused(data: Path, validation: Path, result: str) -> None:
+    (validation / "result.json").write_text(result)
+    with pytest.raises(BadInput, match="does not say which files passed"):
+        require_validated(validation, data)
+
+
+@pytest.mark.parametrize("result", ['{"success": false}', '{"success": "yes"}', "[]"])
+def test_a_failed_validation_is_refused(data: Path, validation: Path, result: str) -> None:
+    (validation / "result.json").write_text(result)
+    with pytest.raises(BadInput, match=r"result\.json, field 'success': the data did not pass validation"):
+        require_validated(validation, data)

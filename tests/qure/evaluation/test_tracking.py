@@ -1,0 +1,38 @@
+"""What the evaluate stage leaves in MLflow."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qure.evaluation.stage import evaluate
+
+
+def test_the_report_is_attached_to_the_mlflow_run(
+    evaluated: Any, sqlite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+    from mlflow.artifacts import download_artifacts
+
+    monkeypatch.chdir(tmp_path)
+    folder = evaluated.folder
+    tracking = evaluated.settings.tracking.model_copy(update={"uri": sqlite_uri})
+    metrics = evaluate(
+        evaluated.settings.model_copy(update={"tracking": tracking}),
+        "fashioniq",
+        data=evaluated.data,
+        features={"fashioniq": folder / "features" / "fashioniq"},
+        model=folder / "model",
+        training=folder / "training",
+        output=tmp_path / "evaluation",
+        device="cpu",
+    )
+    client = MlflowClient(sqlite_uri)
+    runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    (run,) = [one for one in runs if "fashioniq/recall_at_10" in one.data.metrics]
+    assert run.data.metrics["fashioniq/recall_at_10"] == pytest.approx(metrics["fashioniq"]["recall_at_10"])
+    assert run.data.metrics["controls/random/recall_at_10"] == pytest.approx(25.0)
+    attached = {entry.path for entry in client.list_artifacts(run.info.run_id, "evaluation")}
+    assert attached >= {"evaluation/report.html", "evaluation/summary.md", "evaluation/metrics.json"}
+    found = download_artifacts(run_id=run.info.run_id, artifact_path="evaluation/report.html", tracking_uri=sqlite_uri)
+    assert Path(found).read_bytes() == (tmp_path / "evaluation" / "report.html").read_bytes()

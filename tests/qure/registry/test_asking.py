@@ -1,0 +1,100 @@
+"""Asking the champion by hand, and what is told when the registry was removed while DVC thinks everything is done."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from qure.config import Settings
+from qure.errors import BadInput
+from qure.registry.asking import ask_champion, is_champion_gone
+from qure.registry.stage import promote, register
+from qure.tracking.connection import sqlite_file
+
+REDO = "dvc repro --single-item --force register@fashioniq promote@fashioniq"
+
+
+@pytest.fixture
+def enter(
+    few_images: Path, model_of: Callable[[int], Path], judged: Callable[..., Path], tmp_path: Path
+) -> Callable[..., None]:
+    """Registers a model (unless told otherwise) and promotes it, as the stages do."""
+
+    def run(settings: Settings, *, registering: bool = True) -> None:
+        model, registration = model_of(1), tmp_path / "registration.json"
+        evaluation = judged(model, 0.5)
+        if registering:
+            register(
+                settings,
+                "fashioniq",
+                data=few_images,
+                model=model,
+                evaluation=evaluation,
+                output=registration,
+                data_fingerprint="md5:d",
+            )
+        promote(
+            settings,
+            "fashioniq",
+            registration=registration,
+            evaluation=evaluation,
+            output=tmp_path / "promotion.json",
+        )
+
+    return run
+
+
+@pytest.fixture
+def picture(few_images: Path) -> Path:
+    return min((few_images / "fashioniq" / "images").iterdir())
+
+
+def tracked_at(settings: Settings, uri: str) -> Settings:
+    return settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": uri})})
+
+
+def test_the_champion_is_asked_with_a_picture_and_words(
+    settings: Settings, picture: Path, enter: Callable[..., None]
+) -> None:
+    enter(settings)
+    answer = ask_champion(settings, "fashioniq", picture, "is red", 4, None)
+    scores = [score for _, score in answer]
+    assert len({image for image, _ in answer}) == 4
+    assert scores == sorted(scores, reverse=True)
+    assert not is_champion_gone(settings, "fashioniq")
+    assert is_champion_gone(settings, "cirr")
+
+
+def test_a_registry_that_was_removed_is_told_with_the_way_back(
+    settings: Settings, picture: Path, enter: Callable[..., None], tmp_path: Path
+) -> None:
+    """Another database stands for the one that was removed: this process keeps the first one open."""
+    enter(settings)
+    database = tmp_path / "removed" / "mlflow.db"
+    database.parent.mkdir()
+    removed = tracked_at(settings, f"sqlite:///{database}")
+    assert is_champion_gone(removed, "fashioniq")
+    assert not database.exists(), "looking made a database"
+    with pytest.raises(BadInput, match=f"no champion.*{REDO}"):
+        ask_champion(removed, "fashioniq", picture, "is red", 4, None)
+    assert is_champion_gone(removed, "fashioniq"), "connecting has made an empty database"
+    with pytest.raises(BadInput, match=f"has no version 1.*{REDO}"):
+        enter(removed, registering=False)
+    enter(removed)
+    assert not is_champion_gone(removed, "fashioniq")
+    assert ask_champion(removed, "fashioniq", picture, "is red", 1, None)
+
+
+def test_a_champion_whose_files_are_gone_is_told(settings: Settings, picture: Path, enter: Callable[..., None]) -> None:
+    enter(settings)
+    database = sqlite_file(str(settings.tracking.uri))
+    assert database is not None
+    shutil.rmtree(database.parent / "mlruns")
+    with pytest.raises(BadInput, match=r"version 1, does not load: .*qure rollback"):
+        ask_champion(settings, "fashioniq", picture, "is red", 4, None)
+
+
+def test_a_server_is_not_asked_for_a_table_of_results(settings: Settings) -> None:
+    """Results are shown without the seconds that connecting takes."""
+    assert not is_champion_gone(tracked_at(settings, "http://127.0.0.1:1"), "fashioniq")
