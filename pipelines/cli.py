@@ -28,7 +28,7 @@ COMPILED = Path(__file__).parent / "compiled"
 
 Config = Annotated[Path, typer.Option("--config", help="Images, resources, secrets' names, schedules.")]
 Params = Annotated[Path, typer.Option("--params", help="Settings of the run.")]
-Pipeline = Annotated[str, typer.Argument(help="training or evaluate_champion.")]
+Pipeline = Annotated[str, typer.Argument(help="training, evaluate_champion or ablation.")]
 TrainingSet = Annotated[str, typer.Option("--training-set", help="fashioniq or cirr.")]
 Revision = Annotated[str | None, typer.Option("--revision", help="Data: branch, tag, commit or DVC hash.")]
 

@@ -44,7 +44,7 @@ def draw(lines: Sequence[Line], path: Path, *, baseline: str, by_chance: Mapping
         panels[0].set_yticks(range(len(lines)), [line.arm.title for line in lines])
         panels[0].invert_yaxis()
         marks, labels = panels[0].get_legend_handles_labels()
-        figure.legend(marks, labels, loc="outside lower center", ncols=min(len(labels), 5))
+        figure.legend(marks, labels, loc="outside lower center", ncols=min(len(labels), 3))
         with atomic_file(path) as temporary:
             figure.savefig(temporary, format="png", dpi=110)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from qure.files import read_json
@@ -56,23 +57,28 @@ def results_table(artifacts: Path, training_set: str) -> Table:
         artifacts / training_set / "evaluation" / "metrics.json",
         remedy=f"Run `dvc repro evaluate@{training_set}` first",
     )
-    table = Table("", *(_short(name) for name in _present(metrics)), title=f"qure-{training_set} (percent)")
-    for name, values in metrics.items():
-        if name == "controls":
-            for control, numbers in values.items():
-                table.add_row(f"  {training_set}, {control.replace('_', ' ')}", *_cells(numbers, metrics), style="dim")
-        elif isinstance(values, Mapping):
-            table.add_row(name.replace("_", "-"), *_cells(values, metrics))
+    benchmarks = {
+        name: values for name, values in metrics.items() if name != "controls" and isinstance(values, Mapping)
+    }
+    columns = _columns(benchmarks, metrics.get("controls", {}))
+    table = Table(title=f"qure-{training_set} (percent)", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for name in columns:
+        # Folded at its blanks and nowhere else, so that all columns fit a terminal of 80.
+        words = name.split("_")
+        style = "" if name in benchmarks else "dim"
+        table.add_column(" ".join(words), justify="right", style=style, width=max(map(len, words)))
+    for metric in HEADLINES:
+        if any(metric in values for values in benchmarks.values()):
+            shown = [f"{values[metric]:.1f}" if metric in values else "" for values in columns.values()]
+            table.add_row(_short(metric), *shown)
     return table
 
 
-def _present(metrics: Mapping[str, Any]) -> list[str]:
-    benchmarks = [values for name, values in metrics.items() if isinstance(values, Mapping) and name != "controls"]
-    return [name for name in HEADLINES if any(name in values for values in benchmarks)]
-
-
-def _cells(values: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
-    return [f"{values[name]:.1f}" if name in values else "" for name in _present(metrics)]
+def _columns(benchmarks: Mapping[str, Any], controls: Mapping[str, Any]) -> dict[str, Any]:
+    """The training set's own benchmark, what it must be seen beside, the other benchmarks."""
+    own, *others = benchmarks
+    return {own: benchmarks[own], **controls, **{name: benchmarks[name] for name in others}}
 
 
 def _short(name: str) -> str:
@@ -80,7 +86,14 @@ def _short(name: str) -> str:
     >>> _short("recall_subset_at_1"), _short("map_at_5"), _short("average")
     ('Rs@1', 'mAP@5', 'average')
     """
-    for long, short in (("recall_subset_at_", "Rs@"), ("recall_at_", "R@"), ("map_at_", "mAP@"), ("ndcg_at_", "nDCG@")):
+    for long, short in (
+        ("recall_subset_at_", "Rs@"),
+        ("recall_at_", "R@"),
+        ("map_at_", "mAP@"),
+        ("ndcg_at_", "nDCG@"),
+        ("relevant_at_", "relevant@"),
+        ("preference_rate", "preference"),
+    ):
         if name.startswith(long):
             return short + name.removeprefix(long)
     return name.replace("_", " ")
