@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,39 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from xdist.scheduler import LoadScopeScheduling
+
     from qure.config import Settings
 
 # Before torch is imported: two test processes with as many threads as cores each wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+#: Minutes on one worker: begun first, so that nobody waits for them at the end.
+LONGEST = ("tests/test_dvc_pipeline.py", "tests/pipelines/test_training.py")
+
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest modules first; the rest in its order."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "LoadScopeScheduling":
+    """A module's tests run on one worker, so that its fixtures are made once; a pipeline's, once per place.
+
+    (--dist=loadgroup would say this with marks, but xdist 3.8 does not find them under pytest 9.2.)
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFixtures(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            place = re.search(r"\[(subprocess|docker)-\w+\]", test)
+            return f"{file}{place[0]}" if place else file
+
+    return ByFixtures(config, log)
 
 
 def _folder(variable: str, name: str) -> Path:

@@ -18,8 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 LAST = "promote@fashioniq"
 STAGES = ["validate", "precompute", "train", "evaluate", "register", "promote"]
 
-# One worker runs them all: the undisturbed run is made once.
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800), pytest.mark.xdist_group("dvc")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

@@ -76,8 +76,8 @@ def how_to_promote(training_set: str) -> str:
 
     The registry is no output of a stage: when MLflow's database is gone, `dvc repro` does not notice.
 
-    >>> how_to_promote("cirr")[-78:]
-    'registry is new: dvc repro --single-item --force register@cirr promote@cirr'
+    >>> how_to_promote("cirr").split(": ")[1]
+    'dvc repro --single-item --force register@cirr promote@cirr'
     """
     return (
         "Run `dvc repro`; or, where that finds nothing to do because the registry is new: "

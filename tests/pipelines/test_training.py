@@ -122,12 +122,8 @@ class Run:
 @pytest.fixture(
     scope="module",
     params=[
-        # A group per place: distributed over workers (--dist loadgroup), its tests share one first run.
-        pytest.param(
-            (runner, training_set),
-            marks=[mark, pytest.mark.xdist_group(f"training-{runner}-{training_set}")],
-            id=f"{runner}-{training_set}",
-        )
+        # A place's tests run on one worker (tests/conftest.py) and share its first run.
+        pytest.param((runner, training_set), marks=mark, id=f"{runner}-{training_set}")
         for runner, training_set, mark in (
             ("subprocess", "fashioniq", pytest.mark.kfp_local),
             ("subprocess", "cirr", pytest.mark.kfp_local),

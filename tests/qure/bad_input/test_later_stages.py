@@ -11,8 +11,6 @@ import pytest
 SET = ("--training-set", "fashioniq")
 Qure = Callable[..., tuple[int, str]]
 
-pytestmark = pytest.mark.xdist_group("bad input in later stages")  # one trained project for all of them
-
 
 @pytest.fixture(scope="module")
 def trained(new_project: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:

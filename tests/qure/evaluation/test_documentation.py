@@ -47,7 +47,7 @@ def test_the_examples_run(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
         for kind in ("queries", "gallery"):
             shutil.copy(here / f"{kind}.safetensors", here / f"{model}-{kind}.safetensors")
     exec(compile(comparison, "comparison", "exec"), {})
-    assert capsys.readouterr().out.startswith("0.0 (0.0, 0.0) 1.0"), "a model does not differ from itself"
+    assert capsys.readouterr().out.strip().startswith("0.0 (0.0, 0.0) 1.0"), "a model does not differ from itself"
 
 
 def test_the_submission_example_checks_files(here: Path, unit_embeddings: Callable[..., Embeddings]) -> None:
