@@ -1,13 +1,13 @@
 """Results on a terminal."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
 from qure.files import read_json
+from qure.layout import SetLayout
 
 #: What the results table shows of a benchmark, in this order, where it was measured.
 HEADLINES = (
@@ -47,21 +47,21 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
-def results_table(artifacts: Path, training_set: str) -> Table:
+def results_table(layout: SetLayout) -> Table:
     """The headline numbers of a training set's benchmarks, and the controls beside the trained model.
 
     Raises:
         BadInput: the training set has not been evaluated.
     """
     metrics = read_json(
-        artifacts / training_set / "evaluation" / "metrics.json",
-        remedy=f"Run `dvc repro evaluate@{training_set}` first",
+        layout.metrics,
+        remedy=f"Run `dvc repro evaluate@{layout.training_set}` first",
     )
     benchmarks = {
         name: values for name, values in metrics.items() if name != "controls" and isinstance(values, Mapping)
     }
     columns = _columns(benchmarks, metrics.get("controls", {}))
-    table = Table(title=f"qure-{training_set} (percent)", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table = Table(title=f"qure-{layout.training_set} (percent)", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("", no_wrap=True)
     for name in columns:
         # Folded at its blanks and nowhere else, so that all columns fit a terminal of 80.
