@@ -7,49 +7,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
+from qure.benchmarks import get_benchmark, training_sets
 from qure.errors import BadInput
 
-BenchmarkName = Literal["fashioniq", "hp-fashioniq", "cirr", "circo"]
-TrainingSetName = Literal["fashioniq", "cirr"]
 Precision = Literal["fp32", "fp16", "bf16"]
 Model = TypeVar("Model", bound=BaseModel)
 
-#: Which benchmarks judge the model trained on a training set (section 5 of the paper).
-JUDGED_ON: dict[str, tuple[BenchmarkName, ...]] = {
-    "fashioniq": ("fashioniq", "hp-fashioniq"),
-    "cirr": ("cirr", "circo"),
-}
 
-#: Folder below the data root that holds a benchmark's own files; HP-FashionIQ's images are FashionIQ's.
-BENCHMARK_FOLDERS: dict[str, str] = {
-    "fashioniq": "fashioniq",
-    "hp-fashioniq": "hp_fashioniq",
-    "cirr": "cirr",
-    "circo": "circo",
-}
-
-#: Benchmark whose image files a benchmark uses.
-IMAGES_OF: dict[str, BenchmarkName] = {
-    "fashioniq": "fashioniq",
-    "hp-fashioniq": "fashioniq",
-    "cirr": "cirr",
-    "circo": "circo",
-}
+def _known_training_set(name: str) -> str:
+    if name not in training_sets():
+        known = [repr(one) for one in training_sets()]
+        raise PydanticCustomError("training_set", f"Input should be {', '.join(known[:-1])} or {known[-1]}")
+    return name
 
 
-def image_sets_of(training_set: str) -> list[str]:
-    """Image sets that a training set and its benchmarks use, its own first.
-
-    >>> image_sets_of("fashioniq"), image_sets_of("cirr")
-    (['fashioniq'], ['cirr', 'circo'])
-    """
-    return list(dict.fromkeys(IMAGES_OF[benchmark] for benchmark in JUDGED_ON[training_set]))
-
-
-#: Metric of a training set's own benchmark by which two models are compared; `average` is mean(R@5, R_subset@1).
-COMPARED_BY: dict[TrainingSetName, str] = {"fashioniq": "recall_at_10", "cirr": "average"}
+TrainingSetName = Annotated[str, AfterValidator(_known_training_set)]
 
 
 class Frozen(BaseModel):
@@ -256,14 +231,15 @@ class PromotionSettings(Frozen):
 
     required: bool = False
     thresholds: dict[TrainingSetName, dict[str, float]] = {}
-    compare: dict[TrainingSetName, str] = COMPARED_BY
+    compare: dict[TrainingSetName, str] = Field({}, validate_default=True)
     max_risk: float = Field(0.5, ge=0, le=1)
     confidence: float = Field(0.95, gt=0, lt=1)
 
     @field_validator("compare")
     @classmethod
     def _with_defaults(cls, compare: dict[TrainingSetName, str]) -> dict[TrainingSetName, str]:
-        return COMPARED_BY | compare
+        own = {name: str(get_benchmark(name).compared_by) for name in training_sets()}
+        return own | compare
 
 
 class ValidationSettings(Frozen):

@@ -1,12 +1,12 @@
-"""Judging composed image retrieval: four protocols, intervals, paired comparison, submissions.
+"""Judging composed image retrieval: metrics with intervals, paired comparison, submissions, reports.
 
 Everything public is importable from here and is loaded when it is first used::
 
     from qure.evaluation import evaluate_embeddings, read_embeddings, write_embeddings
     from qure.evaluation import Evaluation, paired_difference, interval
-    from qure.evaluation import check_cirr_submission, check_circo_submission
+    from qure.evaluation import check_submission
 
-The protocols themselves are the modules `fashioniq`, `cirr`, `circo` and `hp_fashioniq`, each with `evaluate`.
+The protocols themselves are the benchmarks' own: `qure.benchmarks.cirr.protocol.evaluate` and its like.
 """
 
 from importlib import import_module
@@ -17,26 +17,18 @@ if TYPE_CHECKING:
     from qure.evaluation.embeddings import Embeddings, read_embeddings, write_embeddings
     from qure.evaluation.external import evaluate_embeddings
     from qure.evaluation.results import Evaluation
-    from qure.evaluation.submissions import (
-        check_circo_submission,
-        check_cirr_submission,
-        write_circo_submission,
-        write_cirr_submissions,
-    )
+    from qure.evaluation.submissions import check_submission
 
 __all__ = [
     "Embeddings",
     "Evaluation",
     "Measure",
     "PairedResult",
-    "check_circo_submission",
-    "check_cirr_submission",
+    "check_submission",
     "evaluate_embeddings",
     "interval",
     "paired_difference",
     "read_embeddings",
-    "write_circo_submission",
-    "write_cirr_submissions",
     "write_embeddings",
 ]
 
@@ -45,12 +37,7 @@ _MODULES = {
     "embeddings": ("Embeddings", "read_embeddings", "write_embeddings"),
     "external": ("evaluate_embeddings",),
     "results": ("Evaluation",),
-    "submissions": (
-        "check_circo_submission",
-        "check_cirr_submission",
-        "write_circo_submission",
-        "write_cirr_submissions",
-    ),
+    "submissions": ("check_submission",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -3,12 +3,12 @@
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from qure.datasets.types import Question
 from qure.errors import StageFailed
 from qure.evaluation.embeddings import Embeddings, Floats, read_embeddings, write_embeddings
 from qure.features.store import FeatureStore
@@ -19,23 +19,6 @@ logger = logging.getLogger(__name__)
 
 #: Galleries larger than this many bytes of embeddings are kept in a scratch file instead of in memory.
 IN_MEMORY_BYTES = 2 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a model is asked: a reference image and a text.
-
-    Attributes:
-        query_id: the benchmark's query id.
-        reference: image id.
-        text: modification text.
-        group: questions that may trade their references for a control (FashionIQ's category), else "".
-    """
-
-    query_id: str
-    reference: str
-    text: str
-    group: str = ""
 
 
 class Encoder:

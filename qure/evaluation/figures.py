@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
-from qure.config import BENCHMARK_FOLDERS, IMAGES_OF
+from qure.benchmarks import get_benchmark
 from qure.datasets.image_store import open_images
 from qure.datasets.truth import Truth
 from qure.evaluation.cards import SYMBOLS, TOP_SHOWN, answers_of, mark_of, shares_of
@@ -50,7 +50,8 @@ def draw_retrieval(
         path: PNG file, written whole or not at all.
     """
     rows = _successes(evaluation, count)
-    images = Thumbnails(open_images(data / BENCHMARK_FOLDERS[IMAGES_OF[evaluation.benchmark]]), PICTURE)
+    image_set = get_benchmark(get_benchmark(evaluation.benchmark).images)
+    images = Thumbnails(open_images(image_set.root(data)), PICTURE)
     with _figure(path, (13.6, 1.3 * len(rows) + 0.4)) as figure:
         # Reference, text, target, a gap, and the candidates.
         grid = figure.add_gridspec(len(rows), TOP_SHOWN + 4, width_ratios=[1.0, 1.75, 1.0, 0.15] + [1.0] * TOP_SHOWN)

@@ -2,6 +2,8 @@
 
 import re
 
+from qure.benchmarks import get_benchmark
+
 _PATTERNS = {
     r"recall_at_(\d+)": "share of queries whose target is among the {0} best candidates",
     r"recall_subset_at_(\d+)": "the same among the other five members of the query's image set, {0} best",
@@ -12,7 +14,6 @@ _PATTERNS = {
     r"preference_rate": "how often people preferred set 1 where the model ranks set 1 higher (as published)",
     r"agreement": "how often model and person prefer the same set, both directions; a tie of the model counts half",
 }
-_AVERAGES = {"fashioniq": "mean of recall_at_10 and recall_at_50", "cirr": "mean of recall_at_5 and recall_subset_at_1"}
 _CONSISTENT = "_consistent"
 
 
@@ -32,7 +33,7 @@ def meaning(metric: str, benchmark: str) -> str:
     'without rows in which the preferred set was scored lower'
     """
     if metric == "average":
-        return _AVERAGES[benchmark]
+        return str(get_benchmark(benchmark).averages)
     if metric.endswith(_CONSISTENT):
         told = meaning(metric.removesuffix(_CONSISTENT), benchmark)
         return f"{told}; without rows in which the preferred set was scored lower"

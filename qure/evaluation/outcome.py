@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from qure.config import BENCHMARK_FOLDERS, EvaluationSettings
+from qure.benchmarks import get_benchmark
+from qure.config import EvaluationSettings
 from qure.evaluation.bootstrap import paired_difference
 from qure.evaluation.controls import RANDOM, comparable
 from qure.evaluation.curves import recall_curve
@@ -71,7 +72,7 @@ class Outcome:
 
 
 def _key(evaluation: Evaluation) -> str:
-    return BENCHMARK_FOLDERS[evaluation.benchmark]
+    return get_benchmark(evaluation.benchmark).folder
 
 
 def _paired(ours: Evaluation, other: Evaluation, settings: EvaluationSettings) -> Numbers:

@@ -10,7 +10,8 @@ from typing import Any
 
 import jinja2
 
-from qure.config import BENCHMARK_FOLDERS, IMAGES_OF, EvaluationSettings
+from qure.benchmarks import benchmarks, get_benchmark
+from qure.config import EvaluationSettings
 from qure.datasets.image_store import open_images
 from qure.datasets.truth import read_truth
 from qure.evaluation import hard_negatives
@@ -18,11 +19,8 @@ from qure.evaluation.bootstrap import Measure, paired_difference
 from qure.evaluation.cards import SYMBOLS, Card, cards, hard_negative_cards
 from qure.evaluation.meanings import meaning
 from qure.evaluation.pictures import Thumbnails, plot_uri
-from qure.evaluation.published import PUBLISHED
 from qure.evaluation.results import Evaluation
 from qure.files import atomic_file, read_json
-
-NAMES = {"fashioniq": "FashionIQ", "hp-fashioniq": "HP-FashionIQ", "cirr": "CIRR", "circo": "CIRCO"}
 
 
 @dataclass(frozen=True)
@@ -79,36 +77,37 @@ def write_report(inputs: ReportInputs, folder: Path) -> None:
 def _subtitle(inputs: ReportInputs) -> str:
     settings = inputs.settings
     model = inputs.evaluations[0].details.get("model")
+    others = "".join(f"; for {one.title} of the {one.resampled}" for one in benchmarks() if one.resampled != "queries")
     return (
         (f"Model {str(model)[:12]}. " if model else "")
         + f"Numbers are percent. {settings.confidence:.0%} intervals from {settings.bootstrap_samples:,} bootstrap "
-        f"resamples (seed {settings.seed}) of the queries; for HP-FashionIQ of the people."
+        f"resamples (seed {settings.seed}) of the queries{others}."
     )
 
 
 def _block(evaluation: Evaluation, inputs: ReportInputs) -> dict[str, Any]:
-    benchmark = evaluation.benchmark
+    benchmark, one = evaluation.benchmark, get_benchmark(evaluation.benchmark)
     champion = next((other for other in inputs.champion if other.benchmark == benchmark), None)
     comparable = champion is not None and champion.data_fingerprint == evaluation.data_fingerprint
     rival = champion if comparable else None
-    truth = read_truth(inputs.data / BENCHMARK_FOLDERS[benchmark])
-    thumbnails = Thumbnails(open_images(inputs.data / BENCHMARK_FOLDERS[IMAGES_OF[benchmark]]))
+    truth = read_truth(one.root(inputs.data))
+    thumbnails = Thumbnails(open_images(get_benchmark(one.images).root(inputs.data)))
     shown = cards(evaluation, thumbnails.__getitem__, truth)
     sets = inputs.plots / hard_negatives.FILE if inputs.plots and evaluation is inputs.evaluations[0] else None
     measured = [measure for measure in evaluation.measures if measure.name in evaluation.metrics]
     trained_here = evaluation is inputs.evaluations[0]
     return {
         "name": benchmark,
-        "heading": NAMES[benchmark] + (f" {evaluation.split}" if evaluation.split != "all" else ""),
+        "heading": one.title + (f" {evaluation.split}" if evaluation.split != "all" else ""),
         "note": _note(evaluation, inputs, rendered=truth is not None),
         "rendered": truth is not None,
         "has_champion": comparable,
         "champion_note": _champion_note(champion, comparable, inputs.champion_name),
-        "rows": [_row(evaluation, one, rival, inputs.settings) for one in measured if one.where is None],
-        "by_category": [_row(evaluation, one, rival, inputs.settings) for one in measured if one.where is not None],
-        "meanings": {one.name: meaning(one.name, benchmark) for one in measured if one.where is None},
+        "rows": [_row(evaluation, each, rival, inputs.settings) for each in measured if each.where is None],
+        "by_category": [_row(evaluation, each, rival, inputs.settings) for each in measured if each.where is not None],
+        "meanings": {each.name: meaning(each.name, benchmark) for each in measured if each.where is None},
         "controls": _controls(evaluation, inputs.controls) if trained_here and inputs.controls else None,
-        "published": PUBLISHED.get(benchmark),
+        "published": one.published,
         "cards": shown,
         "drops": plot_uri(sets.with_name(hard_negatives.PICTURE)) if sets and sets.is_file() else None,
         "hard_negatives": (
@@ -131,12 +130,7 @@ def _note(evaluation: Evaluation, inputs: ReportInputs, *, rendered: bool) -> st
         parts.append(f"{counts['ties']:,.0f} ties of the model")
     parts.append(f"{counts['gallery_size']:,.0f} images")
     sentences = [", ".join(parts) + "."]
-    protocol = evaluation.details.get("gallery_protocol")
-    if protocol:
-        meaning = {"original": "each category's whole split", "val": "the split's references and targets only, easier"}
-        sentences.append(f"Gallery protocol {protocol}: {meaning[protocol]}.")
-    if evaluation.details.get("partial_gallery"):
-        sentences.append("Partial gallery, not COCO's whole index: numbers are too high.")
+    sentences += get_benchmark(evaluation.benchmark).notes(evaluation)
     if rendered:
         sentences.append("Rendered catalogue: these numbers are not the paper's and cannot be compared with it.")
     dropped = inputs.excluded.get(evaluation.benchmark, {})

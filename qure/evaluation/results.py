@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from qure.config import BENCHMARK_FOLDERS, EvaluationSettings
+from qure.benchmarks import benchmarks, get_benchmark
+from qure.config import EvaluationSettings
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
 from qure.evaluation.bootstrap import Measure, summarise
@@ -25,7 +26,7 @@ class Evaluation:
     """One model on one benchmark.
 
     Attributes:
-        benchmark: "fashioniq", "cirr", "circo" or "hp-fashioniq".
+        benchmark: its name.
         split: for example "val".
         metrics: flat, percent, for example {"recall_at_10": 52.6}; and counts (`queries`, `gallery_size`).
         intervals: name -> (low, high) of every metric that is made of queries.
@@ -116,7 +117,7 @@ class Evaluation:
 def save_results(folder: Path, evaluations: Sequence[Evaluation]) -> None:
     """Saves evaluations below `folder`, one folder per benchmark."""
     for evaluation in evaluations:
-        evaluation.save(Path(folder) / BENCHMARK_FOLDERS[evaluation.benchmark])
+        evaluation.save(Path(folder) / get_benchmark(evaluation.benchmark).folder)
 
 
 def load_results(folder: Path) -> dict[str, Evaluation]:
@@ -125,7 +126,7 @@ def load_results(folder: Path) -> dict[str, Evaluation]:
     Raises:
         BadInput: there is none, or one is damaged.
     """
-    folders = {benchmark: Path(folder) / name for benchmark, name in BENCHMARK_FOLDERS.items()}
+    folders = {one.name: Path(folder) / one.folder for one in benchmarks()}
     found = {benchmark: Evaluation.load(path) for benchmark, path in folders.items() if path.is_dir()}
     if not found:
         raise BadInput("no evaluation is there", file=folder, remedy="Evaluate the model first")

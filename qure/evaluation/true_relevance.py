@@ -78,5 +78,28 @@ def truth_measures(mean_over: str | None = None) -> list[Measure]:
     return [Measure(name, name, mean_over=mean_over) for name in COLUMNS]
 
 
+def by_chance(
+    truth: TrueRelevance, query_ids: Sequence[str], images: Sequence[str], references: Sequence[str] | None
+) -> dict[str, float]:
+    """Expected nDCG@10, share of wanted attributes and share of relevant images of ten random candidates.
+
+    Args:
+        truth: true relevance of images to queries.
+        query_ids: the Q queries.
+        images: the candidates' ids.
+        references: each query's reference where that is no candidate; None where it is.
+    """
+    place = {image: column for column, image in enumerate(images)}
+    discounts = 1.0 / np.log2(np.arange(2, DEPTH + 2))
+    values: list[Doubles] = []
+    for row, gains in enumerate(truth.relevance_matrix(query_ids, images).astype(np.float64)):
+        available = gains if references is None else np.delete(gains, place[references[row]])
+        best = np.sort(available)[::-1][:DEPTH]
+        ideal = float((best * discounts[: len(best)]).sum())
+        expected = float(available.mean() * discounts[: len(best)].sum())
+        values.append(np.array([expected / ideal if ideal else 0.0, available.mean(), (available >= 1.0).mean()]))
+    return dict(zip(COLUMNS, np.mean(values, axis=0).tolist(), strict=True))
+
+
 def _discounted(gains: Doubles) -> float:
     return float((gains / np.log2(np.arange(2, len(gains) + 2))).sum())

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from qure.config import BENCHMARK_FOLDERS, JUDGED_ON, Settings
+from qure.benchmarks import get_benchmark
+from qure.config import Settings
 from qure.datasets.image_store import ImageStore, open_images
 from qure.evaluation.embeddings import Embeddings, Floats, write_embeddings
 from qure.evaluation.encoding import Encoder
@@ -47,7 +48,7 @@ def write_gallery(
         device: where to compute.
     """
     source = Source(Path(data), validation, settings.evaluation, str(device), lambda *_: "")
-    task = task_for(JUDGED_ON[training_set][0], source)
+    task = task_for(training_set, source)
     store = (features or {}).get(task.image_set)
     trained = QureModel.load(model, device, vision=store is None)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -56,7 +57,7 @@ def write_gallery(
             encoder = Encoder(trained, stores, settings.evaluation.batch_size, Path(scratch))
             gallery = encoder.gallery(task.image_set, task.images, task.benchmark)
         else:
-            images = open_images(Path(data) / BENCHMARK_FOLDERS[task.image_set])
+            images = open_images(get_benchmark(task.image_set).root(data))
             gallery = Embeddings(task.images, _encoded(trained, images, task.images, task.benchmark))
         write_embeddings(folder / EMBEDDINGS, gallery.ids, _Rows(gallery), dtype="fp16")
     write_json(folder / GROUPS, _groups(task))
@@ -86,4 +87,4 @@ def _encoded(model: QureModel, images: ImageStore, ids: Sequence[str], name: str
 
 def _groups(task: Task) -> dict[str, list[str]]:
     """The benchmark's own partition of its gallery, where it has one."""
-    return {name: list(gallery.ids) for name, gallery in (task.galleries or {}).items() if name}
+    return {name: list(gallery.ids) for name, gallery in task.split.galleries.items() if name}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qure.config import BENCHMARK_FOLDERS, JUDGED_ON, Settings
+from qure.benchmarks import get_benchmark
+from qure.config import Settings
 from qure.evaluation.results import Evaluation
 from qure.registry.champions import Champions
 from qure.registry.evaluations import LOGGED_MODEL, headline
@@ -176,9 +177,9 @@ def _example(trained: Trained) -> Example:
     """The first query that the model was evaluated on."""
     from qure.datasets.image_store import open_images
 
-    benchmark = JUDGED_ON[trained.training_set][0]
-    first = trained.evaluations[benchmark].per_query.iloc[0]
-    images = open_images(trained.data / BENCHMARK_FOLDERS[benchmark])
+    benchmark = get_benchmark(trained.training_set)
+    first = trained.evaluations[benchmark.name].per_query.iloc[0]
+    images = open_images(benchmark.root(trained.data))
     return Example(images.read(first["reference"]), first["text"], first.get("category"))
 
 

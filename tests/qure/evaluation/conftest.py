@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qure.config import EvaluationSettings, Settings, image_sets_of
+from qure.benchmarks import image_sets_of
+from qure.config import EvaluationSettings, Settings
 from qure.evaluation.embeddings import Embeddings
 
 CATEGORIES = ("dress", "shirt", "toptee")

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qure.benchmarks.circo import files as files
+from qure.benchmarks.circo import protocol as circo
 from qure.config import EvaluationSettings
-from qure.datasets import circo as files
 from qure.datasets.types import Gallery
 from qure.errors import BadInput
-from qure.evaluation import circo
 from qure.evaluation.embeddings import Embeddings
 from qure.evaluation.results import Evaluation
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qure.benchmarks.cirr import files as files
+from qure.benchmarks.cirr import protocol as cirr
 from qure.config import EvaluationSettings
-from qure.datasets import cirr as files
 from qure.errors import BadInput
-from qure.evaluation import cirr
 from qure.evaluation.embeddings import Embeddings
 from qure.evaluation.results import Evaluation
 

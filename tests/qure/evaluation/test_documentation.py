@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from qure.datasets import circo, cirr
+from qure.benchmarks.circo import files as circo
+from qure.benchmarks.cirr import files as cirr
 from qure.evaluation import Embeddings, evaluate_embeddings
 from qure.evaluation.results import load_results
 from qure.evaluation.stage import LOGGED

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qure.benchmarks.fashioniq import files as files
+from qure.benchmarks.fashioniq import protocol as fashioniq
 from qure.config import EvaluationSettings
-from qure.datasets import fashioniq as files
 from qure.errors import BadInput
-from qure.evaluation import fashioniq
 from qure.evaluation.embeddings import Embeddings
 from qure.evaluation.results import Evaluation
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from qure.benchmarks.cirr import files as cirr_files
+from qure.benchmarks.cirr import protocol as cirr
+from qure.benchmarks.hp_fashioniq import files as hp_fashioniq_files
+from qure.benchmarks.hp_fashioniq import protocol as hp_fashioniq
 from qure.config import EvaluationSettings
-from qure.datasets import cirr as cirr_files
-from qure.datasets import hp_fashioniq as hp_fashioniq_files
 from qure.errors import BadInput
-from qure.evaluation import cirr, hp_fashioniq
 from qure.evaluation.bootstrap import paired_difference
 from qure.evaluation.embeddings import Embeddings
 from qure.evaluation.results import Evaluation, load_results, save_results

@@ -9,17 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qure.datasets import circo as circo_files
-from qure.datasets import cirr as cirr_files
+from qure.benchmarks.circo import files as circo_files
+from qure.benchmarks.circo import protocol as circo
+from qure.benchmarks.circo.submission import write_submission
+from qure.benchmarks.cirr import files as cirr_files
+from qure.benchmarks.cirr import protocol as cirr
+from qure.benchmarks.cirr.submission import write_submissions
 from qure.errors import BadInput
-from qure.evaluation import circo, cirr
 from qure.evaluation.embeddings import Embeddings
-from qure.evaluation.submissions import (
-    check_circo_submission,
-    check_cirr_submission,
-    write_circo_submission,
-    write_cirr_submissions,
-)
+from qure.evaluation.submissions import check_submission
 
 
 @pytest.fixture
@@ -27,7 +25,7 @@ def cirr_files_written(cirr_root: Path, tmp_path: Path, unit_embeddings: Callabl
     triplets, gallery = cirr_files.read_triplets(cirr_root, "test1"), cirr_files.read_gallery(cirr_root, "test1")
     queries = unit_embeddings([one.query_id for one in triplets], 1)
     rankings = cirr.predict(triplets, gallery, queries, unit_embeddings(gallery.ids, 2))
-    return write_cirr_submissions(tmp_path / "submissions", cirr_root, *rankings)
+    return write_submissions(tmp_path / "submissions", cirr_root, *rankings)
 
 
 @pytest.fixture
@@ -35,7 +33,7 @@ def circo_file_written(circo_root: Path, tmp_path: Path, unit_embeddings: Callab
     triplets, gallery = circo_files.read_triplets(circo_root, "test"), circo_files.read_gallery(circo_root)
     queries = unit_embeddings([one.query_id for one in triplets], 1)
     ranking = circo.predict(triplets, gallery, queries, unit_embeddings(gallery.ids, 2))
-    return write_circo_submission(tmp_path / "circo_test.json", circo_root, ranking)
+    return write_submission(tmp_path / "circo_test.json", circo_root, ranking)
 
 
 def change(path: Path, edit: Callable[[dict[str, Any]], object]) -> Path:
@@ -48,10 +46,10 @@ def change(path: Path, edit: Callable[[dict[str, Any]], object]) -> Path:
 def test_the_published_examples_comply(annotations: Path) -> None:
     folder = annotations / "cirr" / "submission_example"
     for metric in ("recall", "recall_subset"):
-        assert check_cirr_submission(folder / f"test1_pred_ranks_{metric}.json", annotations / "cirr") == metric
+        assert check_submission("cirr", folder / f"test1_pred_ranks_{metric}.json", annotations / "cirr") == metric
     for split in ("val", "test"):
         file = annotations / "circo" / "submission_example" / f"submission_{split}.json"
-        check_circo_submission(file, annotations / "circo", split=split)
+        check_submission("circo", file, annotations / "circo", split=split)
 
 
 def test_files_of_a_model_on_the_public_test_splits(
@@ -61,7 +59,7 @@ def test_files_of_a_model_on_the_public_test_splits(
     triplets, gallery = cirr_files.read_triplets(root, "test1"), cirr_files.read_gallery(root, "test1")
     queries = unit_embeddings([one.query_id for one in triplets], 1, dimension=8)
     rankings = cirr.predict(triplets, gallery, queries, unit_embeddings(gallery.ids, 2, dimension=8))
-    files = write_cirr_submissions(tmp_path, root, *rankings)
+    files = write_submissions(tmp_path, root, *rankings)
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "cirr_test1_recall.json",
         "cirr_test1_recall_subset.json",
@@ -93,9 +91,9 @@ def test_files_of_a_model_on_the_public_test_splits(
 def test_what_cirrs_server_refuses_is_named(
     cirr_root: Path, cirr_files_written: dict[str, Path], edit: Callable[[dict[str, Any]], object], message: str
 ) -> None:
-    assert check_cirr_submission(cirr_files_written["recall"], cirr_root) == "recall"
+    assert check_submission("cirr", cirr_files_written["recall"], cirr_root) == "recall"
     with pytest.raises(BadInput, match=message):
-        check_cirr_submission(change(cirr_files_written["recall"], edit), cirr_root)
+        check_submission("cirr", change(cirr_files_written["recall"], edit), cirr_root)
 
 
 def test_references_and_strangers_are_refused(cirr_root: Path, cirr_files_written: dict[str, Path]) -> None:
@@ -103,12 +101,12 @@ def test_references_and_strangers_are_refused(cirr_root: Path, cirr_files_writte
     for metric in ("recall", "recall_subset"):
         file = change(cirr_files_written[metric], lambda it: it["107"].__setitem__(0, triplet.reference))
         with pytest.raises(BadInput, match=f"'107': '{triplet.reference}' is the query's reference image"):
-            check_cirr_submission(file, cirr_root)
+            check_submission("cirr", file, cirr_root)
     gallery = cirr_files.read_gallery(cirr_root, "test1").ids
     stranger = next(image for image in gallery if image not in triplet.members)
     file = change(cirr_files_written["recall_subset"], lambda it: it["107"].__setitem__(0, stranger))
     with pytest.raises(BadInput, match=f"'{stranger}' is not in the query's image set"):
-        check_cirr_submission(file, cirr_root)
+        check_submission("cirr", file, cirr_root)
 
 
 def test_size_and_form_are_checked(cirr_root: Path, cirr_files_written: dict[str, Path], tmp_path: Path) -> None:
@@ -116,16 +114,16 @@ def test_size_and_form_are_checked(cirr_root: Path, cirr_files_written: dict[str
     text = file.read_text()
     file.write_text(text + " " * 5_000_000)
     with pytest.raises(BadInput, match=r"bytes; the server takes at most 5,000,000"):
-        check_cirr_submission(file, cirr_root)
+        check_submission("cirr", file, cirr_root)
     file.write_text(text[:-1] + f',"107":{json.dumps(["x"] * 50)}}}')
     with pytest.raises(BadInput, match="keys that occur more than once: '107'"):
-        check_cirr_submission(file, cirr_root)
+        check_submission("cirr", file, cirr_root)
     for broken, message in ((text[:-9], "not a readable JSON file"), ("[]", "not a JSON object but list")):
         file.write_text(broken)
         with pytest.raises(BadInput, match=message):
-            check_cirr_submission(file, cirr_root)
+            check_submission("cirr", file, cirr_root)
     with pytest.raises(BadInput, match="does not exist"):
-        check_cirr_submission(tmp_path / "none.json", cirr_root)
+        check_submission("cirr", tmp_path / "none.json", cirr_root)
 
 
 @pytest.mark.parametrize(
@@ -143,23 +141,28 @@ def test_size_and_form_are_checked(cirr_root: Path, cirr_files_written: dict[str
 def test_what_circos_server_refuses_is_named(
     circo_root: Path, circo_file_written: Path, edit: Callable[[dict[str, Any]], object], message: str
 ) -> None:
-    check_circo_submission(circo_file_written, circo_root)
+    check_submission("circo", circo_file_written, circo_root)
     with pytest.raises(BadInput, match=message):
-        check_circo_submission(change(circo_file_written, edit), circo_root)
+        check_submission("circo", change(circo_file_written, edit), circo_root)
 
 
 def test_without_cocos_index_any_number_is_an_image(circo_root: Path, circo_file_written: Path) -> None:
     shutil.rmtree(circo_root / "COCO2017_unlabeled")
-    check_circo_submission(change(circo_file_written, lambda it: it["7"].__setitem__(3, 999_999)), circo_root)
+    check_submission("circo", change(circo_file_written, lambda it: it["7"].__setitem__(3, 999_999)), circo_root)
     with pytest.raises(BadInput, match="no image -5"):
-        check_circo_submission(change(circo_file_written, lambda it: it["7"].__setitem__(3, -5)), circo_root)
+        check_submission("circo", change(circo_file_written, lambda it: it["7"].__setitem__(3, -5)), circo_root)
 
 
 def test_a_file_that_breaks_a_rule_is_not_written(cirr_root: Path, circo_root: Path, tmp_path: Path) -> None:
     names = np.array(cirr_files.read_gallery(cirr_root, "test1").ids)
     ranking = {str(100 + number): list(names[:50]) for number in range(30)}
     with pytest.raises(BadInput, match=r"cirr_test1_recall.json, query .* is the query's reference image"):
-        write_cirr_submissions(tmp_path / "out", cirr_root, ranking, {})
+        write_submissions(tmp_path / "out", cirr_root, ranking, {})
     with pytest.raises(BadInput, match=r"circo.json: 25 of 25 queries are missing"):
-        write_circo_submission(tmp_path / "out" / "circo.json", circo_root, {})
+        write_submission(tmp_path / "out" / "circo.json", circo_root, {})
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_benchmark_without_a_server_takes_no_submission(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="'fashioniq' has no evaluation server"):
+        check_submission("fashioniq", tmp_path / "any.json", tmp_path)

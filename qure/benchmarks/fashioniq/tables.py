@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from qure.datasets.fashioniq import CATEGORIES, join_captions, says_nothing
+from qure.benchmarks.fashioniq.files import CATEGORIES, join_captions, says_nothing
 from qure.datasets.rows import Row
-from qure.validation.annotations.collect import MENTION_COLUMNS, Annotations, Collector
+from qure.validation.annotations import MENTION_COLUMNS, Annotations, Collector
 
 #: Splits that must be there; the test split, whose answers were withheld, is looked at where it is.
 REQUIRED, OPTIONAL = ("train", "val"), ("test",)
 
-#: What stands at a caption's ends and says nothing (`qure.datasets.fashioniq.join_captions` trims it too).
+#: What stands at a caption's ends and says nothing (`qure.benchmarks.fashioniq.files.join_captions` trims it too).
 TRIMMED = ".?, "
 
 

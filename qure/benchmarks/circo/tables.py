@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from qure.datasets.circo import INDEX
+from qure.benchmarks.circo.files import INDEX
 from qure.datasets.ids import shown
 from qure.datasets.rows import Row, described
 from qure.errors import BadInput
-from qure.validation.annotations.collect import MENTION_COLUMNS, Annotations, Collector
+from qure.validation.annotations import MENTION_COLUMNS, Annotations, Collector
 
 REQUIRED, OPTIONAL = ("val",), ("test",)
 GALLERY = "gallery"

@@ -5,6 +5,7 @@ from pathlib import Path
 from qure.datasets import checks
 from qure.datasets.exclusions import Exclusions
 from qure.datasets.ids import shown
+from qure.datasets.image_folder import FolderStore, list_images
 from qure.datasets.rows import Row, check_split, load_json, read_rows
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
@@ -69,6 +70,16 @@ def read_gallery(root: Path) -> Gallery:
     if len(set(ids)) != len(ids):
         raise BadInput("an image id occurs twice", file=path, field="images")
     return Gallery("circo", tuple(ids))
+
+
+def image_files(root: Path) -> FolderStore:
+    """COCO's unlabeled images, named by twelve digits."""
+    files = {
+        str(int(Path(name).stem)): (IMAGES / name).as_posix()
+        for name in list_images(root, IMAGES, required=True)
+        if len(Path(name).stem) == 12 and Path(name).stem.isdecimal() and Path(name).stem.isascii()
+    }
+    return FolderStore(root, files, str(IMAGES))
 
 
 def has_index(root: Path) -> bool:

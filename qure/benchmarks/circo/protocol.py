@@ -45,7 +45,7 @@ def evaluate(
         gallery: the candidates.
         queries: one vector per query id.
         candidates: embeddings of the gallery's images; may hold more than memory does.
-        settings, split, truth, device, images: as `qure.evaluation.fashioniq.evaluate`.
+        settings, split, truth, device, images: as `qure.benchmarks.fashioniq.protocol.evaluate`.
         partial_gallery: the gallery is not COCO's whole index, so numbers are too high; for the record.
 
     Returns:
@@ -119,6 +119,21 @@ def predict(
         for triplet, columns in zip(triplets[chosen], top(scores, SUBMITTED), strict=True):
             result[triplet.query_id] = [gallery.ids[column] for column in columns]
     return result
+
+
+def coco_ids(ids: Sequence[str], *, file: str) -> list[str]:
+    """COCO's image numbers without leading zeros.
+
+    Raises:
+        BadInput: an id that is not a whole number.
+
+    >>> coco_ids(["57413", "000000057414"], file="gallery.safetensors")
+    ['57413', '57414']
+    """
+    wrong = [identifier for identifier in ids if not (identifier.isascii() and identifier.isdigit())]
+    if wrong:
+        raise BadInput(f"ids that are no COCO image numbers: {named(wrong)}", file=file, field="ids")
+    return [str(int(identifier)) for identifier in ids]
 
 
 def _answer_columns(triplets: Sequence[Triplet], gallery: Gallery) -> list[Indices]:

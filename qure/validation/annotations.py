@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from qure.config import BENCHMARK_FOLDERS
+from qure.benchmarks import get_benchmark
 from qure.datasets.ids import shown, unsafe_to_print
 from qure.datasets.rows import Row, described, load_json
 from qure.errors import BadInput
@@ -83,7 +83,7 @@ class Collector:
     """
 
     def __init__(self, data: Path, benchmark: str) -> None:
-        self.data, self.folder = Path(data), BENCHMARK_FOLDERS[benchmark]
+        self.data, self.folder = Path(data), get_benchmark(benchmark).folder
         self.result = Annotations(benchmark)
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._columns: dict[str, tuple[str, ...]] = {}

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from qure.datasets.fashioniq import CATEGORIES, join_captions
+from qure.benchmarks.fashioniq.files import CATEGORIES, join_captions
 from qure.datasets.ids import check_image_id, shown
 from qure.datasets.rows import Row, load_json
 from qure.datasets.types import PreferencePair

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from qure.config import EvaluationSettings
+from qure.datasets.split import Split
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
 from qure.evaluation.bootstrap import Measure
@@ -22,7 +23,7 @@ from qure.evaluation.queries import (
 )
 from qure.evaluation.ranking import columns_of, query_vectors, ranks, score_rows, top, without
 from qure.evaluation.results import Evaluation, questions_fingerprint, summarised
-from qure.evaluation.true_relevance import TrueRelevance, truth_measures
+from qure.evaluation.true_relevance import TrueRelevance, by_chance, truth_measures
 
 NAME = "cirr"
 SUBSET_DEPTHS = (1, 2, 3)
@@ -49,7 +50,7 @@ def evaluate(
         gallery: all images of the split.
         queries: one vector per query id (the pair id).
         candidates: embeddings of the gallery's images.
-        settings, split, truth, device, images: as `qure.evaluation.fashioniq.evaluate`.
+        settings, split, truth, device, images: as `qure.benchmarks.fashioniq.protocol.evaluate`.
 
     Returns:
         metrics `recall_at_{1,5,10,50}`, `recall_subset_at_{1,2,3}`, `average` (mean of recall_at_5 and
@@ -96,6 +97,19 @@ def measures(*, judged: bool) -> list[Measure]:
     names = [f"recall_at_{depth}" for depth in DEPTHS]
     names += [f"recall_subset_at_{depth}" for depth in SUBSET_DEPTHS]
     return [Measure(name, name) for name in (*names, "average")] + (truth_measures() if judged else [])
+
+
+def chance(split: Split) -> dict[str, float]:
+    """What a random order of the candidates scores on average, in percent; computed, not drawn."""
+    gallery, triplets = split.gallery, split.triplets
+    others = np.array([len(set(one.members) - {one.reference}) for one in triplets])
+    values = {f"recall_at_{depth}": min(1.0, depth / (len(gallery.ids) - 1)) for depth in DEPTHS}
+    values |= {f"recall_subset_at_{k}": float(np.minimum(1.0, k / others).mean()) for k in SUBSET_DEPTHS}
+    values["average"] = (values["recall_at_5"] + values["recall_subset_at_1"]) / 2
+    if split.truth is not None:
+        references = [one.reference for one in triplets]
+        values |= by_chance(split.truth, [one.query_id for one in triplets], gallery.ids, references)
+    return {name: 100.0 * value for name, value in values.items()}
 
 
 def predict(

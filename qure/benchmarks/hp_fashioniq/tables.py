@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from qure.datasets.fashioniq import CATEGORIES
-from qure.datasets.hp_fashioniq import FILE, clean_sentence
+from qure.benchmarks.fashioniq.files import CATEGORIES
+from qure.benchmarks.hp_fashioniq.files import FILE, clean_sentence
 from qure.datasets.ids import shown
 from qure.datasets.rows import Row
-from qure.validation.annotations.collect import MENTION_COLUMNS, Annotations, Collector, Record
+from qure.validation.annotations import MENTION_COLUMNS, Annotations, Collector, Record
 
 LISTS = ("ref_img_paths", "targ_img_paths", "sentences", "retrieved_set1", "retrieved_set2", "preferred set")
 

@@ -6,9 +6,11 @@ papers report) or `val` (the split's references and targets only, which is easie
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from qure.config import EvaluationSettings
+from qure.datasets.split import Split
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
 from qure.evaluation.bootstrap import Measure
@@ -23,7 +25,7 @@ from qure.evaluation.queries import (
 )
 from qure.evaluation.ranking import columns_of, ranks
 from qure.evaluation.results import Evaluation, Top, questions_fingerprint, summarised
-from qure.evaluation.true_relevance import TrueRelevance, truth_measures
+from qure.evaluation.true_relevance import TrueRelevance, by_chance, truth_measures
 
 NAME = "fashioniq"
 
@@ -101,6 +103,22 @@ def measures(categories: Sequence[str], *, judged: bool) -> list[Measure]:
         for category in categories
         for measure in overall
     ]
+
+
+def chance(split: Split) -> dict[str, float]:
+    """What a random order of the candidates scores on average, in percent; computed, not drawn."""
+    parts = [_category_chance(split, category) for category in split.galleries]
+    return {name: 100.0 * float(np.mean([part[name] for part in parts])) for name in parts[0]}
+
+
+def _category_chance(split: Split, category: str) -> dict[str, float]:
+    gallery = split.galleries[category]
+    values = {f"recall_at_{depth}": min(1.0, depth / len(gallery.ids)) for depth in DEPTHS}
+    values["average"] = (values["recall_at_10"] + values["recall_at_50"]) / 2
+    if split.truth is not None:
+        own = [triplet.query_id for triplet in split.triplets if triplet.category == category]
+        values |= by_chance(split.truth, own, gallery.ids, None)
+    return values
 
 
 def _ranked(

@@ -6,7 +6,7 @@ from typing import Any
 from qure.datasets.ids import check_relative_path
 from qure.datasets.rows import Row
 from qure.errors import BadInput
-from qure.validation.annotations.collect import MENTION_COLUMNS, Annotations, Collector
+from qure.validation.annotations import MENTION_COLUMNS, Annotations, Collector
 
 #: Splits that must be there; test1, whose answers are withheld, is looked at where it is.
 REQUIRED, OPTIONAL = ("train", "val"), ("test1",)

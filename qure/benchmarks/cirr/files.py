@@ -5,12 +5,16 @@ from pathlib import Path
 from qure.datasets import checks
 from qure.datasets.exclusions import Exclusions
 from qure.datasets.ids import check_image_id, check_relative_path, shown
+from qure.datasets.image_folder import FolderStore, list_images
 from qure.datasets.rows import Row, check_split, described, load_json, read_rows
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
 
 SPLITS = ("train", "val", "test1")
 FIELDS = checks.FieldNames(reference="reference", target="target_hard", text="caption")
+
+#: Where image paths may begin, in the order of looking.
+BASES = ("", "images", "img_raw")
 
 #: Rules no published CIRR file can break; test1 has one empty caption and repeated rows, so those are validation's.
 REFUSED_RULES = (checks.UNKNOWN_ID,)
@@ -64,6 +68,25 @@ def image_paths(root: Path, split: str) -> dict[str, str]:
         if owners.setdefault(relative, image_id) != image_id:
             raise BadInput(f"path {shown(relative)} is also that of {shown(owners[relative])}", file=path, row=image_id)
     return paths
+
+
+def image_files(root: Path) -> FolderStore:
+    """The paths of all split files, below the benchmark's folder or one of `BASES` in it."""
+    published = {}
+    for split in SPLITS:
+        if split_path(root, split).is_file():
+            published.update(image_paths(root, split))
+    files: dict[str, str] = {}
+    listings: dict[Path, set[str]] = {}
+    for image_id, path in published.items():
+        for base in BASES:
+            relative = Path(base) / path
+            if relative.parent not in listings:
+                listings[relative.parent] = set(list_images(root, relative.parent))
+            if relative.name in listings[relative.parent]:
+                files[image_id] = relative.as_posix()
+                break
+    return FolderStore(root, files, "{,images,img_raw}/{train,dev,test1}")
 
 
 def split_path(root: Path, split: str) -> Path:
