@@ -13,9 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qure.evaluation.bootstrap import Measure, PairedResult, interval, paired_difference
+    from qure.evaluation.bootstrap import Measure, interval
     from qure.evaluation.embeddings import Embeddings, read_embeddings, write_embeddings
     from qure.evaluation.external import evaluate_embeddings
+    from qure.evaluation.paired import PairedResult, paired_difference
     from qure.evaluation.results import Evaluation
     from qure.evaluation.submissions import check_submission
 
@@ -33,9 +34,10 @@ __all__ = [
 ]
 
 _MODULES = {
-    "bootstrap": ("Measure", "PairedResult", "interval", "paired_difference"),
+    "bootstrap": ("Measure", "interval"),
     "embeddings": ("Embeddings", "read_embeddings", "write_embeddings"),
     "external": ("evaluate_embeddings",),
+    "paired": ("PairedResult", "paired_difference"),
     "results": ("Evaluation",),
     "submissions": ("check_submission",),
 }

@@ -1,4 +1,4 @@
-"""Percentile bootstrap: confidence intervals, and paired comparison of two models on the same queries.
+"""Percentile bootstrap: confidence intervals of what is measured query by query.
 
 The unit that is resampled is the query, or a cluster of them where queries are not independent (a person who
 answered many). Where a measure is a mean over categories, each category's queries are resampled among themselves,
@@ -7,17 +7,10 @@ so every resample has the benchmark's own composition. Everything is a function 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-
-from qure.errors import BadInput
-from qure.evaluation.embeddings import named
-
-if TYPE_CHECKING:
-    from qure.evaluation.results import Evaluation
 
 Doubles = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -43,33 +36,6 @@ class Measure:
     weight: str | None = None
     where: tuple[str, str] | None = None
     mean_over: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PairedResult:
-    """Model a against model b on the same queries, in percent points.
-
-    Attributes:
-        metric: which metric.
-        a, b: its value for either model.
-        difference: a - b.
-        low, high: bootstrap interval of the difference.
-        p: one-sided p-value of "a is no better than b": small when a is better.
-        p_worse: one-sided p-value of "a is no worse than b": small when a is worse.
-        queries: how many queries both were asked.
-        confidence: of the interval.
-    """
-
-    metric: str
-    a: float
-    b: float
-    difference: float
-    low: float
-    high: float
-    p: float
-    p_worse: float
-    queries: int
-    confidence: float
 
 
 def interval(
@@ -153,69 +119,26 @@ def summarise(
     >>> values
     {'all': 75.0}
     """
-    terms = [_terms(table, measure) for measure in measures]
+    terms = [ratios_of(table, measure) for measure in measures]
     values = {
         measure.name: float(scale * value)
         for measure, term in zip(measures, terms, strict=True)
         if np.isfinite(value := term.statistic(np.ones((1, len(table))))[0])
     }
     draws: list[list[Doubles]] = [[] for _ in measures]
-    for counts in _resamples(table, strata, cluster, samples, seed):
+    for counts in resamples(table, strata, cluster, samples, seed):
         for drawn, term in zip(draws, terms, strict=True):
             drawn.append(term.statistic(counts))
     intervals = {
-        measure.name: _percentiles(scale * np.concatenate(drawn), confidence)
+        measure.name: percentiles(scale * np.concatenate(drawn), confidence)
         for measure, drawn in zip(measures, draws, strict=True)
         if measure.name in values
     }
     return values, intervals
 
 
-def paired_difference(
-    a: "Evaluation", b: "Evaluation", metric: str, *, samples: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> PairedResult:
-    """Model a against model b: both are resampled together, query by query (or person by person).
-
-    Args:
-        a, b: evaluations of the same benchmark on the same queries, in any order.
-        metric: a key of both evaluations' metrics that is made of per-query values.
-        samples, confidence, seed: as `interval`.
-
-    Raises:
-        BadInput: different benchmarks, different queries (names them), or a metric that is not made of queries.
-    """
-    if a.benchmark != b.benchmark:
-        raise BadInput(f"evaluations of two benchmarks, {a.benchmark!r} and {b.benchmark!r}, cannot be paired")
-    _require_same_queries(a, b)
-    table_a = a.per_query.set_index("query_id", drop=False).reset_index(drop=True)
-    table_b = b.per_query.set_index("query_id").loc[list(a.per_query["query_id"])].reset_index()
-    term_a, term_b = _terms(table_a, a.measure(metric)), _terms(table_b, b.measure(metric))
-    everything = np.ones((1, len(table_a)))
-    value_a, value_b = 100.0 * term_a.statistic(everything)[0], 100.0 * term_b.statistic(everything)[0]
-    drawn = 100.0 * np.concatenate(
-        [
-            term_a.statistic(counts) - term_b.statistic(counts)
-            for counts in _resamples(table_a, a.strata, a.cluster, samples, seed)
-        ]
-    )
-    drawn = drawn[np.isfinite(drawn)]
-    low, high = _percentiles(drawn, confidence)
-    return PairedResult(
-        metric=metric,
-        a=float(value_a),
-        b=float(value_b),
-        difference=float(value_a - value_b),
-        low=low,
-        high=high,
-        p=_one_sided(drawn <= 0.0),
-        p_worse=_one_sided(drawn >= 0.0),
-        queries=len(table_a),
-        confidence=confidence,
-    )
-
-
 @dataclass(frozen=True, slots=True)
-class _Terms:
+class Ratios:
     """A measure as a mean of ratios of sums: one numerator and denominator column (rows, G) per averaged group."""
 
     numerators: Doubles
@@ -228,7 +151,8 @@ class _Terms:
         return result
 
 
-def _terms(table: pd.DataFrame, measure: Measure) -> _Terms:
+def ratios_of(table: pd.DataFrame, measure: Measure) -> Ratios:
+    """A measure of a per-query table as ratios of sums, which resampling only counts differently."""
     weight = np.ones(len(table)) if measure.weight is None else table[measure.weight].to_numpy(dtype=np.float64)
     if measure.where is not None:
         column, wanted = measure.where
@@ -240,10 +164,10 @@ def _terms(table: pd.DataFrame, measure: Measure) -> _Terms:
         labels = table[measure.mean_over]
         groups = np.stack([(labels == label).to_numpy(dtype=np.float64) for label in labels.unique()], axis=1)
     denominators = groups * weight[:, None]
-    return _Terms(denominators * value[:, None], denominators)
+    return Ratios(denominators * value[:, None], denominators)
 
 
-def _resamples(
+def resamples(
     table: pd.DataFrame, strata: str | None, cluster: str | None, samples: int, seed: int
 ) -> Iterator[Doubles]:
     """How often each row counts in each resample: blocks of (s, rows), together `samples` of them."""
@@ -278,7 +202,8 @@ def _codes(labels: "pd.Series") -> Indices:
     return codes.astype(np.int64)
 
 
-def _percentiles(drawn: Doubles, confidence: float) -> tuple[float, float]:
+def percentiles(drawn: Doubles, confidence: float) -> tuple[float, float]:
+    """The interval that holds `confidence` of the resamples; NaN without any."""
     known = drawn[np.isfinite(drawn)]
     if not len(known):
         return float("nan"), float("nan")
@@ -286,19 +211,6 @@ def _percentiles(drawn: Doubles, confidence: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _one_sided(against: NDArray[np.bool_]) -> float:
+def one_sided(against: NDArray[np.bool_]) -> float:
+    """A p-value: the share of resamples that speak against, the observed one among them."""
     return float((1 + np.count_nonzero(against)) / (1 + len(against)))
-
-
-def _require_same_queries(a: "Evaluation", b: "Evaluation") -> None:
-    of_a, of_b = set(a.per_query["query_id"]), set(b.per_query["query_id"])
-    parts = [
-        f"only the {which} has {named(sorted(extra))}"
-        for which, extra in (("first", of_a - of_b), ("second", of_b - of_a))
-        if extra
-    ]
-    if parts:
-        raise BadInput(
-            f"the two evaluations of {a.benchmark!r} are on different queries: {'; '.join(parts)}",
-            remedy="Evaluate both models on the same data",
-        )

@@ -8,9 +8,9 @@ import pandas as pd
 
 from qure.benchmarks import get_benchmark
 from qure.config import EvaluationSettings
-from qure.evaluation.bootstrap import paired_difference
 from qure.evaluation.controls import RANDOM, comparable
 from qure.evaluation.curves import recall_curve
+from qure.evaluation.paired import paired_difference
 from qure.evaluation.results import Evaluation
 
 Numbers = dict[str, Any]

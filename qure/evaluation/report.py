@@ -15,9 +15,10 @@ from qure.config import EvaluationSettings
 from qure.datasets.image_store import open_images
 from qure.datasets.truth import read_truth
 from qure.evaluation import hard_negatives
-from qure.evaluation.bootstrap import Measure, paired_difference
+from qure.evaluation.bootstrap import Measure
 from qure.evaluation.cards import SYMBOLS, Card, cards, hard_negative_cards
 from qure.evaluation.meanings import meaning
+from qure.evaluation.paired import paired_difference
 from qure.evaluation.pictures import Thumbnails, plot_uri
 from qure.evaluation.results import Evaluation
 from qure.files import atomic_file, read_json

@@ -34,7 +34,7 @@ from qure.config import Settings
 from qure.errors import BadInput
 
 if TYPE_CHECKING:
-    from qure.evaluation.bootstrap import PairedResult
+    from qure.evaluation.paired import PairedResult
     from qure.evaluation.results import Evaluation
 
 
@@ -83,7 +83,7 @@ def compare(settings: Settings, training_set: str, challenger: "Evaluation", cha
     Raises:
         BadInput: different queries, or no such metric.
     """
-    from qure.evaluation.bootstrap import paired_difference
+    from qure.evaluation.paired import paired_difference
 
     rule = settings.promotion
     paired = paired_difference(

@@ -154,7 +154,7 @@ def _uploaded(
 
 
 def _packaged(settings: Settings, trained: Trained, temporary: Path, device: str) -> Path:
-    from qure.registry.gallery import write_gallery
+    from qure.serving.gallery import write_gallery
 
     gallery = temporary / "gallery"
     gallery.mkdir()

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from qure.errors import BadInput
-from qure.evaluation.bootstrap import Measure, interval, paired_difference, summarise
+from qure.evaluation.bootstrap import Measure, interval, summarise
+from qure.evaluation.paired import paired_difference
 from qure.evaluation.results import Evaluation
 
 HIT = Measure("hit", "hit")

@@ -13,8 +13,8 @@ from qure.benchmarks.hp_fashioniq import files as hp_fashioniq_files
 from qure.benchmarks.hp_fashioniq import protocol as hp_fashioniq
 from qure.config import EvaluationSettings
 from qure.errors import BadInput
-from qure.evaluation.bootstrap import paired_difference
 from qure.evaluation.embeddings import Embeddings
+from qure.evaluation.paired import paired_difference
 from qure.evaluation.results import Evaluation, load_results, save_results
 
 

@@ -18,7 +18,7 @@ from qure.files import write_json
 from qure.images import normalise, prepare_image
 from qure.models import QureModel
 from qure.registry.packaging import Example, answers, package, requirements
-from qure.registry.retriever import Retriever
+from qure.serving.retriever import Retriever
 
 IDS = [f"image-{number}" for number in range(12)]
 

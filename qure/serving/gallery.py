@@ -19,7 +19,7 @@ from qure.files import write_json
 from qure.images import normalise, prepare_image
 from qure.models import QureModel
 from qure.progress import track
-from qure.registry.retriever import BATCH, EMBEDDINGS, GROUPS
+from qure.serving.retriever import BATCH, EMBEDDINGS, GROUPS
 
 logger = logging.getLogger(__name__)
 

@@ -36,7 +36,7 @@ class ComposedImageRetrieval(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Reads model and gallery from the package."""
         from qure.models.precision import default_device
-        from qure.registry.retriever import Retriever
+        from qure.serving.retriever import Retriever
 
         self._retriever = Retriever.load(context.artifacts["model"], context.artifacts["gallery"], default_device())
 
