@@ -25,7 +25,7 @@ from qure.benchmarks.circo import files as circo
 from qure.benchmarks.cirr import files as cirr
 from qure.benchmarks.fashioniq import files as fashioniq
 from qure.benchmarks.hp_fashioniq import files as hp_fashioniq
-from qure.evaluation.embeddings import Floats, write_embeddings
+from qure.evaluation.ranking.embeddings import Floats, write_embeddings
 
 COCO_IMAGES = 123_403
 #: What issue and documentation promise, in MiB.

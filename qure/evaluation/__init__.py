@@ -13,12 +13,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qure.evaluation.bootstrap import Measure, interval
-    from qure.evaluation.embeddings import Embeddings, read_embeddings, write_embeddings
     from qure.evaluation.external import evaluate_embeddings
-    from qure.evaluation.paired import PairedResult, paired_difference
-    from qure.evaluation.results import Evaluation
-    from qure.evaluation.submissions import check_submission
+    from qure.evaluation.ranking.embeddings import Embeddings, read_embeddings, write_embeddings
+    from qure.evaluation.statistics.bootstrap import Measure, interval
+    from qure.evaluation.statistics.paired import PairedResult, paired_difference
+    from qure.evaluation.statistics.results import Evaluation
+    from qure.evaluation.submissions.checks import check_submission
 
 __all__ = [
     "Embeddings",
@@ -34,12 +34,12 @@ __all__ = [
 ]
 
 _MODULES = {
-    "bootstrap": ("Measure", "interval"),
-    "embeddings": ("Embeddings", "read_embeddings", "write_embeddings"),
+    "statistics.bootstrap": ("Measure", "interval"),
+    "ranking.embeddings": ("Embeddings", "read_embeddings", "write_embeddings"),
     "external": ("evaluate_embeddings",),
-    "paired": ("PairedResult", "paired_difference"),
-    "results": ("Evaluation",),
-    "submissions": ("check_submission",),
+    "statistics.paired": ("PairedResult", "paired_difference"),
+    "statistics.results": ("Evaluation",),
+    "submissions.checks": ("check_submission",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

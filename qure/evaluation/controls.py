@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from qure.datasets.types import Question
-from qure.evaluation.embeddings import Embeddings
-from qure.evaluation.encoding import Encoder
-from qure.evaluation.results import Evaluation
+from qure.evaluation.ranking.embeddings import Embeddings
+from qure.evaluation.ranking.encoding import Encoder
+from qure.evaluation.statistics.results import Evaluation
 from qure.evaluation.tasks import Task
 
 UNTRAINED, SHUFFLED, EMPTY, RANDOM = "untrained_backbone", "shuffled_references", "empty_text", "random"

@@ -1,7 +1,7 @@
 """`qure evaluate-embeddings`: the four protocols for any model's embeddings.
 
 Nothing of QuRe is needed: a folder with a benchmark's own files, and two embeddings files
-(`qure.evaluation.embeddings` tells the format)::
+(`qure.evaluation.ranking.embeddings` tells the format)::
 
     from qure.evaluation import evaluate_embeddings, write_embeddings
 
@@ -20,8 +20,8 @@ from typing import Any
 from qure.benchmarks import get_benchmark
 from qure.config import EvaluationSettings
 from qure.errors import BadInput
-from qure.evaluation.embeddings import Embeddings, read_embeddings
-from qure.evaluation.results import Evaluation
+from qure.evaluation.ranking.embeddings import Embeddings, read_embeddings
+from qure.evaluation.statistics.results import Evaluation
 from qure.files import write_json
 
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qure.config import EvaluationSettings, NegativeSettings
-from qure.evaluation import hard_negatives
 from qure.evaluation.controls import run_controls
-from qure.evaluation.embeddings import Embeddings
-from qure.evaluation.encoding import Encoder
-from qure.evaluation.hard_negatives import typical_rankings
 from qure.evaluation.parts import PLOTS, SUBMISSIONS, Part
-from qure.evaluation.results import Evaluation
+from qure.evaluation.ranking.embeddings import Embeddings
+from qure.evaluation.ranking.encoding import Encoder
+from qure.evaluation.report import hard_negatives
+from qure.evaluation.report.hard_negatives import typical_rankings
+from qure.evaluation.statistics.results import Evaluation
+from qure.evaluation.submissions.withheld import submit
 from qure.evaluation.tasks import Source, Task, task_for
-from qure.evaluation.withheld import submit
 from qure.features.store import FeatureStore, read_index
 from qure.files import fingerprint
 from qure.models.folder import read_manifest

@@ -1,7 +1,7 @@
 """One benchmark's share of an evaluation, as a folder: benchmarks can be judged side by side and joined afterwards.
 
 part.json            benchmark, the model's fingerprint, what chance scores, what validation left out
-results/<benchmark>/ the model's evaluation (`qure.evaluation.results`)
+results/<benchmark>/ the model's evaluation (`qure.evaluation.statistics.results`)
 controls/<control>/  the controls' evaluations; on the training set's own benchmark only
 submissions/         files for the evaluation servers, where the split without answers is there
 plots/               what can be drawn only while the embeddings are at hand; on the training set's own benchmark only
@@ -14,7 +14,7 @@ from pathlib import Path
 from qure.benchmarks import judged_on
 from qure.errors import BadInput
 from qure.evaluation.outcome import Outcome
-from qure.evaluation.results import Evaluation, load_results, save_results
+from qure.evaluation.statistics.results import Evaluation, load_results, save_results
 from qure.files import read_json, write_json
 
 RESULTS, CONTROLS, SUBMISSIONS, PLOTS = "results", "controls", "submissions", "plots"

@@ -6,7 +6,7 @@ and `join_evaluations` makes of these parts the same folder:
 metrics.json             {"fashioniq": {...}, "hp_fashioniq": {...}, "controls": {...}}, percent, for `dvc metrics`
 intervals.json           the same keys -> [low, high]
 comparisons.json         paired differences: the model against each control, and against the champion
-results/<benchmark>/     per-query results (`qure.evaluation.results`), which promotion pairs
+results/<benchmark>/     per-query results (`qure.evaluation.statistics.results`), which promotion pairs
 plots/recall_curve.csv   recall at every depth, for `dvc plots`
 plots/loss.csv           loss and pair accuracy of every epoch of the training, likewise
 plots/set_size.csv       size of the hard-negative sets at every mining, likewise
@@ -28,13 +28,13 @@ from qure.config import EvaluationSettings, Settings
 from qure.datasets.truth import read_truth
 from qure.datasets.validated import require_validated
 from qure.errors import BadInput
-from qure.evaluation.curves import set_sizes, training_curve
-from qure.evaluation.figures import draw_retrieval
 from qure.evaluation.judging import Inputs, judge
 from qure.evaluation.outcome import Numbers, Outcome
 from qure.evaluation.parts import PLOTS, RESULTS, SUBMISSIONS, Part, in_order, joined
-from qure.evaluation.report import ReportInputs, write_report
-from qure.evaluation.results import load_results
+from qure.evaluation.report.figures import draw_retrieval
+from qure.evaluation.report.page import ReportInputs, write_report
+from qure.evaluation.statistics.curves import set_sizes, training_curve
+from qure.evaluation.statistics.results import load_results
 from qure.files import atomic_folder, read_json, write_json
 from qure.models.folder import read_manifest
 from qure.models.precision import default_device

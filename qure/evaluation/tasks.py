@@ -10,8 +10,8 @@ from qure.config import EvaluationSettings
 from qure.datasets.exclusions import Exclusions, read_exclusions
 from qure.datasets.split import Split
 from qure.datasets.types import Question
-from qure.evaluation.embeddings import Embeddings
-from qure.evaluation.results import Evaluation
+from qure.evaluation.ranking.embeddings import Embeddings
+from qure.evaluation.statistics.results import Evaluation
 
 SPLIT = "val"
 

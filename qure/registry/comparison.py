@@ -34,8 +34,8 @@ from qure.config import Settings
 from qure.errors import BadInput
 
 if TYPE_CHECKING:
-    from qure.evaluation.paired import PairedResult
-    from qure.evaluation.results import Evaluation
+    from qure.evaluation.statistics.paired import PairedResult
+    from qure.evaluation.statistics.results import Evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def compare(settings: Settings, training_set: str, challenger: "Evaluation", cha
     Raises:
         BadInput: different queries, or no such metric.
     """
-    from qure.evaluation.paired import paired_difference
+    from qure.evaluation.statistics.paired import paired_difference
 
     rule = settings.promotion
     paired = paired_difference(

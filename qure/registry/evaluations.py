@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qure.benchmarks import get_benchmark
 from qure.errors import BadInput
-from qure.evaluation.results import Evaluation, load_results
+from qure.evaluation.statistics.results import Evaluation, load_results
 from qure.files import fingerprint, folder_digest
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from qure.config import Settings
 from qure.errors import BadInput, StageFailed
-from qure.evaluation.results import Evaluation
+from qure.evaluation.statistics.results import Evaluation
 from qure.registry.champions import ROLLED_BACK, Champions
 from qure.registry.comparison import compare, missed_thresholds
 from qure.registry.evaluations import attach, attached, key_of, read_evaluations

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qure.benchmarks import get_benchmark
 from qure.config import Settings
-from qure.evaluation.results import Evaluation
+from qure.evaluation.statistics.results import Evaluation
 from qure.registry.champions import Champions
 from qure.registry.evaluations import LOGGED_MODEL, headline
 from qure.registry.packaging import Example, package

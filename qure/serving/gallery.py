@@ -11,8 +11,8 @@ import torch
 from qure.benchmarks import get_benchmark
 from qure.config import Settings
 from qure.datasets.image_store import ImageStore, open_images
-from qure.evaluation.embeddings import Embeddings, Floats, write_embeddings
-from qure.evaluation.encoding import Encoder
+from qure.evaluation.ranking.embeddings import Embeddings, Floats, write_embeddings
+from qure.evaluation.ranking.encoding import Encoder
 from qure.evaluation.tasks import Source, Task, task_for
 from qure.features.store import FeatureStore
 from qure.files import write_json

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from qure.errors import BadInput
-from qure.evaluation.embeddings import read_embeddings
+from qure.evaluation.ranking.embeddings import read_embeddings
 from qure.files import read_json
 from qure.images import normalise, prepare_image
 from qure.models import QureModel

@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qure.config import EvaluationSettings
+from qure.datasets.ids import named
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
-from qure.evaluation.bootstrap import Measure
-from qure.evaluation.embeddings import Embeddings, Floats, Indices, named
-from qure.evaluation.queries import Columns, rank_queries, require_embeddings, required_targets
-from qure.evaluation.ranking import columns_of, query_vectors, ranks, score_rows, top
-from qure.evaluation.results import Evaluation, questions_fingerprint, summarised
-from qure.evaluation.true_relevance import TrueRelevance, truth_measures
+from qure.evaluation.ranking.embeddings import Embeddings, Floats, Indices
+from qure.evaluation.ranking.queries import Columns, rank_queries, require_embeddings, required_targets
+from qure.evaluation.ranking.scores import columns_of, query_vectors, ranks, score_rows, top
+from qure.evaluation.ranking.true_relevance import TrueRelevance, truth_measures
+from qure.evaluation.statistics.bootstrap import Measure
+from qure.evaluation.statistics.results import Evaluation, questions_fingerprint, summarised
 
 NAME = "circo"
 DEPTHS = (5, 10, 25, 50)

@@ -6,7 +6,7 @@ from pathlib import Path
 from qure.benchmarks.circo.files import has_index, read_gallery, read_triplets
 from qure.benchmarks.circo.protocol import SUBMITTED
 from qure.errors import BadInput
-from qure.evaluation.submissions import check_list, check_queries, named_query, read_object, write_compact
+from qure.evaluation.submissions.checks import check_list, check_queries, named_query, read_object, write_compact
 from qure.files import atomic_file
 
 SPLIT = "test"

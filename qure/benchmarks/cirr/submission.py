@@ -10,7 +10,7 @@ from qure.benchmarks.cirr.files import read_gallery, read_triplets
 from qure.benchmarks.cirr.protocol import RECALL_NAMES, SUBSET_NAMES
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
-from qure.evaluation.submissions import check_list, check_queries, named_query, read_object, write_compact
+from qure.evaluation.submissions.checks import check_list, check_queries, named_query, read_object, write_compact
 from qure.files import atomic_file
 
 SPLIT = "test1"

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from qure.datasets.exclusions import Exclusions
     from qure.datasets.split import Split
     from qure.datasets.types import Gallery, Triplet
-    from qure.evaluation.embeddings import Embeddings
-    from qure.evaluation.results import Evaluation
+    from qure.evaluation.ranking.embeddings import Embeddings
+    from qure.evaluation.statistics.results import Evaluation
     from qure.validation.annotations import Annotations
 
 #: Counted in the published files.

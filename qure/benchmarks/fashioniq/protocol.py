@@ -13,9 +13,8 @@ from qure.config import EvaluationSettings
 from qure.datasets.split import Split
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
-from qure.evaluation.bootstrap import Measure
-from qure.evaluation.embeddings import Embeddings, Floats
-from qure.evaluation.queries import (
+from qure.evaluation.ranking.embeddings import Embeddings, Floats
+from qure.evaluation.ranking.queries import (
     DEPTHS,
     Columns,
     rank_queries,
@@ -23,9 +22,10 @@ from qure.evaluation.queries import (
     require_embeddings,
     required_targets,
 )
-from qure.evaluation.ranking import columns_of, ranks
-from qure.evaluation.results import Evaluation, Top, questions_fingerprint, summarised
-from qure.evaluation.true_relevance import TrueRelevance, by_chance, truth_measures
+from qure.evaluation.ranking.scores import columns_of, ranks
+from qure.evaluation.ranking.true_relevance import TrueRelevance, by_chance, truth_measures
+from qure.evaluation.statistics.bootstrap import Measure
+from qure.evaluation.statistics.results import Evaluation, Top, questions_fingerprint, summarised
 
 NAME = "fashioniq"
 

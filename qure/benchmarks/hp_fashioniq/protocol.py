@@ -13,11 +13,11 @@ import pandas as pd
 
 from qure.config import EvaluationSettings
 from qure.datasets.types import PreferencePair
-from qure.evaluation.bootstrap import Measure
-from qure.evaluation.embeddings import Embeddings
-from qure.evaluation.queries import require_embeddings
-from qure.evaluation.ranking import query_vectors, score_pairs
-from qure.evaluation.results import Evaluation, summarised
+from qure.evaluation.ranking.embeddings import Embeddings
+from qure.evaluation.ranking.queries import require_embeddings
+from qure.evaluation.ranking.scores import query_vectors, score_pairs
+from qure.evaluation.statistics.bootstrap import Measure
+from qure.evaluation.statistics.results import Evaluation, summarised
 from qure.files import fingerprint
 
 NAME = "hp-fashioniq"

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from qure.datasets.exclusions import Exclusions
     from qure.datasets.split import Split
     from qure.datasets.types import Gallery, Triplet
-    from qure.evaluation.embeddings import Embeddings
-    from qure.evaluation.results import Evaluation
+    from qure.evaluation.ranking.embeddings import Embeddings
+    from qure.evaluation.statistics.results import Evaluation
     from qure.validation.annotations import Annotations
 
 SUBMITTED = 10
@@ -102,10 +102,10 @@ class Shoes(RetrievalBenchmark):
         import numpy as np
 
         from qure.benchmarks.circo.protocol import average_precision
-        from qure.evaluation.bootstrap import Measure
-        from qure.evaluation.queries import rank_queries, recall_columns, require_embeddings, required_targets
-        from qure.evaluation.ranking import columns_of, ranks
-        from qure.evaluation.results import questions_fingerprint, summarised
+        from qure.evaluation.ranking.queries import rank_queries, recall_columns, require_embeddings, required_targets
+        from qure.evaluation.ranking.scores import columns_of, ranks
+        from qure.evaluation.statistics.bootstrap import Measure
+        from qure.evaluation.statistics.results import questions_fingerprint, summarised
 
         required_targets(split.triplets, self.name, split.name)
         require_embeddings(queries, candidates, [one.query_id for one in split.triplets], split.images)
@@ -142,7 +142,7 @@ class Shoes(RetrievalBenchmark):
         root: Path,
         device: str = "cpu",
     ) -> dict[str, Path]:
-        from qure.evaluation.queries import rank_queries
+        from qure.evaluation.ranking.queries import rank_queries
         from qure.files import write_json
 
         _, top = rank_queries(split.triplets, split.gallery, queries, candidates, lambda *_: {}, device=device)
@@ -152,7 +152,7 @@ class Shoes(RetrievalBenchmark):
         return {"map": path}
 
     def check_submission(self, path: Path, root: Path, *, split: str | None = None) -> str:
-        from qure.evaluation.submissions import check_list, check_queries
+        from qure.evaluation.submissions.checks import check_list, check_queries
 
         content = json.loads(path.read_text())
         check_queries(content, [one.query_id for one in self.read_triplets(root, split or self.withheld)], path)

@@ -12,7 +12,7 @@ import pytest
 
 from qure.benchmarks import image_sets_of
 from qure.config import EvaluationSettings, Settings
-from qure.evaluation.embeddings import Embeddings
+from qure.evaluation.ranking.embeddings import Embeddings
 
 CATEGORIES = ("dress", "shirt", "toptee")
 

@@ -21,8 +21,8 @@ from qure.config import EvaluationSettings
 from qure.datasets.types import Gallery
 from qure.errors import BadInput
 from qure.evaluation import Evaluation, check_submission, evaluate_embeddings
-from qure.evaluation.embeddings import Embeddings, write_embeddings
-from qure.evaluation.show import metrics_table
+from qure.evaluation.ranking.embeddings import Embeddings, write_embeddings
+from qure.evaluation.report.show import metrics_table
 
 CATEGORIES = ("dress", "shirt", "toptee")
 Make = Callable[..., Embeddings]

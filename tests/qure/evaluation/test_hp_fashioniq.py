@@ -12,8 +12,8 @@ from qure.benchmarks.hp_fashioniq import protocol as hp_fashioniq
 from qure.config import EvaluationSettings
 from qure.datasets.types import PreferencePair
 from qure.errors import BadInput
-from qure.evaluation.embeddings import Embeddings
-from qure.evaluation.results import Evaluation
+from qure.evaluation.ranking.embeddings import Embeddings
+from qure.evaluation.statistics.results import Evaluation
 
 
 def plain_rows(root: Path) -> Iterator[dict]:

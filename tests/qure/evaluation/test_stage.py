@@ -15,9 +15,9 @@ from qure.benchmarks.fashioniq.files import read_gallery, read_triplets
 from qure.config import Settings
 from qure.datasets.truth import read_truth
 from qure.errors import BadInput, StageFailed
-from qure.evaluation.results import load_results
 from qure.evaluation.stage import evaluate, evaluate_benchmark, join_evaluations
-from qure.evaluation.submissions import check_submission
+from qure.evaluation.statistics.results import load_results
+from qure.evaluation.submissions.checks import check_submission
 from qure.features.stage import precompute
 from qure.features.store import FeatureStore
 from qure.models.build import build_catalogue_model
@@ -265,7 +265,7 @@ def test_large_galleries_go_through_a_file_and_give_the_same(
     built: Built, evaluated: tuple[Path, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, metrics = evaluated
-    monkeypatch.setattr("qure.evaluation.encoding.IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("qure.evaluation.ranking.encoding.IN_MEMORY_BYTES", 1000)
     assert built.evaluate("fashioniq", tmp_path / "evaluation") == metrics
     assert (tmp_path / "evaluation" / "metrics.json").read_bytes() == (output / "metrics.json").read_bytes()
 

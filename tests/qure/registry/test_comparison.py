@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from qure.config import PromotionSettings, Settings
-from qure.evaluation.bootstrap import Measure
-from qure.evaluation.results import Evaluation
+from qure.evaluation.statistics.bootstrap import Measure
+from qure.evaluation.statistics.results import Evaluation
 from qure.registry.comparison import Comparison, compare, risk_of
 
 QUERIES = 600

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from qure.errors import BadInput, StageFailed
-from qure.evaluation.embeddings import read_embeddings, write_embeddings
+from qure.evaluation.ranking.embeddings import read_embeddings, write_embeddings
 from qure.files import write_json
 from qure.images import normalise, prepare_image
 from qure.models import QureModel

@@ -16,8 +16,8 @@ from qure.benchmarks.cirr import files as cirr_files
 from qure.benchmarks.cirr import protocol as cirr
 from qure.benchmarks.cirr.submission import write_submissions
 from qure.errors import BadInput
-from qure.evaluation.embeddings import Embeddings
-from qure.evaluation.submissions import check_submission
+from qure.evaluation.ranking.embeddings import Embeddings
+from qure.evaluation.submissions.checks import check_submission
 
 
 @pytest.fixture

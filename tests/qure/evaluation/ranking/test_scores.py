@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qure.errors import BadInput
-from qure.evaluation.embeddings import Embeddings
-from qure.evaluation.ranking import query_vectors, ranks, score_pairs, score_rows, top, without
+from qure.evaluation.ranking.embeddings import Embeddings
+from qure.evaluation.ranking.scores import query_vectors, ranks, score_pairs, score_rows, top, without
 
 
 def sorted_columns(line: np.ndarray) -> list[int]:

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from qure.errors import BadInput
-from qure.evaluation.results import Evaluation
+from qure.evaluation.statistics.results import Evaluation
 from qure.files import read_json
 
 #: Deepest rank of a curve.

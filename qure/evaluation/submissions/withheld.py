@@ -5,8 +5,8 @@ from pathlib import Path
 
 from qure.benchmarks import get_benchmark
 from qure.datasets.split import present
-from qure.evaluation.embeddings import Embeddings
-from qure.evaluation.encoding import Encoder
+from qure.evaluation.ranking.embeddings import Embeddings
+from qure.evaluation.ranking.encoding import Encoder
 from qure.evaluation.tasks import Source
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from qure.benchmarks import get_benchmark
+from qure.datasets.ids import named
 from qure.errors import BadInput
-from qure.evaluation.embeddings import named
 
 
 def check_submission(benchmark: str, path: Path | str, root: Path | str, *, split: str | None = None) -> str:

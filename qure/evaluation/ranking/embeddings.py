@@ -13,13 +13,14 @@ compared by cosine must store unit rows (a warning says when rows are not).
 import json
 import logging
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qure.datasets.ids import named
 from qure.errors import BadInput
 from qure.files import atomic_file
 
@@ -29,8 +30,6 @@ Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
 TENSOR = "embeddings"
-#: How many ids an error message lists before it only counts.
-NAMED = 5
 #: A row whose length differs from 1 by more than this is not a unit vector, even in fp16 or bf16.
 UNIT_TOLERANCE = 1e-2
 
@@ -220,19 +219,6 @@ def write_embeddings(
                 rounded = block.astype(_STORED[code])
             embeddings._require_finite(rounded.astype(np.float32), np.arange(start, start + len(block)))
             stream.write(rounded.tobytes())
-
-
-def named(ids: Iterable[str], count: int = NAMED) -> str:
-    """The first few ids, and how many more there are.
-
-    >>> named(["a", "b", "c"], count=2)
-    "'a', 'b' and 1 more"
-    >>> named(["a"])
-    "'a'"
-    """
-    listed = list(ids)
-    text = ", ".join(repr(identifier) for identifier in listed[:count])
-    return text if len(listed) <= count else f"{text} and {len(listed) - count} more"
 
 
 class _InMemory:

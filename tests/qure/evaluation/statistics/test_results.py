@@ -13,9 +13,9 @@ from qure.benchmarks.hp_fashioniq import files as hp_fashioniq_files
 from qure.benchmarks.hp_fashioniq import protocol as hp_fashioniq
 from qure.config import EvaluationSettings
 from qure.errors import BadInput
-from qure.evaluation.embeddings import Embeddings
-from qure.evaluation.paired import paired_difference
-from qure.evaluation.results import Evaluation, load_results, save_results
+from qure.evaluation.ranking.embeddings import Embeddings
+from qure.evaluation.statistics.paired import paired_difference
+from qure.evaluation.statistics.results import Evaluation, load_results, save_results
 
 
 @pytest.fixture

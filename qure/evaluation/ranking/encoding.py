@@ -10,7 +10,7 @@ import torch
 
 from qure.datasets.types import Question
 from qure.errors import StageFailed
-from qure.evaluation.embeddings import Embeddings, Floats, read_embeddings, write_embeddings
+from qure.evaluation.ranking.embeddings import Embeddings, Floats, read_embeddings, write_embeddings
 from qure.features.store import FeatureStore
 from qure.models.model import QureModel
 from qure.progress import track

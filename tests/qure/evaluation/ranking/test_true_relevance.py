@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qure.datasets.types import Triplet
-from qure.evaluation.true_relevance import judge, ndcg
+from qure.evaluation.ranking.true_relevance import judge, ndcg
 
 shares = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=30)
 

@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from qure.datasets.truth import read_truth
-from qure.evaluation import figures
-from qure.evaluation.figures import draw_retrieval
-from qure.evaluation.results import load_results
+from qure.evaluation.report import figures
+from qure.evaluation.report.figures import draw_retrieval
+from qure.evaluation.statistics.results import load_results
 
 
 def pixels(path: Path) -> np.ndarray:

@@ -11,7 +11,7 @@ from qure.benchmarks import benchmarks, get_benchmark
 from qure.config import EvaluationSettings
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
-from qure.evaluation.bootstrap import Measure, summarise
+from qure.evaluation.statistics.bootstrap import Measure, summarise
 from qure.files import atomic_folder, fingerprint, read_json, write_json
 
 #: How many of each query's best candidates are kept.

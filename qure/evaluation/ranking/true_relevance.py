@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qure.datasets.types import Triplet
-from qure.evaluation.bootstrap import Measure
+from qure.evaluation.statistics.bootstrap import Measure
 
 #: How many of the best candidates are judged.
 DEPTH = 10

@@ -14,13 +14,13 @@ from qure.benchmarks import benchmarks, get_benchmark
 from qure.config import EvaluationSettings
 from qure.datasets.image_store import open_images
 from qure.datasets.truth import read_truth
-from qure.evaluation import hard_negatives
-from qure.evaluation.bootstrap import Measure
-from qure.evaluation.cards import SYMBOLS, Card, cards, hard_negative_cards
-from qure.evaluation.meanings import meaning
-from qure.evaluation.paired import paired_difference
-from qure.evaluation.pictures import Thumbnails, plot_uri
-from qure.evaluation.results import Evaluation
+from qure.evaluation.report import hard_negatives
+from qure.evaluation.report.cards import SYMBOLS, Card, cards, hard_negative_cards
+from qure.evaluation.report.meanings import meaning
+from qure.evaluation.report.pictures import Thumbnails, plot_uri
+from qure.evaluation.statistics.bootstrap import Measure
+from qure.evaluation.statistics.paired import paired_difference
+from qure.evaluation.statistics.results import Evaluation
 from qure.files import atomic_file, read_json
 
 
@@ -58,7 +58,9 @@ def write_report(inputs: ReportInputs, folder: Path) -> None:
     blocks = [_block(evaluation, inputs) for evaluation in inputs.evaluations]
     findings = _findings(inputs)
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("qure.evaluation", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("qure.evaluation.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
     )
     html = environment.get_template("report.html.j2").render(
         title=f"Evaluation of {inputs.title}",

@@ -14,8 +14,8 @@ import torch
 
 from qure.config import NegativeSettings
 from qure.datasets.types import Gallery, Triplet
-from qure.evaluation.embeddings import Embeddings, Floats, Indices
-from qure.evaluation.ranking import columns_of, query_vectors, score_rows
+from qure.evaluation.ranking.embeddings import Embeddings, Floats, Indices
+from qure.evaluation.ranking.scores import columns_of, query_vectors, score_rows
 from qure.files import read_json, write_json
 from qure.negatives.mining import CurveExample
 from qure.negatives.relevance import rank

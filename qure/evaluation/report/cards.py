@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from qure.datasets.truth import Truth
-from qure.evaluation.results import Evaluation
+from qure.evaluation.statistics.results import Evaluation
 
 #: Queries shown of each kind (worst, best, drawn at random), spread over the categories where there are any.
 SHOWN = {"worst": 9, "best": 9, "random": 15}
@@ -39,7 +39,7 @@ def cards(evaluation: Evaluation, picture: Callable[[str], str], truth: Truth | 
 def hard_negative_cards(
     records: Sequence[Mapping[str, Any]], picture: Callable[[str], str], truth: Truth | None
 ) -> list[Card]:
-    """A card per ranking of `qure.evaluation.hard_negatives`: the question, and images of its set in ranked order.
+    """A card per ranking of `hard_negatives`: the question, and images of its set in ranked order.
 
     A negative that is marked relevant is a false one: the target's equal, which a loss would push away.
     """

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
 from qure.errors import BadInput
-from qure.evaluation.embeddings import Embeddings, read_embeddings, write_embeddings
+from qure.evaluation.ranking.embeddings import Embeddings, read_embeddings, write_embeddings
 
 IDS = [f"image-{number}" for number in range(10)]
 

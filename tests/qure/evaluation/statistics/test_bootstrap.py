@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from qure.errors import BadInput
-from qure.evaluation.bootstrap import Measure, interval, summarise
-from qure.evaluation.paired import paired_difference
-from qure.evaluation.results import Evaluation
+from qure.evaluation.statistics.bootstrap import Measure, interval, summarise
+from qure.evaluation.statistics.paired import paired_difference
+from qure.evaluation.statistics.results import Evaluation
 
 HIT = Measure("hit", "hit")
 

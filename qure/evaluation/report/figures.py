@@ -19,9 +19,9 @@ from PIL import Image
 from qure.benchmarks import get_benchmark
 from qure.datasets.image_store import open_images
 from qure.datasets.truth import Truth
-from qure.evaluation.cards import SYMBOLS, TOP_SHOWN, answers_of, mark_of, shares_of
-from qure.evaluation.pictures import Thumbnails
-from qure.evaluation.results import Evaluation
+from qure.evaluation.report.cards import SYMBOLS, TOP_SHOWN, answers_of, mark_of, shares_of
+from qure.evaluation.report.pictures import Thumbnails
+from qure.evaluation.statistics.results import Evaluation
 from qure.files import atomic_file
 
 #: Okabe and Ito's green and blue, told apart with any colour vision; the line differs as well.

@@ -10,8 +10,8 @@ import pytest
 
 from qure.benchmarks import get_benchmark
 from qure.evaluation.outcome import Outcome
-from qure.evaluation.results import load_results
 from qure.evaluation.stage import write_again
+from qure.evaluation.statistics.results import load_results
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qure.datasets.ids import named
 from qure.errors import BadInput
-from qure.evaluation.bootstrap import one_sided, percentiles, ratios_of, resamples
-from qure.evaluation.embeddings import named
-from qure.evaluation.results import Evaluation
+from qure.evaluation.statistics.bootstrap import one_sided, percentiles, ratios_of, resamples
+from qure.evaluation.statistics.results import Evaluation
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ import torch
 
 from qure.config import NegativeSettings
 from qure.datasets.types import Gallery, Triplet
-from qure.evaluation import hard_negatives
-from qure.evaluation.embeddings import Embeddings
-from qure.evaluation.hard_negatives import rankings, typical_rankings
+from qure.evaluation.ranking.embeddings import Embeddings
+from qure.evaluation.report import hard_negatives
+from qure.evaluation.report.hard_negatives import rankings, typical_rankings
 from qure.negatives.mining import mine
 
 

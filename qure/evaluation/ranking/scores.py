@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from qure.errors import BadInput
-from qure.evaluation.embeddings import Embeddings, Floats, Indices
+from qure.evaluation.ranking.embeddings import Embeddings, Floats, Indices
 from qure.progress import track
 
 #: Bytes that one block of per-token scores and candidates may take.

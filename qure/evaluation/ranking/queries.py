@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
-from qure.evaluation.embeddings import Embeddings, Floats, Indices
-from qure.evaluation.ranking import columns_of, query_vectors, require_same_dimension, score_rows, top, without
-from qure.evaluation.results import TOP, Top
-from qure.evaluation.true_relevance import TrueRelevance, judge
+from qure.evaluation.ranking.embeddings import Embeddings, Floats, Indices
+from qure.evaluation.ranking.scores import columns_of, query_vectors, require_same_dimension, score_rows, top, without
+from qure.evaluation.ranking.true_relevance import TrueRelevance, judge
+from qure.evaluation.statistics.results import TOP, Top
 
 #: The recall depths of FashionIQ and CIRR.
 DEPTHS = (1, 5, 10, 50)
