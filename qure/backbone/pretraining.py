@@ -93,8 +93,8 @@ def pretrain(
 ) -> dict[str, float]:
     """Trains every weight, the vision tower included, in place; leaves the model in evaluation mode, tower frozen.
 
-    The result is a function of the arguments, to the last bit on one kind of machine. Dropout stays off: a thousand
-    steps of 32 see each image 11 times, too few to overfit. The temperature goes back to its published start
+    The result is a function of the arguments, to the last bit on one kind of machine. Dropout stays off: 800 steps
+    of 32 see each image 9 times, too few to overfit. The temperature goes back to its published start
     afterwards.
 
     Args:
