@@ -38,8 +38,8 @@ logger = logging.getLogger(__name__)
 
 #: Share of batches drawn from one group (a garment category, or scenes): their negatives are the hard ones.
 SINGLE_GROUP_SHARE = 0.6
-#: Long for so short a training: see above.
-WARM_UP_STEPS = 200
+#: Share of the steps in which the learning rate grows; long, for the reason above.
+WARM_UP_SHARE = 0.25
 TEMPERATURE_BOUNDS = (0.01, 0.5)
 #: Every so many-th image is kept out of the training, to measure what was learned.
 HELD_OUT_EVERY = 20
@@ -212,7 +212,7 @@ def _batch(draws: np.random.Generator, pairs: _Pairs, size: int) -> torch.Tensor
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, settings: PretrainingSettings, step: int) -> None:
     """Linear warm-up, then a cosine to nothing."""
-    warm = min(1.0, (step + 1) / WARM_UP_STEPS)
+    warm = min(1.0, (step + 1) / max(1.0, WARM_UP_SHARE * settings.steps))
     for group in optimizer.param_groups:
         group["lr"] = settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
 
