@@ -161,7 +161,7 @@ def made_backbone(settings: Any, data: Path, output: Path) -> tuple[list[dict[st
 
 
 def image_sets(training_set: str) -> list[str]:
-    from qure.config import image_sets_of
+    from qure.benchmarks import image_sets_of
 
     return list(image_sets_of(training_set))
 
