@@ -69,6 +69,7 @@ lock: setup ## resolve requirements.lock anew from pyproject.toml (torch is inst
 
 .PHONY: mlflow
 mlflow: setup ## open MLflow's pages on http://127.0.0.1:5000
+	@$(BIN)/python -m qure.tracking
 	$(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
 .PHONY: clean

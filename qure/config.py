@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from qure.benchmarks import get_benchmark, training_sets
@@ -287,9 +296,17 @@ class TrackingSettings(Frozen):
             server decides, and a SQLite database keeps them in mlruns/ beside itself.
     """
 
+    #: Where params.yaml lies, when that is not the present folder: a relative path in `uri` is from there.
+    _folder: Path | None = PrivateAttr(None)
+
     uri: str | None = "sqlite:///mlflow.db"
     experiment: str = Field("qure", min_length=1, max_length=200)
     artifacts: str | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the params.yaml that this was read from, when it is not the present one."""
+        return self._folder
 
 
 class TrainingSetSettings(Frozen):
@@ -324,7 +341,11 @@ class Settings(Frozen):
         Raises:
             BadInput: no such file, not YAML, an unknown key or a value out of range; names the field.
         """
-        return validated(cls, read_yaml(path), file=path)
+        settings = validated(cls, read_yaml(path), file=path)
+        folder = Path(path).resolve().parent
+        if folder != Path.cwd():
+            settings.tracking._folder = folder
+        return settings
 
     def training_for(self, training_set: str) -> TrainingSettings:
         """The recipe of a training set with its overrides applied."""

@@ -41,7 +41,9 @@ def ask_champion(
     except (MlflowException, OSError) as error:
         raise BadInput(
             f"{uri}, version {number}, does not load: {first_line(error)}",
-            remedy=f"Make another version champion: qure rollback --training-set {training_set} --to-version N",
+            remedy=f"Bring its files back, where artifacts/ still holds this model: "
+            f"dvc repro --single-item --force register@{training_set}; or make another version champion: "
+            f"qure rollback --training-set {training_set} --to-version N",
         ) from None
     query = {"reference": [image.read_bytes()], "text": [text], "top_k": [top_k]}
     if group is not None:

@@ -12,9 +12,9 @@ from qure.config import Settings
 from qure.evaluation.statistics.results import Evaluation
 from qure.registry.champions import Champions
 from qure.registry.evaluations import LOGGED_MODEL, headline
-from qure.registry.packaging import Example, package
+from qure.registry.packaging import ANSWER, Example, package
 from qure.tracking import commit
-from qure.tracking.connection import experiment_id
+from qure.tracking.connection import every, experiment_id
 from qure.tracking.runs import metric_name
 
 if TYPE_CHECKING:
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FINGERPRINT, VISION, DATA, COMMIT = (
+FINGERPRINT, VISION, BACKBONE, DATA, COMMIT = (
     "qure.model_fingerprint",
     "qure.vision_fingerprint",
+    "qure.backbone_fingerprint",
     "qure.data_fingerprint",
     "qure.commit",
 )
+#: What a package holds at least.
+_WHOLE = {"MLmodel", "artifacts", "code", ANSWER}
 _MODEL_TYPE = "composed-image-retrieval"
 
 
@@ -99,7 +102,7 @@ def ensure_registered(client: "MlflowClient", name: str) -> None:
 
 def find_version(client: "MlflowClient", name: str, fingerprint: str) -> "ModelVersion | None":
     """The version that holds a model with this fingerprint; the oldest, if there should be several."""
-    found = client.search_model_versions(f"name = '{name}' and tags.`{FINGERPRINT}` = '{fingerprint}'")
+    found = every(client.search_model_versions, f"name = '{name}' and tags.`{FINGERPRINT}` = '{fingerprint}'")
     whole = [version for version in found if version.status == "READY"]
     return min(whole, key=lambda version: int(version.version), default=None)
 
@@ -127,13 +130,25 @@ def new_version(
         )
 
 
+def bring_back(
+    client: "MlflowClient", settings: Settings, trained: Trained, version: "ModelVersion", scratch: Path, device: str
+) -> None:
+    """Uploads a registered model's files again where the artifact store has lost them; else does nothing."""
+    model = version.tags.get(LOGGED_MODEL)
+    if model is None or {Path(one.path).name for one in client.list_logged_model_artifacts(model)} >= _WHOLE:
+        return
+    logger.warning("the files of %s version %s are gone: uploading them again", version.name, version.version)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".registration.", suffix=".partial") as temporary:
+        client.log_model_artifacts(model, str(_packaged(settings, trained, Path(temporary), device)))
+
+
 def _uploaded(
     client: "MlflowClient", settings: Settings, trained: Trained, run_id: str, scratch: Path, device: str
 ) -> "LoggedModel":
     from mlflow.entities import LoggedModelOutput
 
     experiment = experiment_id(client, settings.tracking)
-    same = client.search_logged_models([experiment], f"tags.`{FINGERPRINT}` = '{trained.fingerprint}'")
+    same = every(client.search_logged_models, [experiment], f"tags.`{FINGERPRINT}` = '{trained.fingerprint}'")
     whole = next((model for model in same if model.status == "READY"), None)
     if whole is not None:
         return whole
@@ -184,9 +199,11 @@ def _example(trained: Trained) -> Example:
 
 
 def _facts(trained: Trained) -> dict[str, str]:
+    backbone = trained.manifest.get("notes", {}).get("backbone")
     return {
         FINGERPRINT: trained.fingerprint,
         VISION: str(trained.manifest["vision_fingerprint"]),
+        **({BACKBONE: str(backbone)} if backbone else {}),
         DATA: trained.data_fingerprint,
         COMMIT: commit(),
     }

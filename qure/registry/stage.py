@@ -21,7 +21,14 @@ from qure.registry.champions import CHALLENGER, Champions
 from qure.registry.drift import keep_statistics
 from qure.registry.evaluations import attach, headline, key_of, read_evaluations
 from qure.registry.promotion import Decision, Promotion
-from qure.registry.registration import Trained, ensure_registered, find_version, new_version, registered_name
+from qure.registry.registration import (
+    Trained,
+    bring_back,
+    ensure_registered,
+    find_version,
+    new_version,
+    registered_name,
+)
 from qure.registry.reporting import report_beside
 from qure.tracking import commit, connect, data_fingerprint, pipeline_run_id, stage_run, tracking_uri
 from qure.tracking.connection import translated
@@ -47,6 +54,8 @@ def register(
     device: str | None = None,
 ) -> dict[str, Any]:
     """Registers a trained model as challenger, with its evaluation; a model that is registered keeps its version.
+
+    Files that the artifact store has lost since then are uploaded again.
 
     Args:
         settings: `tracking` and `evaluation` are read.
@@ -87,6 +96,8 @@ def register(
         created = version is None
         if version is None:
             version = new_version(client, settings, trained, run.run_id, output.parent, str(device or default_device()))
+        else:
+            bring_back(client, settings, trained, version, output.parent, str(device or default_device()))
         attach(client, version, Path(evaluation), evaluations, key_of(evaluations, training_set))
         with Champions(client, name).lock() as lock:
             lock.check()

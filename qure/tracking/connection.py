@@ -6,15 +6,18 @@ import importlib.util
 import logging
 import os
 import socket
+import sqlite3
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qure.config import TrackingSettings
 from qure.errors import BadInput, QureError, StageFailed
+from qure.tracking.database import ensure_database
+from qure.tracking.place import FOLDER, lead_artifacts_here
 from qure.tracking.redaction import redacted
 
 if TYPE_CHECKING:
@@ -50,13 +53,18 @@ _ENVIRONMENT = {
 def tracking_uri(settings: TrackingSettings) -> str | None:
     """Where MLflow is: the variable MLFLOW_TRACKING_URI, else the setting.
 
-    None when tracking is switched off: the setting is null, or the variable or the setting is "none".
+    None when tracking is switched off: the setting is null, or the variable or the setting is "none". A SQLite file
+    that the setting gives as a relative path lies beside params.yaml; one that the variable gives, in this folder.
     """
     if settings.uri is None:
         return None
-    uri = os.environ.get(URI_VARIABLE, "").strip() or settings.uri
+    told = os.environ.get(URI_VARIABLE, "").strip()
+    uri = told or settings.uri
     if uri.lower() == NONE:
         return None
+    file = sqlite_file(uri)
+    if not told and file is not None and settings.folder is not None and not file.is_absolute():
+        return uri.replace(f":///{file}", f":///{settings.folder / file}", 1)
     # SQLAlchemy takes "postgresql" for psycopg2; what qure[postgres] installs is its successor.
     if uri.startswith("postgresql://") and importlib.util.find_spec("psycopg2") is None:
         return uri.replace("postgresql://", "postgresql+psycopg://", 1)
@@ -82,10 +90,29 @@ def connect(settings: TrackingSettings) -> "MlflowClient":
     _require_reachable(uri)
     with _without_collecting(), translated(uri):
         client_class = _import()
+        prepared(uri, settings)
         _lead_mlflow_to(uri)
         client = client_class(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def prepared(uri: str, settings: TrackingSettings) -> None:
+    """Makes or upgrades the database of a sqlite:/// URI, and lets its artifact locations lead to where it is.
+
+    Raises:
+        BadInput: the file is no database.
+        StageFailed: it cannot be made, upgraded or written to; says what to do.
+    """
+    file = sqlite_file(uri)
+    if file is None:
+        return
+    quiet_environment()
+    try:
+        ensure_database(file)
+        lead_artifacts_here(file, settings.artifacts)
+    except sqlite3.Error as error:
+        raise StageFailed(f"MLflow's database {str(file)!r}: {error}. Stop what uses it and start again") from None
 
 
 def experiment_id(client: "MlflowClient", settings: TrackingSettings) -> str:
@@ -108,6 +135,18 @@ def experiment_id(client: "MlflowClient", settings: TrackingSettings) -> str:
             remedy="Restore it (mlflow experiments restore), or choose another name",
         )
     return str(found.experiment_id)
+
+
+def every(search: Callable[..., Any], *arguments: Any, **named: Any) -> list[Any]:
+    """What a search of MLflow's client finds, all its pages: one page alone ends silently at `max_results`."""
+    found: list[Any] = []
+    token: str | None = None
+    while True:
+        page = search(*arguments, **named, page_token=token)
+        found.extend(page)
+        token = page.token
+        if not token:
+            return found
 
 
 @contextlib.contextmanager
@@ -244,7 +283,7 @@ def _artifact_location(settings: TrackingSettings) -> str | None:
         return settings.artifacts
     file = sqlite_file(tracking_uri(settings) or "")
     # Beside the database, not below whatever folder the first command happened to be started in.
-    return str(file.resolve().parent / "mlruns" / settings.experiment) if file else None
+    return str(file.resolve().parent / FOLDER / settings.experiment) if file else None
 
 
 def _from_mlflow(error: Exception) -> bool:

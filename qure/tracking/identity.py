@@ -2,18 +2,24 @@
 
 import functools
 import hashlib
+import logging
 import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 import qure
 from qure.errors import BadInput
 from qure.files import file_digest, fingerprint, folder_digest
+from qure.tracking.data_changes import data_changes
+
+logger = logging.getLogger(__name__)
 
 #: Set inside images, where there is no git: the commit that the image was built from.
 COMMIT_VARIABLE = "QURE_COMMIT"
@@ -31,8 +37,10 @@ _PIPELINE_ID = re.compile(r"[\w.:/-]{1,200}", re.ASCII)
 def commit() -> str:
     """The code's commit: the variable QURE_COMMIT, else git's HEAD, else the installed version.
 
-    "+" and eight characters follow when the package's files differ from that commit: the digest of the difference,
-    so that stages of one run agree and two different working states do not.
+    "+" and eight characters follow when the package's files differ from that commit: the digest of the difference
+    (files that git does not know included, by content), so that stages of one run agree and two different working
+    states do not. Where git cannot tell, as in a checkout that belongs to somebody else, it is the version,
+    "+git-unreadable." and eight characters of the package's own digest; a warning says why.
     """
     return os.environ.get(COMMIT_VARIABLE, "").strip() or _commit_of_package()
 
@@ -40,16 +48,28 @@ def commit() -> str:
 def data_fingerprint(root: Path) -> str:
     """Fingerprint of a data root: the hash in `<root>.dvc` where DVC tracks it, else the digest of all its files.
 
+    Data that is no longer what the .dvc file says has a fingerprint of its own, and a warning says what differs:
+    `qure.tracking.data_changes` has what is compared.
+
     Raises:
         BadInput: neither exists, or the .dvc file is not one.
 
     Returns:
-        "md5:..." (DVC) or "sha256:...".
+        "md5:..." (DVC), "md5:...+changed:" and eight characters, or "sha256:...".
     """
     root = Path(root)
     pointer = root.with_name(root.name + ".dvc")
     if pointer.is_file():
-        return f"md5:{_hash_in(pointer, root.name)}"
+        output = _output_in(pointer, root.name)
+        tracked = f"md5:{output['md5']}"
+        changes = data_changes(root, output) if root.is_dir() else None
+        if changes is None:
+            return tracked
+        _warn(
+            f"{root} is not what {pointer.name} says: {changes.told}. It is recorded as {tracked}+changed:"
+            f"{changes.digest}. Keep the change with: dvc add {root.name}; or undo it with: dvc checkout {pointer.name}"
+        )
+        return f"{tracked}+changed:{changes.digest}"
     if not root.is_dir():
         raise BadInput("there is no such data folder", file=root, remedy="Make it with: qure data restore")
     return f"sha256:{folder_digest(root)}"
@@ -92,30 +112,88 @@ def environment() -> dict[str, str]:
     return facts | ({"lock": digest} if digest else {})
 
 
+class _GitUnreadableError(Exception):
+    """There is a checkout, and git does not say what is in it."""
+
+
 @functools.cache
 def _commit_of_package() -> str:
-    head = _git("rev-parse", "HEAD")
-    # A virtual environment may lie inside a repository that has nothing to do with this package.
-    if head is None or _git("ls-files", "--error-unmatch", "--", "__init__.py") is None:
-        return f"v{qure.__version__}"
-    changes = (_git("diff", "HEAD", "--", ".") or "") + (_git("ls-files", "--others", "--exclude-standard", ".") or "")
-    return f"{head}+{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else head
-
-
-def _git(*arguments: str) -> str | None:
+    version = f"v{qure.__version__}"
     try:
-        done = subprocess.run(
-            ["git", "-C", str(_PACKAGE), *arguments], capture_output=True, text=True, timeout=30, check=False
+        head = _git("rev-parse", "--verify", "HEAD")
+        # A virtual environment may lie inside a repository that has nothing to do with this package.
+        if head is None or _git("ls-files", "--error-unmatch", "--", "__init__.py") is None:
+            return version
+        # As git itself compares: no user's own tool or colours, whole hashes of binary files.
+        changed = _git("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--full-index", "HEAD", "--", ".")
+        unknown = _git("ls-files", "--others", "--exclude-standard", "-z", "--", ".")
+    except _GitUnreadableError as problem:
+        if "site-packages" in _PACKAGE.parts:
+            return version
+        own = _content(file for file in _PACKAGE.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+        told = f"{version}+git-unreadable.{own[:8]}"
+        _warn(f"the code's commit is not known and is recorded as {told}: {problem}")
+        return told
+    if not changed and not unknown:
+        return head.decode()
+    others = _content(_PACKAGE / os.fsdecode(name) for name in (unknown or b"").split(b"\0") if name)
+    difference = hashlib.sha256((changed or b"") + others.encode()).hexdigest()
+    return f"{head.decode()}+{difference[:8]}"
+
+
+def _git(*arguments: str) -> bytes | None:
+    """What git prints, stripped; None where it has nothing to say: no repository, no commit, no such file in it.
+
+    Raises:
+        _GitUnreadableError: there is a repository, and git is missing, refuses it, fails or does not come back.
+    """
+    repository = next((folder for folder in _PACKAGE.parents if (folder / ".git").exists()), None)
+    command = ["git", "-C", str(_PACKAGE), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=30, check=False, env={**os.environ, "LC_ALL": "C"})
+    except (OSError, subprocess.TimeoutExpired) as error:
+        if repository is None:
+            return None
+        raise _GitUnreadableError(f"git cannot be asked about {repository}: {error}") from None
+    if done.returncode == 0:
+        return done.stdout.strip(b"\n")
+    said = done.stderr.decode(errors="replace").strip()
+    if "dubious ownership" in said:
+        raise _GitUnreadableError(
+            f"git refuses {repository}, which belongs to another user. If you trust it: "
+            f"git config --global --add safe.directory {repository}"
         )
-    except (OSError, subprocess.TimeoutExpired):
+    if any(harmless in said for harmless in ("not a git repository", "Needed a single revision", "did not match any")):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    raise _GitUnreadableError(f"git fails in {repository}: {(said.splitlines() or ['no message'])[0]}")
 
 
-def _hash_in(pointer: Path, name: str) -> str:
+def _content(files: Iterable[Path]) -> str:
+    """SHA-256 over names and content; a link counts as what it says, what cannot be read as nothing."""
+    found = []
+    for file in sorted(files):
+        try:
+            if file.is_symlink():
+                content = f"-> {file.readlink()}"
+            else:
+                content = folder_digest(file) if file.is_dir() else file_digest(file)
+        except OSError as error:
+            content = f"unreadable: {error.strerror}"
+        found.append([os.fsencode(file.relative_to(_PACKAGE)).hex(), content])
+    return fingerprint(found)
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    """Says it once a process."""
+    logger.warning("%s", text)
+
+
+def _output_in(pointer: Path, name: str) -> Mapping[str, Any]:
     try:
         outputs = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"]
-        return str(next(output["md5"] for output in outputs if output["path"] == name))
+        output = next(output for output in outputs if output["path"] == name)
+        return {**output, "md5": str(output["md5"])}
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, StopIteration):
         raise BadInput(
             f"not a DVC file that tracks {name!r}", file=pointer, remedy=f"Make it again with: dvc add {name}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qure.config import TrackingSettings
-from qure.tracking.connection import connect, experiment_id, first_line, tracking_uri, translated
+from qure.tracking.connection import connect, every, experiment_id, first_line, tracking_uri, translated
 from qure.tracking.identity import commit, environment, pipeline_run_id
 from qure.tracking.lock import LockLost, RegistryLock
 from qure.tracking.redaction import HIDDEN, names_a_secret, redacted
@@ -345,7 +345,7 @@ def _agreed(client: "MlflowClient", experiment: str, tags: dict[str, str], own: 
 def _search(client: "MlflowClient", experiment: str, tags: Mapping[str, str]) -> "list[Run]":
     """Active runs with these tags, oldest first."""
     condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items() if value)
-    found = client.search_runs([experiment], condition, order_by=["attributes.start_time ASC"], max_results=100)
+    found = every(client.search_runs, [experiment], condition, order_by=["attributes.start_time ASC"], max_results=1000)
     # MLflow cannot search for the absence of a tag.
     same = [run for run in found if all(run.data.tags.get(key, "") == value for key, value in tags.items())]
     return sorted(same, key=lambda run: (run.info.start_time, run.info.run_id))
@@ -363,10 +363,10 @@ def _facts(pipeline: str, data: str) -> dict[str, str]:
 def _settle_parent(client: "MlflowClient", run: "Run") -> None:
     """The pipeline run's status follows from its stages': failed if one has failed, running while one runs."""
     parent = run.data.tags[PARENT]
-    stages = _search(client, run.info.experiment_id, {PARENT: parent, ROLE: "stage"})
-    states = {stage.info.status for stage in stages}
+    condition = f"tags.`{PARENT}` = '{parent}' and tags.`{ROLE}` = 'stage'"
     for status in ("RUNNING", "FAILED", "KILLED"):
-        if status in states:
+        one_such = f"{condition} and attributes.status = '{status}'"
+        if client.search_runs([run.info.experiment_id], one_such, max_results=1):
             break
     else:
         status = "FINISHED"
@@ -377,5 +377,13 @@ def _settle_parent(client: "MlflowClient", run: "Run") -> None:
 
 
 def _digest(value: str) -> str:
-    """At most 36 characters, as MLflow wants a dataset's digest: a DVC md5 fits whole."""
-    return value.partition(":")[2][:36] or value[:36]
+    """At most 36 characters, as MLflow wants a dataset's digest: a DVC md5 fits whole.
+
+    >>> _digest("md5:39543f124e4c7d03705ab90e9d7bde28.dir")
+    '39543f124e4c7d03705ab90e9d7bde28.dir'
+    >>> _digest("md5:39543f124e4c7d03705ab90e9d7bde28.dir+changed:0a1b2c3d")
+    '39543f124e4c7d03705ab90e9d7+0a1b2c3d'
+    """
+    value, _, changed = value.partition("+changed:")
+    whole = value.partition(":")[2] or value
+    return f"{whole[:27]}+{changed}" if changed else whole[:36]

@@ -30,7 +30,8 @@ def write_outputs(
     Returns:
         the summary.
     """
-    learner.model.save(output / "model", vision_from=backbone, notes={"training": facts["training_set"]})
+    notes = {"training": facts["training_set"], "backbone": facts["inputs"]["backbone"]}
+    learner.model.save(output / "model", vision_from=backbone, notes=notes)
     summary = _summary(learner, trainer, identity, facts, read_manifest(output / "model")["fingerprint"])
     with atomic_folder(output / "training") as folder:
         _write_lines(folder / HISTORY, learner.state.history)

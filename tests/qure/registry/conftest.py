@@ -30,7 +30,8 @@ def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
 
     def build(seed: int) -> Path:
         if not (folder / str(seed)).is_dir():
-            build_catalogue_model(small, CAPTIONS, seed).save(folder / str(seed))
+            notes = {"training": "fashioniq", "backbone": f"the backbone of {seed}"}
+            build_catalogue_model(small, CAPTIONS, seed).save(folder / str(seed), notes=notes)
         return folder / str(seed)
 
     return build

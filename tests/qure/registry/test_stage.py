@@ -78,6 +78,7 @@ def test_a_model_becomes_a_version_with_everything_that_is_known(world: World) -
     assert int(version.version) == 1
     assert version.tags["qure.model_fingerprint"] == told["model_fingerprint"]
     assert version.tags["qure.data_fingerprint"] == "md5:the data"
+    assert version.tags["qure.backbone_fingerprint"] == "the backbone of 1"
     assert version.tags["qure.commit"]
     assert float(version.tags["qure.metric.fashioniq/recall_at_10"]) == pytest.approx(
         told["metrics"]["fashioniq/recall_at_10"], abs=1e-3
@@ -331,6 +332,9 @@ def test_a_champion_that_no_longer_loads_is_told(world: World, caplog: pytest.Lo
     assert "would not be promoted today: " in again["reason"]
     assert not again["checks"]["loads"]
     assert "would not be promoted today" in caplog.text
+    assert not world.register(1, 0.3)["created"]
+    assert "uploading them again" in caplog.text
+    assert world.promote(1, 0.3)["checks"]["loads"], "registering again brings the files back"
 
 
 def test_a_model_that_answers_otherwise_is_not_promoted(world: World) -> None:

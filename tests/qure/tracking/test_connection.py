@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qure.config import TrackingSettings
+from qure.config import Settings, TrackingSettings
 from qure.errors import BadInput, StageFailed
 from qure.tracking import connect, connection, tracking_uri
 
@@ -135,3 +135,18 @@ def test_nothing_is_reported_and_nothing_unpickled(sqlite_uri: str) -> None:
 
     assert is_telemetry_disabled()
     assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+
+
+def test_a_relative_database_lies_beside_its_params_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "project" / "params.yaml").write_text("training: {}\ntracking: {uri: 'sqlite:///mlflow.db'}\n")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    settings = Settings.load(Path("../project/params.yaml"))
+    assert tracking_uri(settings.tracking) == f"sqlite:///{tmp_path}/project/mlflow.db"
+    assert settings.model_dump()["tracking"]["uri"] == "sqlite:///mlflow.db", "a pipeline run is known by its settings"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///own.db")
+    assert tracking_uri(settings.tracking) == "sqlite:///own.db", "the variable is whoever's who set it"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    monkeypatch.chdir(tmp_path / "project")
+    assert tracking_uri(Settings.load(Path("params.yaml")).tracking) == "sqlite:///mlflow.db"

@@ -1,5 +1,7 @@
 """Commit, data fingerprint, pipeline run."""
 
+import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -49,8 +51,23 @@ def test_the_commit_and_what_differs_from_it(package: Path) -> None:
     (package / "__init__.py").write_text("x = 2")
     assert _commit() not in (first, head)
     (package / "__init__.py").write_text("")
-    (package / "new.py").write_text("")
-    assert _commit().startswith(f"{head}+"), "a file that git does not know is a difference"
+    (package / "new.py").write_text("A")
+    unknown = _commit()
+    assert unknown.startswith(f"{head}+"), "a file that git does not know is a difference"
+    (package / "new.py").write_text("B")
+    assert _commit().startswith(f"{head}+")
+    assert _commit() != unknown, "by its content, not only by its name"
+    (package / "new.py").rename(package / "other.py")
+    assert _commit() not in (unknown, head)
+    (package / "other.py").unlink()
+    (package / "picture.bin").write_bytes(bytes(range(256)))
+    (package / "link").symlink_to("nowhere")
+    assert _commit().startswith(f"{head}+")
+    (package / "link").unlink()
+    _git(package, "add", ".")
+    first = _commit()
+    (package / "picture.bin").write_bytes(bytes(reversed(range(256))))
+    assert _commit() not in (first, head), "files that are no text are compared too"
 
 
 def test_a_package_that_is_not_under_version_control(package: Path) -> None:
@@ -58,6 +75,53 @@ def test_a_package_that_is_not_under_version_control(package: Path) -> None:
     _git(package, "add", "../other")
     _git(package, "commit", "-q", "-m", "somebody else's repository")
     assert _commit() == "v0.1.0"
+
+
+@pytest.fixture
+def refused(package: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A committed package in a checkout that git takes for somebody else's."""
+    _git(package, "add", ".")
+    _git(package, "commit", "-q", "-m", "first")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch for its tests
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    return package
+
+
+def test_a_checkout_of_another_user_is_told(refused: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = _commit()
+    assert re.fullmatch(r"v0\.1\.0\+git-unreadable\.[0-9a-f]{8}", first)
+    assert f"git config --global --add safe.directory {refused.parent}" in caplog.text
+    assert _commit() == first
+    (refused / "__init__.py").write_text("x = 1")
+    assert _commit() != first, "an edit is seen all the same"
+
+
+def test_a_checkout_without_git_is_told(
+    refused: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert _commit().startswith("v0.1.0+git-unreadable.")
+    assert "git cannot be asked about" in caplog.text
+
+
+def test_a_damaged_repository_is_told(package: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _git(package, "add", ".")
+    _git(package, "commit", "-q", "-m", "first")
+    (package.parent / ".git" / "config").write_text("[nonsense")
+    assert _commit().startswith("v0.1.0+git-unreadable.")
+    assert "git fails in" in caplog.text
+
+
+def test_an_installation_says_nothing_about_a_repository_around_it(
+    refused: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    installed = refused.parent / "site-packages" / "qure"
+    installed.parent.mkdir()
+    refused.rename(installed)
+    monkeypatch.setattr(identity, "_PACKAGE", installed)
+    assert _commit() == "v0.1.0"
+    assert not caplog.text
 
 
 def test_inside_an_image_the_variable_tells(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,6 +132,25 @@ def test_inside_an_image_the_variable_tells(monkeypatch: pytest.MonkeyPatch) -> 
 def test_data_tracked_by_dvc_is_known_by_its_hash(tmp_path: Path) -> None:
     (tmp_path / "data.dvc").write_text("outs:\n- md5: 0a1b2c.dir\n  size: 3\n  hash: md5\n  path: data\n")
     assert tracking.data_fingerprint(tmp_path / "data") == "md5:0a1b2c.dir"
+
+
+def test_data_that_is_not_what_its_dvc_file_says_has_its_own_fingerprint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "x.json").write_text("[1]")
+    (tmp_path / "data.dvc").write_text("outs:\n- md5: 0a.dir\n  size: 3\n  nfiles: 1\n  hash: md5\n  path: data\n")
+    assert tracking.data_fingerprint(data) == "md5:0a.dir"
+    assert not caplog.text
+    (data / "x.json").write_text("[12]")
+    first = tracking.data_fingerprint(data)
+    assert re.fullmatch(r"md5:0a\.dir\+changed:[0-9a-f]{8}", first)
+    assert tracking.data_fingerprint(data) == first
+    assert caplog.text.count("4 bytes instead of 3") == 1, "said once"
+    assert "dvc add data" in caplog.text
+    (data / "x.json").write_text("[34]")
+    assert tracking.data_fingerprint(data) not in (first, "md5:0a.dir")
 
 
 def test_other_data_is_known_by_its_content(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from qure.config import TrackingSettings
 from qure.errors import BadInput, StageFailed
-from qure.tracking import SilentRun, StageRun, connect, runs, stage_run
+from qure.tracking import SilentRun, StageRun, connect, connection, runs, stage_run
 
 SENTINEL = "sentinel-7f3a9b"
 
@@ -352,3 +352,34 @@ def test_on_a_server_with_artifacts_on_s3(mlflow_server: Callable[[], str], tmp_
     client = connect(settings)
     assert client.get_run(run.run_id).info.artifact_uri.startswith("mlflow-artifacts:")
     assert Path(client.download_artifacts(run.run_id, "summary.json", str(tmp_path))).read_text() == '{"a": 1}'
+
+
+def test_a_pipeline_run_of_more_stages_than_a_page(settings: TrackingSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """101 stage runs, the last of them failed: MLflow gives them in pages."""
+    monkeypatch.setenv("QURE_PIPELINE_RUN", "kfp-1")
+    with stage_run(settings, stage="train", run_key="0"):
+        pass
+    client = connect(settings)
+    (first,) = _all(settings, "stage")
+    parent = first.data.tags["mlflow.parentRunId"]
+    for number in range(1, 101):
+        tags = {**first.data.tags, runs.RUN_KEY: str(number)}
+        run = client.create_run(first.info.experiment_id, tags=tags, start_time=first.info.start_time + number)
+        client.set_terminated(run.info.run_id, "FAILED" if number == 100 else "FINISHED")
+    with stage_run(settings, stage="train", run_key="0"):
+        pass
+    assert client.get_run(parent).info.status == "FAILED"
+    with stage_run(settings, stage="train", run_key="100"):
+        pass
+    assert client.get_run(parent).info.status == "FINISHED"
+    assert len(_all(settings, "stage")) == 101
+
+
+def test_every_page_of_a_search_is_read(settings: TrackingSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QURE_PIPELINE_RUN", "kfp-1")
+    for number in range(5):
+        with stage_run(settings, stage="train", run_key=str(number)):
+            pass
+    client = connect(settings)
+    experiment = [run.info.experiment_id for run in _all(settings)][:1]
+    assert len(connection.every(client.search_runs, experiment, max_results=2)) == 6

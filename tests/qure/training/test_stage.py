@@ -78,6 +78,7 @@ def test_summary_names_settings_inputs_and_model(world: Any, folder: Path) -> No
     summary = json.loads((folder / "artifacts/training/summary.json").read_text())
     manifest = json.loads((folder / "artifacts/model/manifest.json").read_text())
     assert summary["model_fingerprint"] == manifest["fingerprint"]
+    assert manifest["notes"]["backbone"] == summary["inputs"]["backbone"], "what a registered version names"
     assert (
         summary["inputs"]["backbone"] == json.loads((world.root / "backbone/manifest.json").read_text())["fingerprint"]
     )
