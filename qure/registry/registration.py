@@ -11,6 +11,7 @@ from qure.benchmarks import get_benchmark
 from qure.config import Settings
 from qure.evaluation.statistics.results import Evaluation
 from qure.registry.champions import Champions
+from qure.registry.described import card, model_description
 from qure.registry.evaluations import LOGGED_MODEL, headline
 from qure.registry.packaging import Example, package
 from qure.tracking import commit
@@ -91,7 +92,7 @@ def ensure_registered(client: "MlflowClient", name: str) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(name, description="QuRe, a composed-image-retrieval model (ICML 2025)")
+        client.create_registered_model(name, description=model_description(name))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -105,7 +106,13 @@ def find_version(client: "MlflowClient", name: str, fingerprint: str) -> "ModelV
 
 
 def new_version(
-    client: "MlflowClient", settings: Settings, trained: Trained, run_id: str, scratch: Path, device: str
+    client: "MlflowClient",
+    settings: Settings,
+    trained: Trained,
+    run_id: str,
+    scratch: Path,
+    device: str,
+    controls: Mapping[str, Mapping[str, Any]],
 ) -> "ModelVersion":
     """Packages a model, uploads it and makes a version of it.
 
@@ -122,8 +129,15 @@ def new_version(
         tags = _facts(trained) | {LOGGED_MODEL: logged.model_id}
         for key, value in headline(trained.evaluations).items():
             tags[metric_name(f"qure.metric.{key}")] = f"{value:.4f}"
+        facts = {"commit": commit(), "data": trained.data_fingerprint, "model": trained.fingerprint}
+        description = card(trained, facts, controls, (experiment_id(client, settings.tracking), run_id))
         return client.create_model_version(
-            name, source=logged.model_uri, run_id=run_id, tags=tags, model_id=logged.model_id
+            name,
+            source=logged.model_uri,
+            run_id=run_id,
+            tags=tags,
+            description=description,
+            model_id=logged.model_id,
         )
 
 
