@@ -148,7 +148,8 @@ class Champions:
         Raises:
             BadInput: there is no earlier champion, or no such version.
         """
-        asked = to_version is not None and any(entry.outstanding for entry in self.history())
+        latest = self.history()[-1:]
+        is_confirmed = bool(latest) and latest[0].version != self.current() == to_version  # the alias was in doubt
         present, history = self.settle(lock, believe=to_version is not None), self.history()
         target = to_version if to_version is not None else (history[-1].previous if history else None)
         if target is None:
@@ -160,7 +161,7 @@ class Champions:
             )
         self.version(target)
         if target == present:
-            if asked:
+            if is_confirmed:
                 return present, target
             raise BadInput(f"{self.name}: version {target} is champion already")
         earlier = next((entry.previous for entry in reversed(history) if entry.version == target), present)

@@ -62,7 +62,7 @@ def serve(uri: str, port: int) -> int:
 def command(uri: str, port: int) -> list[str]:
     """The server's command line."""
     program = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", HOST, "--port", str(port)]
-    return [*program, "--uvicorn-opts", "--log-level warning", "--backend-store-uri", uri]
+    return [*program, "--uvicorn-opts", "--log-level warning", "--backend-store-uri", uri, "--registry-store-uri", uri]
 
 
 def environment() -> dict[str, str]:

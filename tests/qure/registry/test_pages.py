@@ -90,7 +90,7 @@ def served(browser: Any, settings: Settings, tmp_path: Path) -> Iterator[Callabl
             )
         servers.append(server)
         assert server.stdout is not None
-        told = server.stdout.readline()
+        told = next((line for line in server.stdout if "MLflow's pages" in line), "")
         assert f"http://127.0.0.1:{port}" in told, (tmp_path / "server.log").read_text()
         return Pages(browser, f"http://127.0.0.1:{port}")
 
