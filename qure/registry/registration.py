@@ -106,13 +106,7 @@ def find_version(client: "MlflowClient", name: str, fingerprint: str) -> "ModelV
 
 
 def new_version(
-    client: "MlflowClient",
-    settings: Settings,
-    trained: Trained,
-    run_id: str,
-    scratch: Path,
-    device: str,
-    controls: Mapping[str, Mapping[str, Any]],
+    client: "MlflowClient", settings: Settings, trained: Trained, run_id: str, scratch: Path, device: str
 ) -> "ModelVersion":
     """Packages a model, uploads it and makes a version of it.
 
@@ -129,16 +123,28 @@ def new_version(
         tags = _facts(trained) | {LOGGED_MODEL: logged.model_id}
         for key, value in headline(trained.evaluations).items():
             tags[metric_name(f"qure.metric.{key}")] = f"{value:.4f}"
-        facts = {"commit": commit(), "data": trained.data_fingerprint, "model": trained.fingerprint}
-        description = card(trained, facts, controls, (experiment_id(client, settings.tracking), run_id))
         return client.create_model_version(
-            name,
-            source=logged.model_uri,
-            run_id=run_id,
-            tags=tags,
-            description=description,
-            model_id=logged.model_id,
+            name, source=logged.model_uri, run_id=run_id, tags=tags, model_id=logged.model_id
         )
+
+
+def describe(
+    client: "MlflowClient",
+    settings: Settings,
+    trained: Trained,
+    version: "ModelVersion",
+    controls: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Gives a version its model card, unless it has a description."""
+    if version.description:
+        return
+    facts = {
+        "commit": version.tags.get(COMMIT, ""),
+        "data": version.tags.get(DATA, ""),
+        "model": trained.fingerprint,
+    }
+    run = (experiment_id(client, settings.tracking), version.run_id)
+    client.update_model_version(version.name, str(version.version), card(trained, facts, controls, run))
 
 
 def _uploaded(

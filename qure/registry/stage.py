@@ -23,7 +23,7 @@ from qure.registry.described import tell_decision
 from qure.registry.drift import keep_statistics
 from qure.registry.evaluations import attach, headline, key_of, read_evaluations
 from qure.registry.promotion import Decision, Promotion
-from qure.registry.registration import Trained, ensure_registered, find_version, new_version, registered_name
+from qure.registry.registration import Trained, describe, ensure_registered, find_version, new_version, registered_name
 from qure.registry.reporting import report_beside
 from qure.tracking import commit, connect, data_fingerprint, pipeline_run_id, stage_run, tracking_uri
 from qure.tracking.connection import translated
@@ -88,15 +88,8 @@ def register(
         version = find_version(client, name, trained.fingerprint)
         created = version is None
         if version is None:
-            version = new_version(
-                client,
-                settings,
-                trained,
-                run.run_id,
-                output.parent,
-                str(device or default_device()),
-                _controls(Path(evaluation)),
-            )
+            version = new_version(client, settings, trained, run.run_id, output.parent, str(device or default_device()))
+        describe(client, settings, trained, version, _controls(Path(evaluation)))
         attach(client, version, Path(evaluation), evaluations, key_of(evaluations, training_set))
         with Champions(client, name).lock() as lock:
             lock.check()
