@@ -6,14 +6,14 @@ Descriptions are Markdown. What qure writes stands below a heading of its own; a
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qure.config import BENCHMARK_FOLDERS, JUDGED_ON
+from qure.benchmarks import get_benchmark
 from qure.evaluation.controls import RANDOM
 from qure.registry.history import Entry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from qure.evaluation.results import Evaluation
+    from qure.evaluation.statistics.results import Evaluation
     from qure.registry.registration import Trained
 
 HISTORY, DECISION = "## Who was champion", "## Decision"
@@ -83,7 +83,7 @@ def card(
         controls: control -> metric -> percent, of the training set's own benchmark.
         run: ids of the experiment and of the run that keeps the evaluation.
     """
-    own = JUDGED_ON[trained.training_set][0]
+    own = trained.training_set
     backbone, notes = str(trained.manifest.get("backbone", "")), []
     if backbone == "catalogue":
         notes.append(
@@ -132,7 +132,7 @@ def _rows(benchmark: str, found: "Evaluation") -> list[str]:
         interval = "" if low is None or high is None else f"{low:.1f} to {high:.1f}"
         queries = len(found.per_query)
         rows.append(
-            f"| {BENCHMARK_FOLDERS[benchmark]}, {found.split} | {words} | **{found.metrics[metric]:.1f}** "
+            f"| {get_benchmark(benchmark).folder}, {found.split} | {words} | **{found.metrics[metric]:.1f}** "
             f"| {interval} | {queries:,} |"
         )
     return rows
