@@ -173,7 +173,6 @@ def test_somebody_who_opens_them_cold_finds_the_story(told: Settings, served: Ca
     table = pages.text(f"experiments/{experiment.experiment_id}/runs", parent.info.run_name)
     assert "What kind of experiment" not in table
     assert "fashioniq · 20" in table
-    assert "fashioniq/recall_at_10" in table
 
     page = pages.text(f"experiments/{experiment.experiment_id}/runs/{parent.info.run_id}", "One run of the whole")
     assert "fashioniq/recall_at_10_low" in page
