@@ -69,7 +69,7 @@ def test_the_uri_decides(sqlite_uri: str) -> None:
         "https://mlflow.example": ExperimentLock,
         "mysql://host/db": ExperimentLock,
     }
-    assert {uri: type(registry_lock(Client(uri), "x")) for uri in kinds} == kinds  # type: ignore[arg-type]
+    assert {uri: type(registry_lock(Client(uri), "x")) for uri in kinds} == kinds
 
 
 def test_nothing_stays_among_models_and_experiments(make: Make, place: tuple[Make, str]) -> None:

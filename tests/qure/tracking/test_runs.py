@@ -392,7 +392,7 @@ def test_a_parent_made_after_losing_the_lock_is_given_up(
     class Expired(ExperimentLock):
         """The lock of a server's client that loses it as soon as it has it, and notices later."""
 
-        def __enter__(self) -> ExperimentLock:
+        def __enter__(self) -> "Expired":
             super().__enter__()
             assert self._held is not None
             self._stop.set()
