@@ -68,10 +68,10 @@ lock: setup ## resolve requirements.lock anew from pyproject.toml (torch is inst
 	  --output-file requirements.lock
 
 .PHONY: mlflow
-mlflow: setup ## open MLflow's pages on http://127.0.0.1:5000
+mlflow: setup ## MLflow's pages on http://127.0.0.1:5000 (PORT=... for another), until Ctrl-C
 	@$(BIN)/python -m qure.tracking
-	$(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+	@$(BIN)/python -m qure.tracking.server --port $(or $(PORT),5000)
 
 .PHONY: clean
 clean: ## remove what the demo made, the environment and data/ excepted
-	rm -rf artifacts .work mlflow.db mlruns
+	rm -rf artifacts .work mlflow.db* mlruns

@@ -39,6 +39,7 @@ from qure.files import atomic_folder, read_json, write_json
 from qure.models.folder import read_manifest
 from qure.models.precision import default_device
 from qure.tracking import SilentRun, data_fingerprint, pipeline_run_id, stage_run
+from qure.tracking.pages import headline
 
 logger = logging.getLogger(__name__)
 
@@ -305,6 +306,7 @@ def _run(
 
 def _log(run: SilentRun, metrics: Mapping[str, Numbers], output: Path) -> None:
     run.log_metrics(_flat(metrics))
+    run.log_headline(headline(metrics, read_json(output / "intervals.json")))
     for name in LOGGED:
         run.log_artifact(output / name, "evaluation")
 

@@ -110,7 +110,7 @@ class Promotion:
                 if objection is not None:
                     return Decision("refused", objection, number, champion, checks)
                 if champion is None:
-                    self._champions.crown(lock, number, previous=None, reason="promoted")
+                    self._champions.crown(lock, number, previous=None, reason="promoted", why="there was no champion")
                     return Decision("promoted", "there was no champion", number, None, checks)
                 rival = attached(self._client, self._champions.version(champion), self._benchmark, self._key)
                 if rival is not None:
@@ -131,7 +131,7 @@ class Promotion:
         checks = checks | {"not_worse": outcome.passed}
         if not outcome.passed:
             return Decision("refused", outcome.sentence(), number, champion, checks, outcome.record())
-        self._champions.crown(lock, number, previous=champion, reason="promoted")
+        self._champions.crown(lock, number, previous=champion, reason="promoted", why=outcome.sentence())
         return Decision("promoted", outcome.sentence(), number, champion, checks, outcome.record())
 
     def _already(self, number: int, objection: str | None, checks: dict[str, Any]) -> Decision:

@@ -11,6 +11,7 @@ from qure.benchmarks import get_benchmark
 from qure.config import Settings
 from qure.evaluation.statistics.results import Evaluation
 from qure.registry.champions import Champions
+from qure.registry.described import card, model_description
 from qure.registry.evaluations import LOGGED_MODEL, headline
 from qure.registry.packaging import ANSWER, Example, package
 from qure.tracking import commit
@@ -94,7 +95,7 @@ def ensure_registered(client: "MlflowClient", name: str) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(name, description="QuRe, a composed-image-retrieval model (ICML 2025)")
+        client.create_registered_model(name, description=model_description(name))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -140,6 +141,25 @@ def bring_back(
     logger.warning("the files of %s version %s are gone: uploading them again", version.name, version.version)
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".registration.", suffix=".partial") as temporary:
         client.log_model_artifacts(model, str(_packaged(settings, trained, Path(temporary), device)))
+
+
+def describe(
+    client: "MlflowClient",
+    settings: Settings,
+    trained: Trained,
+    version: "ModelVersion",
+    controls: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Gives a version its model card, unless it has a description."""
+    if version.description:
+        return
+    facts = {
+        "commit": version.tags.get(COMMIT, ""),
+        "data": version.tags.get(DATA, ""),
+        "model": trained.fingerprint,
+    }
+    run = (experiment_id(client, settings.tracking), version.run_id)
+    client.update_model_version(version.name, str(version.version), card(trained, facts, controls, run))
 
 
 def _uploaded(

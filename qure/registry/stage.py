@@ -8,6 +8,7 @@ rollback: the champion before becomes champion again.
 
 import logging
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from qure.models.folder import read_manifest
 from qure.models.precision import default_device
 from qure.registry.champion import STATISTICS
 from qure.registry.champions import CHALLENGER, Champions
+from qure.registry.described import tell_decision
 from qure.registry.drift import keep_statistics
 from qure.registry.evaluations import attach, headline, key_of, read_evaluations
 from qure.registry.promotion import Decision, Promotion
 from qure.registry.registration import (
     Trained,
     bring_back,
+    describe,
     ensure_registered,
     find_version,
     new_version,
@@ -98,6 +101,7 @@ def register(
             version = new_version(client, settings, trained, run.run_id, output.parent, str(device or default_device()))
         else:
             bring_back(client, settings, trained, version, output.parent, str(device or default_device()))
+        describe(client, settings, trained, version, _controls(Path(evaluation)))
         attach(client, version, Path(evaluation), evaluations, key_of(evaluations, training_set))
         with Champions(client, name).lock() as lock:
             lock.check()
@@ -177,6 +181,8 @@ def promote(
             run.log_metrics(
                 {f"promotion/{key}": decision.comparison[key] for key in ("difference", "low", "high", "risk")}
             )
+        at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        tell_decision(client, told["name"], told["version"], decision.outcome, decision.reason, at)
         result = decision.record() | {"name": told["name"], "required": settings.promotion.required}
         write_json(output, result)
         run.log_artifact(output)
@@ -253,6 +259,11 @@ def _run(settings: Settings, stage: str, training_set: str, inputs: Mapping[str,
         inputs=inputs,
         pipeline=pipeline_run_id(settings.model_dump(mode="json"), inputs["data"]),
     )
+
+
+def _controls(evaluation: Path) -> dict[str, Any]:
+    file = evaluation / "metrics.json"
+    return dict(read_json(file).get("controls", {})) if file.is_file() else {}
 
 
 def _fingerprint_of(data: Path) -> str:

@@ -8,7 +8,7 @@ MLflow itself (seconds to import) is imported when a run starts, and never where
 
 from qure.tracking.connection import connect, tracking_uri
 from qure.tracking.identity import commit, data_fingerprint, pipeline_run_id
-from qure.tracking.lock import LockLost, RegistryLock
+from qure.tracking.lock import LockLost, RegistryLock, registry_lock
 from qure.tracking.redaction import redacted
 from qure.tracking.runs import SilentRun, StageRun, stage_run
 
@@ -22,6 +22,7 @@ __all__ = [
     "data_fingerprint",
     "pipeline_run_id",
     "redacted",
+    "registry_lock",
     "stage_run",
     "tracking_uri",
 ]

@@ -119,11 +119,13 @@ def experiment_id(client: "MlflowClient", settings: TrackingSettings) -> str:
     """The experiment's id; it is made when it does not exist, by whoever comes first."""
     from mlflow.exceptions import MlflowException
 
-    name = settings.experiment
+    from qure.tracking.pages import EXPERIMENT_NOTE, KIND, MODEL_DEVELOPMENT, NOTE
+
+    name, told = settings.experiment, {KIND: MODEL_DEVELOPMENT, NOTE: EXPERIMENT_NOTE}
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifact_location=_artifact_location(settings)))
+            return str(client.create_experiment(name, _artifact_location(settings), told))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -134,6 +136,8 @@ def experiment_id(client: "MlflowClient", settings: TrackingSettings) -> str:
             field="tracking.experiment",
             remedy="Restore it (mlflow experiments restore), or choose another name",
         )
+    for key in told.keys() - found.tags.keys():  # what a person has written stays
+        client.set_experiment_tag(found.experiment_id, key, told[key])
     return str(found.experiment_id)
 
 

@@ -6,14 +6,16 @@ import logging
 import numbers
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qure.config import TrackingSettings
 from qure.tracking.connection import connect, every, experiment_id, first_line, tracking_uri, translated
 from qure.tracking.identity import commit, environment, pipeline_run_id
-from qure.tracking.lock import LockLost, RegistryLock
+from qure.tracking.lock import LockLost, RegistryLock, registry_lock
+from qure.tracking.pages import NOTE, pipeline_name, pipeline_note, stage_name, stage_note, varied
 from qure.tracking.redaction import HIDDEN, names_a_secret, redacted
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ PIPELINE, ROLE, STAGE, TRAINING_SET, RUN_KEY = (
     "qure.run_key",
 )
 COMMIT, ERROR, DATA = "qure.commit", "qure.error", "qure.data_fingerprint"
+#: A pipeline run's name as qure has given it: another one is a person's, and stays.
+GIVEN_NAME, TRAINING_SETS = "qure.name", "qure.training_sets"
 PARENT, RUN_NAME, GIT_COMMIT = "mlflow.parentRunId", "mlflow.runName", "mlflow.source.git.commit"
 
 #: Parameters longer than this are logged as their digest.
@@ -50,6 +54,9 @@ class SilentRun:
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Takes parameters, nested mappings too."""
+
+    def log_headline(self, metrics: Mapping[str, float]) -> None:
+        """Takes the numbers that its pipeline run shows."""
 
     def log_inputs(self, inputs: Mapping[str, str]) -> None:
         """Takes fingerprints by name."""
@@ -101,6 +108,7 @@ class StageRun(SilentRun):
         """
         from mlflow.entities import Param
 
+        self._show_varied(parameters)
         earlier = self._run.data.params
         wanted = {key: parameter_value(key, value) for key, value in flattened(parameters).items()}
         changed = {key: value for key, value in wanted.items() if earlier.get(key, value) != value}
@@ -112,6 +120,36 @@ class StageRun(SilentRun):
         new = [Param(key, value) for key, value in wanted.items() if key not in earlier]
         for start in range(0, len(new), _PER_REQUEST):
             self._client.log_batch(self.run_id, params=new[start : start + _PER_REQUEST])
+
+    def log_headline(self, metrics: Mapping[str, float]) -> None:
+        """Logs numbers on the pipeline run, so that MLflow's table compares pipeline runs by them."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        told = [Metric(metric_name(name), float(value), now, 0) for name, value in metrics.items()]
+        self._for_parent("numbers", lambda parent: self._client.log_batch(parent, metrics=told))
+
+    def _show_varied(self, parameters: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        tags = self._run.data.tags
+        shown = varied(tags[STAGE], tags.get(TRAINING_SET), flattened(parameters))
+
+        def log(parent: str) -> None:
+            known = self._client.get_run(parent).data.params
+            new = [Param(key, parameter_value(key, value)) for key, value in shown.items() if key not in known]
+            if new:
+                self._client.log_batch(parent, params=new)
+
+        if shown:
+            self._for_parent("parameters", log)
+
+    def _for_parent(self, what: str, log: "Callable[[str], None]") -> None:
+        """For people: what cannot be shown there is in the stage's own run."""
+        try:
+            log(self._run.data.tags[PARENT])
+        except Exception as error:
+            logger.warning("the pipeline run does not show this stage's %s: %s", what, first_line(error))
 
     def log_inputs(self, inputs: Mapping[str, str]) -> None:
         """Logs what the stage reads as MLflow datasets: the whole fingerprint is the tag `fingerprint`."""
@@ -302,11 +340,13 @@ def _open(
     if earlier:
         client.update_run(earlier[0].info.run_id, status="RUNNING")
         client.update_run(parent, status="RUNNING")
+        _name_parent(client, parent, training_set)
         return StageRun(client, earlier[0], continued=True)
-    name = " ".join(part for part in (stage, training_set, run_key) if part)
-    described = tags | _facts(pipeline, data) | {RUN_NAME: name}
+    name = stage_name(stage, training_set, run_key)
+    described = tags | _facts(pipeline, data) | {RUN_NAME: name} | ({NOTE: note} if (note := stage_note(stage)) else {})
     run = client.create_run(experiment, tags=described, run_name=name)
     client.update_run(parent, status="RUNNING")
+    _name_parent(client, parent, training_set)
     return StageRun(client, run, continued=False)
 
 
@@ -320,14 +360,33 @@ def _parent(client: "MlflowClient", experiment: str, pipeline: str, data: str) -
     found = _search(client, experiment, tags)
     if found:
         return str(found[0].info.run_id)
-    with RegistryLock(client, f"qure.run-lock.{experiment}", wait=300.0) as lock:
+    with registry_lock(client, f"pipeline-runs.{experiment}", wait=300.0) as lock:
         found = _search(client, experiment, tags)
         if found:
             return str(found[0].info.run_id)
         lock.check()
-        name = f"pipeline {pipeline[:12]}"
-        own = client.create_run(experiment, tags=tags | _facts(pipeline, data) | {RUN_NAME: name}, run_name=name)
+        facts = tags | _facts(pipeline, data)
+        name = pipeline_name([], datetime.now(UTC), facts[COMMIT])
+        facts |= {RUN_NAME: name, GIVEN_NAME: name, NOTE: pipeline_note(facts[DATA], facts[COMMIT])}
+        own = client.create_run(experiment, tags=facts, run_name=name)
         return _agreed(client, experiment, tags, own.info.run_id, lock)
+
+
+def _name_parent(client: "MlflowClient", parent: str, training_set: str | None) -> None:
+    """Adds a training set to the pipeline run's name, unless a person has named it otherwise."""
+    if not training_set:
+        return
+    run = client.get_run(parent)
+    tags = run.data.tags
+    if tags.get(RUN_NAME) != tags.get(GIVEN_NAME):
+        return
+    begun = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+    sets = [*tags.get(TRAINING_SETS, "").split(), training_set]
+    name = pipeline_name(sets, begun, tags.get(COMMIT, ""))
+    if name != tags.get(GIVEN_NAME):
+        client.set_tag(parent, TRAINING_SETS, " ".join(sorted(set(sets))))
+        client.set_tag(parent, GIVEN_NAME, name)
+        client.update_run(parent, name=name)
 
 
 def _agreed(client: "MlflowClient", experiment: str, tags: dict[str, str], own: str, lock: RegistryLock) -> str:

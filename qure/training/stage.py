@@ -213,7 +213,7 @@ def _tracked(
         settings.tracking,
         stage="train",
         training_set=training_set,
-        parameters=recipe.model_dump(mode="json"),
+        parameters={"recipe": settings.training[training_set].recipe, **recipe.model_dump(mode="json")},
         inputs={"data": of_data, **inputs},
         pipeline=tracking.pipeline_run_id(settings.model_dump(mode="json"), of_data),
     ) as run:

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from qure.config import TrackingSettings
+from qure.errors import BadInput, StageFailed
 from qure.registry import champions as module
-from qure.registry.champions import CHAMPION, ENTRY, Champions
-from qure.tracking import LockLost, connect
+from qure.registry.champions import CHAMPION, Champions
+from qure.registry.history import ENTRY, Entry, void
+from qure.tracking import LockLost, RegistryLock, connect
+from qure.tracking.lock.experiments import ExperimentLock
 
 NAME = "qure-test"
 RACERS, ROUNDS = 6, 5
@@ -31,6 +34,35 @@ def _registry(uri: str, versions: int) -> Any:
 def client(sqlite_uri: str) -> Any:
     """A registry with five versions and nobody champion."""
     return _registry(sqlite_uri, 5)
+
+
+@pytest.fixture
+def behind_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock of a server's clients, which guesses who is dead, with a short lease; it needs no more than a client."""
+
+    def lock(client: Any, name: str, **_: float) -> ExperimentLock:
+        return ExperimentLock(client, name, lease=0.4, wait=60.0)
+
+    monkeypatch.setattr(module, "registry_lock", lock)
+
+
+class NoLock(RegistryLock):
+    """A lock that keeps nobody out: as two kinds of lock, of clients that reach one registry by two addresses."""
+
+    def __init__(self) -> None:
+        super().__init__("none", wait=0.0)
+
+    def check(self) -> None:
+        pass
+
+    def _take(self) -> bool:
+        return True
+
+    def _release(self) -> None:
+        pass
+
+    def _holder(self) -> str | None:
+        return None
 
 
 def _disconnect(client: Any) -> None:
@@ -51,6 +83,39 @@ def test_alias_and_history_tell_the_same(client: Any) -> None:
     champions = Champions(client, NAME)
     assert champions.current() == 4
     assert [(one.version, one.previous, one.done) for one in champions.history()] == [(2, None, True), (4, 2, True)]
+    assert [one.token for one in champions.history()] == [1, 2]
+
+
+def test_the_history_is_readable_on_the_models_page(client: Any) -> None:
+    champions = Champions(client, NAME)
+    for version, why in ((2, "there was no champion"), (4, "better | by far")):
+        with champions.lock() as lock:
+            champions.crown(lock, version, previous=champions.settle(lock), reason="promoted", why=why)
+    page = client.get_registered_model(NAME).description
+    told = page.split("## Who was champion")[1].strip().splitlines()
+    assert told[0].startswith("| when (UTC) | champion | before | how | why | by |")
+    newest, oldest = told[2:]
+    assert newest.split(" | ")[1].startswith("[version 4]")
+    assert "promoted | better \\| by far | " in newest
+    assert oldest.split(" | ")[2] == "nobody"
+    assert "is not worse than the champion" in page
+    client.update_registered_model(NAME, description=page.replace("- **challenger**", "- a person's word"))
+    _crown(client, 5)
+    page = client.get_registered_model(NAME).description
+    assert "a person's word" in page
+    assert page.count("## Who was champion") == 1
+    assert "[version 5]" in page
+
+
+def test_entries_of_older_versions_of_qure_are_read(client: Any) -> None:
+    entry = {"version": 3, "previous": 1, "reason": "promoted", "at": "2026-01-01", "took_over": True, "done": True}
+    client.set_registered_model_tag(NAME, f"{ENTRY}{7:08d}", json.dumps(entry))
+    client.set_registered_model_alias(NAME, CHAMPION, "3")
+    _crown(client, 4)
+    assert [(one.token, one.version, one.previous) for one in Champions(client, NAME).history()] == [
+        (7, 3, 1),
+        (8, 4, 3),
+    ]
 
 
 def test_what_a_dead_writer_began_is_finished(client: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -63,6 +128,10 @@ def test_what_a_dead_writer_began_is_finished(client: Any, caplog: pytest.LogCap
     assert champions.current() == 3
     assert champions.history()[-1].done
     assert "finishing it" in caplog.text
+    _crown(client, 4)
+    client.set_registered_model_alias(NAME, CHAMPION, "3")  # whoever began it is dead: this is a person
+    with champions.lock() as lock:
+        assert champions.settle(lock) == 3
 
 
 def test_a_person_who_sets_the_alias_is_believed(client: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -83,6 +152,50 @@ def test_a_person_who_takes_the_alias_away_is_believed(client: Any) -> None:
     champions = Champions(client, NAME)
     with champions.lock() as lock:
         assert champions.settle(lock) is None
+
+
+def test_a_champion_whose_version_is_deleted_is_followed_by_the_one_before(
+    client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    for version in (1, 2, 3):
+        _crown(client, version)
+    champions = Champions(client, NAME)
+    with champions.lock() as lock:
+        champions.roll_back(lock, None)  # from 3 to 2: 3 does not come back by itself
+    client.delete_model_version(NAME, "2")
+    assert champions.current() is None
+    with champions.lock() as lock:
+        assert champions.settle(lock) == 1
+    assert champions.current() == 1
+    assert "version 2, was deleted: version 1 is champion again" in caplog.text
+    assert champions.history()[-1].reason == "brought back"
+    client.delete_model_version(NAME, "1")
+    with champions.lock() as lock:
+        assert champions.settle(lock) is None
+    assert "no champion before it is left" in caplog.text
+
+
+def test_two_changes_decided_on_the_same_state_do_not_both_pass(client: Any) -> None:
+    """Whatever lock they held: of two writers that do not exclude each other one gives up."""
+    _crown(client, 1)
+    one, other = Champions(client, NAME), Champions(client, NAME)
+    assert (one.settle(NoLock()), other.settle(NoLock())) == (1, 1)
+    one.crown(NoLock(), 4, previous=1, reason="promoted")
+    with pytest.raises(LockLost, match="changed the champion to version 4 at the same time"):
+        other.crown(NoLock(), 2, previous=1, reason="promoted")
+    assert one.current() == 4
+    assert [entry.version for entry in one.history()] == [1, 4]
+
+
+def test_entries_begun_side_by_side_count_for_nothing_unless_the_alias_moved() -> None:
+    done = Entry(1, None, "promoted", "", done=True, token=1, writer="a")
+    one, other = (Entry(version, 1, "promoted", "", token=2, writer=str(version)) for version in (2, 3))
+    assert void([], None) == []
+    assert void([done, one], 1) == []
+    assert void([done, one, other], 1) == [one, other]
+    assert void([done, one, other], 3) == [one]
+    late = Entry(4, None, "promoted", "", token=1, writer="b")
+    assert void([done, late, one], 1) == [late]
 
 
 class Stalling:
@@ -108,16 +221,16 @@ class Stalling:
 )
 def test_a_writer_that_stalls_and_loses_its_lock_changes_nothing(
     client: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    behind_a_server: None,
     caplog: pytest.LogCaptureFixture,
     call: str,
     countdown: int,
     mended: bool,
 ) -> None:
-    monkeypatch.setattr(module, "LEASE", 0.4)
     _crown(client, 1)
     stalled = Champions(client, NAME)
     lock = stalled.lock().__enter__()
+    assert isinstance(lock, ExperimentLock)
     stalled.settle(lock)
 
     def others_go_on() -> None:
@@ -131,33 +244,68 @@ def test_a_writer_that_stalls_and_loses_its_lock_changes_nothing(
     assert champions.current() == 5
     assert ("lost while the champion was changed" in caplog.text) is mended
     assert champions.history()[-1].version == 5
+    assert not any(entry.outstanding for entry in champions.history())
     with champions.lock() as after:
         assert champions.settle(after) == 5
+    client.set_registered_model_alias(NAME, CHAMPION, "2")  # it has come back and mended: from now on this is a person
+    with champions.lock() as after:
+        assert champions.settle(after) == 2
 
 
-def test_a_writer_that_stalls_and_dies_is_mended_by_the_next(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LEASE", 0.4)
+def _stall_and_die(client: Any) -> None:
+    """Version 1, then 5 is champion; a writer of version 2 moves the alias late and dies."""
     _crown(client, 1)
     stalled = Champions(client, NAME)
     lock = stalled.lock().__enter__()
+    assert isinstance(lock, ExperimentLock)
     stalled.settle(lock)
 
     def others_go_on() -> None:
         lock._stop.set()
         _crown(client, 5)
 
-    def die(*_: object) -> None:
+    def die() -> None:
         raise KeyboardInterrupt
 
     stalled._client = Stalling(client, "set_registered_model_alias", others_go_on)
-    monkeypatch.setattr(stalled, "_write", lambda entry: die() if entry.done else Champions._write(stalled, entry))
+    lock.check = _times(2, lock.check, die)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         stalled.crown(lock, 2, previous=1, reason="promoted")
     assert Champions(client, NAME).current() == 2, "the window that no lock with time limits closes"
+
+
+def _times(count: int, first: Callable[[], None], then: Callable[[], None]) -> Callable[[], None]:
+    """The first function for a number of calls, then the other."""
+    left = iter([first] * count)
+    return lambda: next(left, then)()
+
+
+@pytest.mark.parametrize("answer", [5, 2])
+def test_who_moved_the_alias_late_cannot_be_told_and_a_person_is_asked(
+    client: Any, behind_a_server: None, answer: int
+) -> None:
+    _stall_and_die(client)
+    champions = Champions(client, NAME)
+    with champions.lock() as after, pytest.raises(StageFailed, match=r"--to-version 5, or --to-version 2"):
+        champions.settle(after)
+    with champions.lock() as after, pytest.raises(StageFailed, match="Say who is champion"):
+        champions.roll_back(after, None)
+    assert champions.current() == 2, "nothing is changed before the answer"
+    with champions.lock() as after:
+        assert champions.roll_back(after, answer)[1] == answer
+    with champions.lock() as after:
+        assert champions.settle(after) == answer
+    with champions.lock() as after, pytest.raises(BadInput, match="is champion already"):
+        champions.roll_back(after, answer)
+
+
+def test_a_persons_act_after_a_take_over_stays(client: Any, behind_a_server: None) -> None:
+    _stall_and_die(client)
+    client.set_registered_model_alias(NAME, CHAMPION, "3")
     champions = Champions(client, NAME)
     with champions.lock() as after:
-        assert champions.settle(after) == 5
-    assert champions.current() == 5
+        assert champions.settle(after) == 3
+    assert champions.history()[-1].reason == "set by hand"
 
 
 def _promote_if_better(uri: str, version: int, rounds: int, start: Barrier, told: "multiprocessing.Queue[str]") -> None:
@@ -213,10 +361,7 @@ def _die_at(uri: str, call: str, version: int) -> None:
 @pytest.mark.parametrize(
     ("call", "champion"), [("set_registered_model_tag", 1), ("set_registered_model_alias", 2), ("get_model_version", 2)]
 )
-def test_a_promoter_killed_with_kill_9_leaves_no_half_promotion(
-    postgres_uri: str, monkeypatch: pytest.MonkeyPatch, call: str, champion: int
-) -> None:
-    monkeypatch.setattr(module, "LEASE", 1.0)
+def test_a_promoter_killed_with_kill_9_leaves_no_half_promotion(postgres_uri: str, call: str, champion: int) -> None:
     client = _registry(postgres_uri, 3)
     _crown(client, 1)
     _disconnect(client)
@@ -227,7 +372,6 @@ def test_a_promoter_killed_with_kill_9_leaves_no_half_promotion(
     assert child.exitcode == (-signal.SIGKILL if died else 0)
     champions = Champions(client, NAME)
     with champions.lock() as lock:
-        assert lock.took_over is died
         assert champions.settle(lock) == champion
     assert champions.current() == champion
     _crown(client, 3)

@@ -83,6 +83,8 @@ def test_a_model_becomes_a_version_with_everything_that_is_known(world: World) -
     assert float(version.tags["qure.metric.fashioniq/recall_at_10"]) == pytest.approx(
         told["metrics"]["fashioniq/recall_at_10"], abs=1e-3
     )
+    assert f"R@10 | **{told['metrics']['fashioniq/recall_at_10']:.1f}**" in version.description
+    assert "md5:the data" in version.description
     logged = client.get_logged_model(version.tags["qure.logged_model"])
     measured = {metric.key: metric for metric in logged.metrics}
     assert measured["fashioniq/recall_at_10"].dataset_name == "fashioniq"
@@ -216,6 +218,10 @@ def test_the_first_version_that_answers_is_champion(world: World) -> None:
     assert world.champions.current() == 1
     again = world.promote(1, 0.3)
     assert (again["promoted"], again["outcome"]) == (False, "champion already")
+    card = connect(world.settings.tracking).get_model_version("qure-fashioniq", "1").description
+    assert card.count("## Decision") == 1
+    assert "**champion already**: it is champion already" in card
+    assert card.startswith("**QuRe, trained on fashioniq.**")
 
 
 def test_the_better_one_is_champion_in_either_order(world: World) -> None:

@@ -1,50 +1,94 @@
-"""The registry's lock: one owner at a time, dead owners replaced, lost ownership noticed."""
+"""The locks, each on its real store: one owner at a time, dead owners replaced, lost ownership noticed."""
 
 import multiprocessing
 import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from qure.config import TrackingSettings
 from qure.errors import StageFailed
-from qure.tracking import LockLost, RegistryLock, connect
+from qure.tracking import LockLost, RegistryLock, connect, registry_lock
+from qure.tracking.lock.experiments import ExperimentLock
+from qure.tracking.lock.files import FileLock
+from qure.tracking.lock.postgres import PostgresLock
 
 ROUNDS = 5
 RACERS = 4
 
-
-def _lock(uri: str, **settings: float) -> RegistryLock:
-    return RegistryLock(connect(TrackingSettings(uri=uri)), "test-lock", **settings)
+Make = Callable[..., RegistryLock]
 
 
-def _names(uri: str) -> list[str]:
-    return sorted(model.name for model in connect(TrackingSettings(uri=uri)).search_registered_models())
+def _any_lock(uri: str, **settings: float) -> RegistryLock:
+    """What this URI's clients use."""
+    return registry_lock(connect(TrackingSettings(uri=uri)), "test-lock", **settings)
 
 
-def test_tokens_grow_and_one_generation_stays(sqlite_uri: str) -> None:
-    tokens = []
+def _experiment_lock(uri: str, *, lease: float = 30.0, wait: float = 60.0) -> ExperimentLock:
+    """What a server's clients use; it needs nothing but a client."""
+    return ExperimentLock(connect(TrackingSettings(uri=uri)), "test-lock", lease=lease, wait=wait)
+
+
+@pytest.fixture(
+    params=[
+        "files",
+        "experiments",
+        pytest.param("postgres", marks=pytest.mark.integration),
+        pytest.param("experiments on PostgreSQL", marks=pytest.mark.integration),
+    ]
+)
+def place(request: pytest.FixtureRequest) -> tuple[Make, str]:
+    """A kind of lock, and the URI of a database of this test's own."""
+    kind = {"experiments": _experiment_lock, "experiments on PostgreSQL": _experiment_lock}.get(
+        request.param, _any_lock
+    )
+    fixture = "sqlite_uri" if request.param in ("files", "experiments") else "postgres_uri"
+    return kind, request.getfixturevalue(fixture)
+
+
+@pytest.fixture
+def make(place: tuple[Make, str]) -> Make:
+    """Makes another process's lock of the same name."""
+    return lambda **settings: place[0](place[1], **settings)
+
+
+def test_the_uri_decides(sqlite_uri: str) -> None:
+    class Client:
+        def __init__(self, uri: str) -> None:
+            self.tracking_uri = uri
+
+    kinds = {
+        sqlite_uri: FileLock,
+        "postgresql+psycopg://host/db": PostgresLock,
+        "https://mlflow.example": ExperimentLock,
+        "mysql://host/db": ExperimentLock,
+    }
+    assert {uri: type(registry_lock(Client(uri), "x")) for uri in kinds} == kinds
+
+
+def test_nothing_stays_among_models_and_experiments(make: Make, place: tuple[Make, str]) -> None:
     for _ in range(3):
-        with _lock(sqlite_uri) as lock:
+        with make() as lock:
             lock.check()
-            tokens.append(lock.token)
-            assert not lock.took_over
-    assert tokens == [1, 2, 3]
-    assert _names(sqlite_uri) == ["test-lock.3"]
+    client = connect(TrackingSettings(uri=place[1]))
+    assert not client.search_registered_models()
+    assert [one.name for one in client.search_experiments()] == ["Default"]
 
 
-def test_a_second_owner_waits(sqlite_uri: str) -> None:
+def test_a_second_owner_waits(make: Make) -> None:
     order = []
 
     def second() -> None:
-        with _lock(sqlite_uri):
+        with make():
             order.append("second")
 
-    with _lock(sqlite_uri):
+    with make():
         other = threading.Thread(target=second)
         other.start()
         time.sleep(0.5)
@@ -53,65 +97,40 @@ def test_a_second_owner_waits(sqlite_uri: str) -> None:
     assert order == ["first", "second"]
 
 
-def test_it_is_free_again_after_an_error(sqlite_uri: str) -> None:
-    with pytest.raises(ZeroDivisionError), _lock(sqlite_uri):
+def test_locks_of_two_names_do_not_wait_for_each_other(sqlite_uri: str) -> None:
+    client = connect(TrackingSettings(uri=sqlite_uri))
+    with registry_lock(client, "one"), registry_lock(client, "other", wait=0.0):
+        pass
+
+
+def test_it_is_free_again_after_an_error(make: Make) -> None:
+    with pytest.raises(ZeroDivisionError), make():
         _ = 1 / 0
-    with _lock(sqlite_uri, wait=0.5) as lock:
-        assert not lock.took_over
+    with make(wait=0.5):
+        pass
 
 
-def test_waiting_ends_with_the_owners_name(sqlite_uri: str) -> None:
-    with _lock(sqlite_uri) as lock, pytest.raises(StageFailed, match=f"not free within 0 s.*{lock.owner}"):
-        _lock(sqlite_uri, wait=0.3).__enter__()
+def test_waiting_ends_with_the_owners_name(make: Make) -> None:
+    with make() as lock, pytest.raises(StageFailed, match="not free within 0 s") as told:
+        make(wait=0.3).__enter__()
+    assert lock.owner[:30] in str(told.value)
 
 
-def test_a_silent_owner_is_replaced_and_notices(sqlite_uri: str) -> None:
-    silent = _lock(sqlite_uri, lease=0.6)
-    silent.__enter__()
-    silent._stop.set()  # its heart stops: it is suspended, say, or cut off
-    with _lock(sqlite_uri, lease=0.6) as heir:
-        assert heir.took_over
-        assert heir.token > silent.token
-        heir.check()
-        with pytest.raises(LockLost, match=heir.owner):
-            silent.check()
-        silent.__exit__()  # neither frees the heir's lock ...
-        heir.check()
-        with pytest.raises(StageFailed):
-            _lock(sqlite_uri, wait=0.3).__enter__()  # ... nor lets a third one in
-    with _lock(sqlite_uri) as third:
-        assert not third.took_over
-
-
-def test_a_beating_owner_is_not_replaced_however_long_it_takes(sqlite_uri: str) -> None:
-    with _lock(sqlite_uri, lease=0.6) as lock:
-        with pytest.raises(StageFailed):
-            _lock(sqlite_uri, lease=0.6, wait=2.5).__enter__()
+def test_who_does_not_hold_it_is_told(make: Make) -> None:
+    lock = make()
+    with pytest.raises(LockLost):
+        lock.check()
+    with lock:
+        lock.check()
+    with pytest.raises(LockLost):
         lock.check()
 
 
-def test_a_slow_claim_on_a_number_of_the_past_is_given_up(sqlite_uri: str) -> None:
-    with _lock(sqlite_uri):
-        pass
-    with _lock(sqlite_uri) as owner:  # generation 2; generation 1 is cleared away
-        slow = _lock(sqlite_uri)
-        assert not slow._claim(1)
-        owner.check()
-        assert _names(sqlite_uri) == ["test-lock.2"]
-
-
-def test_a_claim_whose_answer_got_lost_is_ones_own(sqlite_uri: str) -> None:
-    lock = _lock(sqlite_uri)
-    assert lock._claim(1)
-    lock.token = 0
-    assert lock._claim(1), "the repeated request is refused, although the lock is ours"
-
-
-def _count_up(uri: str, file: Path, start: Barrier, failures: "multiprocessing.Queue[str]") -> None:
+def _count_up(make: Make, file: Path, start: Barrier, failures: "multiprocessing.Queue[str]") -> None:
     try:
         start.wait()
         for _ in range(ROUNDS):
-            with _lock(uri) as lock:
+            with make() as lock:
                 value = int(file.read_text())
                 time.sleep(0.005)
                 file.write_text(str(value + 1))
@@ -121,48 +140,172 @@ def _count_up(uri: str, file: Path, start: Barrier, failures: "multiprocessing.Q
         raise
 
 
-def _race(uri: str, file: Path) -> list[str]:
+def test_racing_processes_are_alone_one_after_another(make: Make, tmp_path: Path) -> None:
+    file = tmp_path / "count"
     forked = multiprocessing.get_context("fork")
     file.write_text("0")
     start, failures = forked.Barrier(RACERS), forked.Queue()
-    racers = [forked.Process(target=_count_up, args=(uri, file, start, failures)) for _ in range(RACERS)]
+    racers = [forked.Process(target=_count_up, args=(make, file, start, failures)) for _ in range(RACERS)]
     for racer in racers:
         racer.start()
     for racer in racers:
         racer.join(timeout=120)
     assert file.read_text() == str(ROUNDS * RACERS), failures.get() if not failures.empty() else ""
     assert [racer.exitcode for racer in racers] == [0] * RACERS
-    return _names(uri)
 
 
-def test_racing_processes_are_alone_one_after_another(sqlite_uri: str, tmp_path: Path) -> None:
-    assert _race(sqlite_uri, tmp_path / "count") == [f"test-lock.{ROUNDS * RACERS}"]
-
-
-@pytest.mark.integration
-def test_racing_processes_on_postgresql(postgres_uri: str, tmp_path: Path) -> None:
-    assert len(_race(postgres_uri, tmp_path / "count")) == 1
-
-
-def _hold_until_killed(uri: str, held: "multiprocessing.Queue[int]") -> None:
-    with _lock(uri, lease=1.0) as lock:
-        held.put(lock.token)
+def _hold_until_killed(make: Make, held: "multiprocessing.Queue[bool]") -> None:
+    with make():
+        held.put(True)
         time.sleep(600)
 
 
-@pytest.mark.integration
-def test_an_owner_killed_with_kill_9_is_replaced(postgres_uri: str) -> None:
+def _holder(make: Make) -> multiprocessing.process.BaseProcess:
     forked = multiprocessing.get_context("fork")
     held = forked.Queue()
-    owner = forked.Process(target=_hold_until_killed, args=(postgres_uri, held))
+    owner = forked.Process(target=_hold_until_killed, args=(make, held))
     owner.start()
-    token = held.get(timeout=60)
+    assert held.get(timeout=60)
+    return owner
+
+
+def test_an_owner_killed_with_kill_9_is_replaced(place: tuple[Make, str]) -> None:
+    kind, uri = place
+    guessed = {"lease": 1.0} if kind is _experiment_lock else {}
+    owner = _holder(lambda: kind(uri, **guessed))
     with pytest.raises(StageFailed):
-        _lock(postgres_uri, lease=1.0, wait=1.5).__enter__()
+        kind(uri, wait=0.5, **guessed).__enter__()
     os.kill(owner.pid or 0, signal.SIGKILL)
     owner.join()
-    begun = time.monotonic()
-    with _lock(postgres_uri, lease=1.0) as heir:
-        assert heir.took_over
-        assert heir.token > token
-    assert 0.9 < time.monotonic() - begun < 15
+    with kind(uri, wait=30.0, **guessed) as heir:
+        heir.check()
+
+
+def test_a_suspended_owner_keeps_what_the_kernel_or_the_database_holds(place: tuple[Make, str]) -> None:
+    kind, uri = place
+    if kind is _experiment_lock:
+        pytest.skip("an owner that gives no sign of life is taken for dead; told below")
+    owner = _holder(lambda: kind(uri))
+    os.kill(owner.pid or 0, signal.SIGSTOP)
+    try:
+        with pytest.raises(StageFailed):
+            kind(uri, wait=2.0).__enter__()
+    finally:
+        os.kill(owner.pid or 0, signal.SIGKILL)
+        owner.join()
+
+
+def test_a_lock_file_that_is_removed_is_noticed(sqlite_uri: str) -> None:
+    with _any_lock(sqlite_uri) as lock:
+        assert isinstance(lock, FileLock)
+        lock.file.unlink()
+        with _any_lock(sqlite_uri, wait=0.0) as other:
+            other.check()
+            with pytest.raises(LockLost, match="was removed"):
+                lock.check()
+
+
+def test_the_lock_file_is_one_by_whatever_path(
+    sqlite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = tmp_path / "elsewhere"
+    link.symlink_to(tmp_path / "tracking")
+    monkeypatch.chdir(tmp_path / "tracking")
+    with _any_lock(sqlite_uri):
+        for uri in (f"sqlite:///{link}/mlflow.db", "sqlite:///mlflow.db"):
+            with pytest.raises(StageFailed, match="was not free"):
+                _any_lock(uri, wait=0.0).__enter__()
+
+
+@pytest.mark.integration
+def test_a_session_that_ends_is_noticed(postgres_uri: str) -> None:
+    from sqlalchemy import create_engine, text
+
+    with _any_lock(postgres_uri) as lock:
+        engine = create_engine(postgres_uri, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            ended = connection.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE application_name LIKE 'qure lock%' AND datname = current_database()"
+                )
+            ).all()
+        engine.dispose()
+        assert len(ended) == 1
+        with pytest.raises(LockLost, match="its connection broke"):
+            lock.check()
+        with _any_lock(postgres_uri, wait=5.0) as other:
+            other.check()
+
+
+# What only the lock behind a server does: it guesses who is dead.
+
+
+def _silent(uri: str, lease: float) -> ExperimentLock:
+    """An owner whose heart stops: it is suspended, say, or cut off."""
+    owner = _experiment_lock(uri, lease=lease).__enter__()
+    owner._stop.set()
+    return owner
+
+
+def test_a_silent_owner_is_replaced_and_notices(sqlite_uri: str) -> None:
+    silent = _silent(sqlite_uri, lease=0.6)
+    with _experiment_lock(sqlite_uri, lease=0.6) as heir:
+        heir.check()
+        with pytest.raises(LockLost, match=heir.owner):
+            silent.check()
+        silent.__exit__()  # neither frees the heir's lock ...
+        heir.check()
+        with pytest.raises(StageFailed):
+            _experiment_lock(sqlite_uri, wait=0.3).__enter__()  # ... nor lets a third one in
+
+
+def test_a_beating_owner_is_not_replaced_however_long_it_takes(sqlite_uri: str) -> None:
+    with _experiment_lock(sqlite_uri, lease=0.6) as lock:
+        with pytest.raises(StageFailed):
+            _experiment_lock(sqlite_uri, lease=0.6, wait=2.5).__enter__()
+        lock.check()
+
+
+def test_an_experiment_deleted_by_a_person_takes_the_lock_away(sqlite_uri: str) -> None:
+    client: Any = connect(TrackingSettings(uri=sqlite_uri))
+    with _experiment_lock(sqlite_uri) as lock:
+        (held,) = client.search_experiments(filter_string="name LIKE 'qure-lock/%'")
+        assert "a lock of qure" in held.tags["mlflow.note.content"]
+        client.delete_experiment(held.experiment_id)
+        with pytest.raises(LockLost):
+            lock.check()
+        with _experiment_lock(sqlite_uri) as other:
+            other.check()
+            with pytest.raises(LockLost):
+                lock.check()
+
+
+def test_a_claim_on_a_number_of_the_past_is_refused(sqlite_uri: str) -> None:
+    with _experiment_lock(sqlite_uri):
+        pass
+    with _experiment_lock(sqlite_uri) as owner:  # generation 2
+        assert not _experiment_lock(sqlite_uri)._claim(1)
+        assert not _experiment_lock(sqlite_uri)._claim(2)
+        owner.check()
+
+
+def test_a_claim_whose_answer_got_lost_is_ones_own(sqlite_uri: str) -> None:
+    lock = _experiment_lock(sqlite_uri)
+    assert lock._claim(1)
+    lock._held = None
+    assert lock._claim(1), "the repeated request is refused, although the lock is ours"
+
+
+@pytest.mark.integration
+def test_on_a_server(mlflow_server: Callable[[], str]) -> None:
+    uri = mlflow_server()
+    assert isinstance(_any_lock(uri), ExperimentLock)
+    owner = _holder(lambda: _any_lock(uri, lease=2.0))
+    os.kill(owner.pid or 0, signal.SIGKILL)
+    owner.join()
+    with _any_lock(uri, lease=2.0, wait=60.0) as heir:
+        heir.check()
+    client = connect(TrackingSettings(uri=uri))
+    assert [one.name for one in client.search_experiments()] == ["Default"]
+    assert not client.search_registered_models()

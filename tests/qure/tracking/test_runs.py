@@ -4,6 +4,7 @@ import json
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -15,7 +16,8 @@ import pytest
 
 from qure.config import TrackingSettings
 from qure.errors import BadInput, StageFailed
-from qure.tracking import SilentRun, StageRun, connect, connection, runs, stage_run
+from qure.tracking import SilentRun, StageRun, connect, connection, registry_lock, runs, stage_run
+from qure.tracking.lock.experiments import ExperimentLock
 
 SENTINEL = "sentinel-7f3a9b"
 
@@ -53,6 +55,70 @@ def test_stages_lie_in_their_pipeline_run(settings: TrackingSettings, monkeypatc
         ("kfp-2", "train fashioniq"),
     ]
     assert {run.info.status for run in _all(settings)} == {"FINISHED"}
+
+
+def test_a_pipeline_run_tells_its_story(settings: TrackingSettings) -> None:
+    def stage(name: str, training_set: str, parameters: dict[str, Any], **headline: float) -> None:
+        with stage_run(
+            settings,
+            stage=name,
+            training_set=training_set,
+            parameters=parameters,
+            inputs={"data": "md5:1"},
+            pipeline="p",
+        ) as run:
+            run.log_headline({f"{training_set}/{metric}": value for metric, value in headline.items()})
+
+    stage("backbone", "shared", {"backbone": {"name": "catalogue", "weights": None}})
+    stage("train", "fashioniq", {"epochs": 6, "weight_decay": 0.05, "negatives": {"strategy": "top_k"}})
+    stage("evaluate", "fashioniq", {}, recall_at_10=29.5, recall_at_10_low=26.0, recall_at_10_high=33.0)
+    stage("train", "cirr", {"epochs": 8})
+    (parent,) = _all(settings, "pipeline")
+    assert re.fullmatch(r"cirr, fashioniq · \d{4}-\d\d-\d\d \d\d:\d\d · \S+", parent.info.run_name)
+    assert parent.data.params == {
+        "backbone.name": "catalogue",
+        "fashioniq.epochs": "6",
+        "fashioniq.negatives.strategy": "top_k",
+        "cirr.epochs": "8",
+    }
+    assert parent.data.metrics == {
+        "fashioniq/recall_at_10": 29.5,
+        "fashioniq/recall_at_10_low": 26.0,
+        "fashioniq/recall_at_10_high": 33.0,
+    }
+    assert "`md5:1`" in parent.data.tags["mlflow.note.content"]
+    assert {run.info.run_name for run in _all(settings, "stage")} == {
+        "backbone",
+        "train fashioniq",
+        "evaluate fashioniq",
+        "train cirr",
+    }
+    assert all(run.data.tags["mlflow.note.content"] for run in _all(settings))
+    experiment = connect(settings).get_experiment_by_name(settings.experiment)
+    assert experiment is not None
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert "One run per **pipeline run**" in experiment.tags["mlflow.note.content"]
+
+
+def test_the_name_that_a_person_gives_stays(settings: TrackingSettings) -> None:
+    with stage_run(settings, stage="validate", training_set="fashioniq", pipeline="p"):
+        pass
+    client = connect(settings)
+    (parent,) = _all(settings, "pipeline")
+    client.update_run(parent.info.run_id, name="our best one")
+    client.set_experiment_tag(parent.info.experiment_id, "mlflow.note.content", "ours")
+    with stage_run(settings, stage="validate", training_set="cirr", pipeline="p"):
+        pass
+    (parent,) = _all(settings, "pipeline")
+    assert parent.info.run_name == "our best one"
+    assert client.get_experiment(parent.info.experiment_id).tags["mlflow.note.content"] == "ours"
+
+
+def test_an_experiment_of_before_is_described(settings: TrackingSettings) -> None:
+    client = connect(settings)
+    number = client.create_experiment(settings.experiment)
+    assert runs.experiment_id(client, settings) == number
+    assert client.get_experiment(number).tags["mlflow.experimentKind"] == "custom_model_development"
 
 
 def test_everything_that_decides_a_result_is_logged(settings: TrackingSettings, tmp_path: Path) -> None:
@@ -306,7 +372,9 @@ def test_tasks_that_start_together_on_postgresql(postgres_uri: str) -> None:
     _start_together(TrackingSettings(uri=postgres_uri), 6)
 
 
-def test_a_parent_made_after_losing_the_lock_is_given_up(settings: TrackingSettings) -> None:
+def test_a_parent_made_after_losing_the_lock_is_given_up(
+    settings: TrackingSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = connect(settings)
     experiment = runs.experiment_id(client, settings)
     made = threading.Event()
@@ -320,24 +388,26 @@ def test_a_parent_made_after_losing_the_lock_is_given_up(settings: TrackingSetti
         return create(*arguments, **named)
 
     client.create_run = create_late
-    from qure.tracking.lock import RegistryLock
 
-    class Expired(RegistryLock):
-        def __enter__(self) -> RegistryLock:
+    class Expired(ExperimentLock):
+        """The lock of a server's client that loses it as soon as it has it, and notices later."""
+
+        def __enter__(self) -> "Expired":
             super().__enter__()
+            assert self._held is not None
             self._stop.set()
-            self._client.set_registered_model_tag(self._model(self.token), "qure.lock.released", "true")
+            self._client.delete_experiment(self._held.experiment)
             return self
 
         def check(self) -> None:
             if made.is_set():
                 super().check()
 
-    runs_lock, runs.RegistryLock = runs.RegistryLock, Expired  # type: ignore[misc]
-    try:
-        chosen = runs._parent(client, experiment, "p", "")
-    finally:
-        runs.RegistryLock = runs_lock  # type: ignore[misc]
+    locks = iter([Expired(client, "pipeline-runs", lease=30.0, wait=60.0)])
+    monkeypatch.setattr(
+        runs, "registry_lock", lambda *args, **named: next(locks, None) or registry_lock(*args, **named)
+    )
+    chosen = runs._parent(client, experiment, "p", "")
     (parent,) = _all(settings, "pipeline")
     assert chosen == parent.info.run_id
 
