@@ -151,6 +151,7 @@ def _hold_until_killed(uri: str, held: "multiprocessing.Queue[int]") -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.usefixtures("no_bytecode")
 def test_an_owner_killed_with_kill_9_is_replaced(postgres_uri: str) -> None:
     forked = multiprocessing.get_context("fork")
     held = forked.Queue()
