@@ -26,7 +26,8 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# What is installed is looked over each time, in under a second, and installed again when a file is missing or cut.
+# What is installed is looked over each time, in under a second, and installed again when a file is missing or cut, or
+# the project was moved.
 # Bytecode is left to the first import: compiling all 26,000 modules takes 100 CPU-s, and the demo imports 6,700.
 CHECK := $(BIN)/python -ISB qure/environment.py
 .PHONY: setup

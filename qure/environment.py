@@ -7,8 +7,8 @@ which a command line shows as "Aborted." And an installer that was killed leaves
     python -ISB qure/environment.py [requirements.lock]
 
 run by `make setup`, removes bytecode that was cut (Python makes it anew), prints which packages are damaged or, with a
-lock file, missing, and exits with 1 when there are any. It takes under a second: bytecode that was whole is not read
-again. Only the standard library is imported, because the rest may be what is damaged.
+lock file, missing, and whether the project was moved, and exits with 1 for any of these. It takes under a second:
+bytecode that was whole is not read again. Only the standard library is imported: the rest may be what is damaged.
 """
 
 import contextlib
@@ -144,6 +144,16 @@ def missing_packages(site: Path, lock: Path) -> list[str]:
     return sorted({_normal(name) for name in (*pinned, *UNLOCKED)} - installed)
 
 
+def belongs_elsewhere(environment: Path) -> str | None:
+    """The environment that its own programs start, when it is another one: the project was moved or copied."""
+    program = environment / "bin" / "qure"
+    start = re.search(rb"(/.*?)/bin/python", program.read_bytes()[:1000]) if program.exists() else None
+    if start is None:
+        return None
+    named = Path(os.fsdecode(start[1]))
+    return None if named.exists() and named.samefile(environment) else str(named)
+
+
 def _name(dist_info: Path) -> str:
     return _normal(dist_info.name.partition("-")[0])
 
@@ -168,12 +178,15 @@ def main(arguments: list[str]) -> int:
     broken = damaged_packages(site)
     for name, problem in broken.items():
         print(f"{name}: {problem}")
+    elsewhere = belongs_elsewhere(environment)
+    if elsewhere is not None:
+        print(f"{environment}: was made as {elsewhere}")
     missing = missing_packages(site, Path(arguments[0])) if arguments else []
     if missing:
         print(f"not installed: {', '.join(missing)}")
     checked.touch()
     os.utime(checked, (started, started))
-    return 1 if broken or missing else 0
+    return 1 if broken or missing or elsewhere else 0
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import qure.environment
-from qure.environment import cut_bytecode, damage, damaged_packages, missing_packages
+from qure.environment import belongs_elsewhere, cut_bytecode, damage, damaged_packages, missing_packages
 
 LONG = "\n".join(f"def function_{number}(value):\n    return value + {number}" for number in range(200)) + "\n"
 
@@ -127,6 +127,21 @@ def test_packages_of_the_lock_file_that_are_not_there(site: Path, tmp_path: Path
     lock = tmp_path / "lock"
     lock.write_text("one==1.0 \\\n    --hash=sha256:0\nThree_Parts==2.0\n")
     assert missing_packages(site, lock) == ["pip", "qure", "three-parts", "torch", "uv"]
+
+
+@pytest.mark.parametrize("start", ["#!{}/bin/python", "#!/bin/sh\n'''exec' '{}/bin/python' \"$0\""])
+def test_the_environment_of_a_project_that_was_moved_or_copied(tmp_path: Path, start: str) -> None:
+    old, new, linked = (tmp_path / name for name in ("old", "new", "linked"))
+    (old / "bin").mkdir(parents=True)
+    assert belongs_elsewhere(old) is None
+    (old / "bin" / "qure").write_text(start.format(old) + "\n")
+    assert belongs_elsewhere(old) is None
+    linked.symlink_to(old)
+    assert belongs_elsewhere(linked) is None
+    shutil.copytree(old, new)
+    assert belongs_elsewhere(new) == str(old)
+    shutil.rmtree(old)
+    assert belongs_elsewhere(new) == str(old)
 
 
 def test_set_up_removes_cut_bytecode_and_ends_red_for_packages(site: Path, tmp_path: Path) -> None:
