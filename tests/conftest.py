@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 #: Minutes on one worker: begun first, so that nobody waits for them at the end.
-LONGEST = ("tests/test_dvc_pipeline.py", "tests/pipelines/test_training.py")
+LONGEST = ("tests/test_dvc_pipeline.py", "tests/pipelines/test_training.py", "tests/qure/evaluation/")
+
+#: Folders whose session's fixtures train a model, half a minute of a core: all on one worker.
+TOGETHER = ("tests/qure/evaluation/",)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -67,6 +70,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "LoadScopeSc
     class ByFixtures(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file, _, test = nodeid.partition("::")
+            file = next((folder for folder in TOGETHER if file.startswith(folder)), file)
             place = re.search(r"\[(subprocess|docker)-\w+\]", test)
             return f"{file}{place[0]}" if place else file
 
