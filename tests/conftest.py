@@ -1,11 +1,14 @@
 """Fixtures that every test may ask for: a small rendered data set, and public reference files where they exist."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,9 +22,36 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 #: Minutes on one worker: begun first, so that nobody waits for them at the end.
-LONGEST = ("tests/test_dvc_pipeline.py", "tests/pipelines/test_training.py")
+LONGEST = ("tests/test_dvc_pipeline.py", "tests/pipelines/test_training.py", "tests/qure/evaluation/")
+
+#: Folders whose session's fixtures train a model, half a minute of a core: all on one worker.
+TOGETHER = ("tests/qure/evaluation/",)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Once, not in each worker: what tests leave is looked for when all have ended."""
+    if not hasattr(config, "workerinput"):
+        plugin = _module("untouched").plugin()
+        if plugin is not None:
+            config.pluginmanager.register(plugin, "untouched")
+
+
+def _module(name: str) -> ModuleType:
+    """A helper module of this folder: tests are no package, so it is loaded by its path."""
+    spec = importlib.util.spec_from_file_location(f"qure_tests_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def helper() -> Callable[[str], ModuleType]:
+    """Name -> a helper module of this folder."""
+    return _module
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,6 +70,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "LoadScopeSc
     class ByFixtures(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file, _, test = nodeid.partition("::")
+            file = next((folder for folder in TOGETHER if file.startswith(folder)), file)
             place = re.search(r"\[(subprocess|docker)-\w+\]", test)
             return f"{file}{place[0]}" if place else file
 
@@ -51,6 +82,17 @@ def _folder(variable: str, name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs {name}: set {variable} to a folder that holds it")
     return folder
+
+
+@pytest.fixture
+def no_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For processes that are killed or given little space: they, and copies of this one, write no bytecode.
+
+    Python moves a bytecode file into place however short a full disk left it (qure/environment.py), and one that is
+    killed meanwhile leaves a file of another name beside it: in .venv and the checkout, for good.
+    """
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,8 @@ def _kill_in(folder: Path, stage: str) -> None:
     """Starts the chain and kills everything, with SIGKILL, shortly after a stage has begun to work."""
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", LAST],
-        cwd=folder, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        cwd=folder, env=_environment() | {"PYTHONDONTWRITEBYTECODE": "1"}, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 240
     try:

@@ -12,7 +12,10 @@ models.py        weights, the registry, asking the champion
 evaluation.py    judge embeddings, ablate, reports, results
 """
 
-from qure.cli import data, evaluation, models, stages
-from qure.cli.application import Commands, app
+from qure.environment import naming_damage
+
+with naming_damage():
+    from qure.cli import data, evaluation, models, stages
+    from qure.cli.application import Commands, app
 
 __all__ = ["Commands", "app", "data", "evaluation", "models", "stages"]

@@ -6,7 +6,9 @@ import sys
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
+from qure.environment import naming_damage
 from qure.errors import QureError
 
 # Off before any library can look: nothing here reports usage to anyone.
@@ -20,8 +22,23 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+class Group(TyperGroup):
+    """Names a damaged file of the environment; outside of it typer has made "Aborted." of that error."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with naming_damage():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with naming_damage():
+            return super().invoke(ctx)
+
+
 class Commands(typer.Typer):
     """A typer application that prints a `QureError`, or a full disk, as one message and exits with its code."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(cls=Group, **options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -4,13 +4,30 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
 REAL_IMAGE = "registry.test/qure@sha256:" + "a" * 64
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_compiling() -> Iterator[None]:
+    """kfp looks its caller's name up with `inspect.stack()`, once for every setting of every task.
+
+    That reads the source of each frame, and under pytest there are sixty: a pipeline took 8 CPU-s instead of 0.4.
+    """
+    import kfp.dsl.pipeline_task
+
+    def nearest() -> list[tuple[Any, ...]]:
+        here = sys._getframe(1)
+        return [(one, one.f_code.co_filename, one.f_lineno, one.f_code.co_name) for one in (here, here.f_back) if one]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kfp.dsl.pipeline_task, "inspect", SimpleNamespace(stack=nearest))
+        yield
 
 
 def _module(name: str) -> ModuleType:

@@ -352,6 +352,7 @@ def _kill_when(process: subprocess.Popen[bytes], reached: Callable[[], bool]) ->
     process.wait()
 
 
+@pytest.mark.usefixtures("no_bytecode")
 def test_a_download_killed_midway_goes_on(
     s3: str, tmp_path: Path, line: Callable[..., Line], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -395,6 +396,7 @@ def test_what_was_replaced_meanwhile_is_not_continued(s3: str, tmp_path: Path) -
         storage._download(store, first, tmp_path / "target", f"{s3}/x")
 
 
+@pytest.mark.usefixtures("no_bytecode")
 def test_a_folder_download_killed_midway_goes_on(s3: str, tmp_path: Path, line: Callable[..., Line]) -> None:
     source = tmp_path / "source"
     for number in range(6):

@@ -132,6 +132,7 @@ def slow_run(settings: Settings, data: Path, output: Path, begun: Path) -> None:
     stage.make_backbone(settings.backbone, data, output)
 
 
+@pytest.mark.usefixtures("no_bytecode")
 def test_killed_run_leaves_nothing_and_starts_again(settings, catalogue, tmp_path):
     output, begun = tmp_path / "backbone", tmp_path / "begun"
     process = multiprocessing.get_context("fork").Process(target=slow_run, args=(settings, catalogue, output, begun))

@@ -236,6 +236,7 @@ def slow_run(settings: Settings, data: Path, backbone: Path, output: Path) -> No
     precompute(settings, "fashioniq", data=data, backbone=backbone, output=output)
 
 
+@pytest.mark.usefixtures("no_bytecode")
 def test_killed_run_goes_on_and_gives_the_same(settings, data, backbone, tmp_path):
     output, work = tmp_path / "f", tmp_path / ".f.work"
     for finished in (1, 3):

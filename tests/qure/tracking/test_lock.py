@@ -169,6 +169,7 @@ def _holder(make: Make) -> multiprocessing.process.BaseProcess:
     return owner
 
 
+@pytest.mark.usefixtures("no_bytecode")
 def test_an_owner_killed_with_kill_9_is_replaced(place: tuple[Make, str]) -> None:
     kind, uri = place
     guessed = {"lease": 1.0} if kind is _experiment_lock else {}
@@ -181,6 +182,7 @@ def test_an_owner_killed_with_kill_9_is_replaced(place: tuple[Make, str]) -> Non
         heir.check()
 
 
+@pytest.mark.usefixtures("no_bytecode")
 def test_a_suspended_owner_keeps_what_the_kernel_or_the_database_holds(place: tuple[Make, str]) -> None:
     kind, uri = place
     if kind is _experiment_lock:

@@ -39,6 +39,7 @@ def test_processes_find_what_one_process_finds(
     assert sum(facts.unreadable is not None for facts in found.values()) == 2
 
 
+@pytest.mark.usefixtures("no_bytecode")
 def test_a_dead_process_is_a_failure_that_says_so(
     store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

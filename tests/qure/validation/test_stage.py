@@ -169,6 +169,7 @@ def test_unknown_training_set_is_refused(workplace: Any) -> None:
         workplace.validate("coco")
 
 
+@pytest.mark.usefixtures("no_bytecode")
 @pytest.mark.parametrize("seconds", [0.02, 0.3, 0.8, 1.5])
 def test_killed_at_any_point_leaves_no_half_result(clean: Any, workplace: Any, seconds: float) -> None:
     child = _in_child(lambda: workplace.validate("fashioniq"))
@@ -182,6 +183,7 @@ def test_killed_at_any_point_leaves_no_half_result(clean: Any, workplace: Any, s
     assert workplace.result()["rules"] == clean.result()["rules"]
 
 
+@pytest.mark.usefixtures("no_bytecode")
 def test_full_disk_leaves_no_half_result(clean: Any, workplace: Any) -> None:
     def with_little_space() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
