@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "qure"
 
 #: Imports of a command that decide none of its outputs, and why.
-ONLY_SAYS = {"validate": {"qure.registry.drift": "compares with the champion for the log; the outputs are written before"}}
+ONLY_SAYS = {
+    "validate": {"qure.registry.drift": "compares with the champion for the log; the outputs are written before"}
+}
 
 #: Files that a module names and that dvc.yaml follows in another way.
 FOLLOWED_ELSEWHERE = {"qure/recipes": "the recipe that is used is a parameter file of train"}
@@ -91,7 +93,9 @@ class Code:
         found = {self._file(module) for module in self._imports(tree)}
         parents = Path(file).parents
         found |= {f"{folder.as_posix()}/__init__.py" for folder in parents if folder.parts}
-        named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        named = {
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
         beside = f"{Path(file).parent.as_posix()}/"
         found |= {other for other in self.files if other.startswith(beside) and Path(other).name in named}
         return frozenset(other for other in found if other in self.files)
@@ -113,7 +117,9 @@ class Code:
         if self._file(f"{module}.{name}"):
             return f"{module}.{name}"
         file = self._file(module)
-        if file and file.endswith("/__init__.py"):  # packages whose names load late declare their homes for type checkers
+        if file and file.endswith(
+            "/__init__.py"
+        ):  # packages whose names load late declare their homes for type checkers
             for node in ast.walk(self._tree(file)):
                 if isinstance(node, ast.ImportFrom) and name in {alias.asname or alias.name for alias in node.names}:
                     return str(node.module)

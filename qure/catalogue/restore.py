@@ -31,7 +31,9 @@ def restore(settings: Settings, data: Path) -> str:
     """
     if data.is_dir() and any(data.iterdir()):
         for link in linked_folders(data):
-            logger.warning("%s: %s. %s", link, "the folder is a link, and DVC does not version what is behind it", REMEDY)
+            logger.warning(
+                "%s: %s. %s", link, "the folder is a link, and DVC does not version what is behind it", REMEDY
+            )
         return "present"
     pointer = data.with_name(f"{data.name}.dvc")
     if not pointer.is_file():

@@ -154,7 +154,7 @@ def _no_gallery(benchmark: str) -> Finding:
 
 
 def _not_versioned(data: Path, benchmark: str) -> list[Finding]:
-    rule, root = RULES["not_versioned"], data / BENCHMARK_FOLDERS[benchmark]
+    rule, root = RULES["not_versioned"], get_benchmark(benchmark).root(data)
     return [
         Finding(
             rule=rule.name,
