@@ -169,9 +169,13 @@ def test_a_changed_parameter_reruns_what_depends_on_it(
 
 def test_an_experiment_runs_with_its_parameter_and_is_compared(finished: Path) -> None:
     """Last, because it commits: what docs/comparing.md promises, with the stages themselves."""
-    git = ["git", "-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
-    subprocess.run([*git, "add", "--all"], cwd=finished, check=True)
-    subprocess.run([*git, "commit", "--quiet", "--message", "First run"], cwd=finished, check=True)
+    for arguments in (
+        ["config", "user.name", "Somebody"],
+        ["config", "user.email", "somebody@example.org"],
+        ["add", "--all"],
+        ["commit", "--quiet", "--message", "First run"],
+    ):
+        subprocess.run(["git", *arguments], cwd=finished, check=True)
     parameter = "training.fashioniq.overrides.epochs"
     ran = _run(finished, "dvc", "exp", "run", "--set-param", f"{parameter}=1", "evaluate@fashioniq")
     assert _stages(ran) == ["train@fashioniq", "evaluate@fashioniq"]

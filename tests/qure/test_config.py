@@ -50,7 +50,7 @@ def test_a_projects_own_copy_comes_first(elsewhere: Path) -> None:
 
 
 def test_a_missing_recipe_names_those_there_are(elsewhere: Path) -> None:
-    with pytest.raises(BadInput, match="no recipe 'my.yaml'.*catalogue"):
+    with pytest.raises(BadInput, match=r"no recipe 'my\.yaml'.*catalogue"):
         _load(elsewhere, "my.yaml")
 
 
@@ -73,5 +73,5 @@ def test_an_unknown_override_is_refused_also_when_it_is_null(elsewhere: Path) ->
 def test_under_dvc_a_recipe_is_a_file(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _load(elsewhere, "catalogue").training_for("fashioniq")
     monkeypatch.setenv("DVC_STAGE", "train@fashioniq")
-    with pytest.raises(BadInput, match="recipe: qure/recipes/catalogue.yaml"):
+    with pytest.raises(BadInput, match=r"recipe: qure/recipes/catalogue\.yaml"):
         _load(elsewhere, "catalogue")

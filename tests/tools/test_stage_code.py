@@ -8,6 +8,8 @@ import yaml
 
 from tools.stage_code import ROOT, Code, current, difference
 
+TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
+
 
 @pytest.fixture(scope="module")
 def code() -> Code:
@@ -72,8 +74,8 @@ def library(tmp_path: Path) -> Path:
     files = {
         "__init__.py": "",
         "cli.py": "def work():\n    from qure.stage import run\n    run()\ndef other():\n    import qure.unused\n",
-        "stage.py": "from typing import TYPE_CHECKING\nfrom qure.lazy import Thing\nif TYPE_CHECKING:\n    import qure.types\n",
-        "lazy/__init__.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from qure.lazy.thing import Thing\n",
+        "stage.py": f"{TYPES}    import qure.types\nfrom qure.lazy import Thing\n",
+        "lazy/__init__.py": f"{TYPES}    from qure.lazy.thing import Thing\n",
         "lazy/thing.py": "def f():\n    from qure import inner\n    return open('table.csv')\n",
         "lazy/other.py": "",
         "lazy/more.py": "",
@@ -99,7 +101,7 @@ def test_a_folder_of_which_most_runs_is_named_whole(library: Path) -> None:
 
 
 def test_lines_are_put_in_and_taken_out_and_all_else_stays(library: Path) -> None:
-    text = "# note\nstages:\n  one:\n    cmd: qure work\n    deps:\n      - qure/gone.py\n      - data   # mine\n    outs: [x]\n"
+    text = "# note\nstages:\n  one:\n    cmd: qure work\n    deps:\n      - qure/gone.py\n      - data  # mine\n"
     code = Code(library)
     wanted = "".join(f"      - {path}\n" for path in code.lines("work"))
     assert current(text, code) == text.replace("      - qure/gone.py\n", wanted)
