@@ -60,7 +60,7 @@ else:
     write(f"{{key}}/{{dict(register='registration', promote='promotion')[stage]}}.json", "{{}}")
 """
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
