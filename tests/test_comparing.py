@@ -145,7 +145,7 @@ def test_the_guide_works_from_top_to_bottom(first_run: Project) -> None:
     for command in diffs:
         first_run.run(command)
     assert first_run.diff("params") == {"params.yaml": {EPOCHS: {"old": None, "new": 2}}}
-    metrics = first_run.diff("metrics")["diff"]["artifacts/fashioniq/evaluation/metrics.json"]
+    metrics = first_run.diff("metrics")["artifacts/fashioniq/evaluation/metrics.json"]
     assert metrics["fashioniq.recall_at_10"] == {"old": 60.0, "new": 20.0, "diff": -40.0}
     assert first_run.run("git status --porcelain").split("\n") == [" M dvc.lock", " M params.yaml", ""]
 

@@ -183,7 +183,7 @@ def test_an_experiment_runs_with_its_parameter_and_is_compared(finished: Path) -
     assert (summary["settings"]["epochs"], summary["epochs"]) == (1, 1)
     changed = json.loads(_run(finished, "dvc", "params", "diff", "--json"))
     assert changed == {"params.yaml": {parameter: {"old": 3, "new": 1}}}
-    metrics = json.loads(_run(finished, "dvc", "metrics", "diff", "--json"))["diff"]
+    metrics = json.loads(_run(finished, "dvc", "metrics", "diff", "--json"))
     assert "fashioniq.recall_at_10" in metrics["artifacts/fashioniq/evaluation/metrics.json"]
     _run(finished, "dvc", "plots", "diff")
     page = (finished / "dvc_plots" / "index.html").read_text(encoding="utf-8")
