@@ -20,6 +20,7 @@ Model = TypeVar("Model", bound=BaseModel)
 #: The recipes that come with qure.
 _RECIPES = Path(__file__).parent / "recipes"
 
+
 def _known_training_set(name: str) -> str:
     if name not in training_sets():
         known = [repr(one) for one in training_sets()]

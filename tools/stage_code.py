@@ -98,7 +98,13 @@ class Code:
         }
         beside = f"{Path(file).parent.as_posix()}/"
         found |= {other for other in self.files if other.startswith(beside) and Path(other).name in named}
+        if "import_module" in self._names(tree):  # packages beside it that it imports by name
+            found |= {f"{beside}{name}/__init__.py" for name in named}
         return frozenset(other for other in found if other in self.files)
+
+    @staticmethod
+    def _names(tree: ast.Module) -> set[str]:
+        return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
     def _imports(self, tree: ast.AST) -> set[str]:
         """Modules of the package that a piece of code imports when it runs."""
