@@ -97,7 +97,11 @@ class Code:
             node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
         }
         beside = f"{Path(file).parent.as_posix()}/"
-        found |= {other for other in self.files if other.startswith(beside) and Path(other).name in named}
+        found |= {
+            other
+            for other in self.files
+            if Path(other).name in named - {"__init__.py"} and (other.startswith(beside) or other.endswith(".py"))
+        }
         if "import_module" in self._names(tree):  # packages beside it that it imports by name
             found |= {f"{beside}{name}/__init__.py" for name in named}
         return frozenset(other for other in found if other in self.files)
