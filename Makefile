@@ -68,6 +68,10 @@ format: setup ## let ruff format and mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.PHONY: deps
+deps: setup ## write the code that each stage runs into dvc.yaml, read from the imports
+	$(BIN)/python -m tools.stage_code
+
 .PHONY: lock
 lock: setup ## resolve requirements.lock anew from pyproject.toml (torch is installed beside it: its build is the machine's choice)
 	$(BIN)/uv pip compile pyproject.toml --quiet --all-extras --group dev --python-version 3.11 \

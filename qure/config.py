@@ -3,8 +3,9 @@
 Every number a run depends on is a field here; `Settings.load` names the file and the field of any mistake.
 """
 
+import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -24,6 +25,9 @@ from qure.errors import BadInput
 
 Precision = Literal["fp32", "fp16", "bf16"]
 Model = TypeVar("Model", bound=BaseModel)
+
+#: The recipes that come with qure.
+_RECIPES = Path(__file__).parent / "recipes"
 
 
 def _known_training_set(name: str) -> str:
@@ -310,7 +314,14 @@ class TrackingSettings(Frozen):
 
 
 class TrainingSetSettings(Frozen):
-    """A recipe by name, and what differs from it."""
+    """A recipe, and what differs from it.
+
+    Attributes:
+        recipe: path of a YAML file, relative to params.yaml, as DVC follows it; `qure/recipes/...` is the library's own
+            where the project has no such file. Elsewhere than under DVC the bare name of one of those does as well.
+        overrides: values that differ from the recipe's. null leaves a value as the recipe has it, unless null is itself
+            a value of that setting (`search_window`, `gradient_clipping`, ...).
+    """
 
     recipe: str
     overrides: dict[str, Any] = {}
@@ -341,7 +352,9 @@ class Settings(Frozen):
         Raises:
             BadInput: no such file, not YAML, an unknown key or a value out of range; names the field.
         """
-        settings = validated(cls, read_yaml(path), file=path)
+        values = read_yaml(path)
+        _find_recipes_beside(path, values.get("training"))
+        settings = validated(cls, values, file=path)
         folder = Path(path).resolve().parent
         if folder != Path.cwd():
             settings.tracking._folder = folder
@@ -353,24 +366,49 @@ class Settings(Frozen):
             raise BadInput(f"no training set {training_set!r}; there are {', '.join(sorted(self.training))}")
         chosen = self.training[training_set]
         recipe = read_recipe(chosen.recipe)
-        return validated(TrainingSettings, merged(recipe, chosen.overrides), file=f"recipe {chosen.recipe!r}")
+        whole = merged(recipe, stated(TrainingSettings, chosen.overrides))
+        return validated(TrainingSettings, whole, file=f"recipe {chosen.recipe!r}")
 
 
 def recipe_names() -> list[str]:
     """Names of the recipes that come with qure."""
-    return sorted(file.stem for file in (Path(__file__).parent / "recipes").glob("*.yaml"))
+    return sorted(file.stem for file in _RECIPES.glob("*.yaml"))
 
 
 def read_recipe(name: str) -> dict[str, Any]:
-    """A recipe as a plain dict: one of `recipe_names()`, or the path of a YAML file."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else Path(__file__).parent / "recipes" / f"{name}.yaml"
+    """A recipe as a plain dict: a YAML file, by its path, or one of `recipe_names()`."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else _RECIPES / f"{name}.yaml"
+    if not path.is_file() and path.parent == Path("qure/recipes"):
+        path = _RECIPES / path.name
     if not path.is_file():
         raise BadInput(
             f"no recipe {name!r}",
             field="recipe",
-            remedy=f"Recipes are {', '.join(recipe_names())}, or the path of a YAML file",
+            remedy=f"Name the path of a YAML file, for example qure/recipes/NAME.yaml with {', '.join(recipe_names())}",
         )
     return read_yaml(path)
+
+
+def _find_recipes_beside(params: Path, training: object) -> None:
+    """Recipes' relative paths start at params.yaml, also for a command that was started in another folder.
+
+    Raises:
+        BadInput: under DVC a recipe has a name instead of a path, which DVC would not find and not follow.
+    """
+    for chosen in training.values() if isinstance(training, dict) else []:
+        recipe = chosen.get("recipe") if isinstance(chosen, dict) else None
+        if not isinstance(recipe, str):
+            continue
+        beside = params.parent / recipe
+        if recipe.endswith((".yaml", ".yml")) and beside.is_file():
+            chosen["recipe"] = str(beside)
+        elif recipe in recipe_names() and "DVC_STAGE" in os.environ:
+            raise BadInput(
+                f"the recipe {recipe!r} has a name, and DVC follows files",
+                file=params,
+                field="recipe",
+                remedy=f"Write its path: recipe: qure/recipes/{recipe}.yaml",
+            )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -396,6 +434,23 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     for key, value in changes.items():
         both_mappings = isinstance(value, dict) and isinstance(result.get(key), dict)
         result[key] = merged(result[key], value) if both_mappings else value
+    return result
+
+
+def stated(model: type[BaseModel], changes: dict[str, Any]) -> dict[str, Any]:
+    """`changes` without the nulls that state nothing: those of fields that have no null.
+
+    >>> stated(TrainingSettings, {"epochs": None, "seed": 1, "negatives": {"top_k": None, "search_window": None}})
+    {'seed': 1, 'negatives': {'search_window': None}}
+    """
+    result = {}
+    for key, value in changes.items():
+        kind = model.model_fields[key].annotation if key in model.model_fields else None
+        if value is None and kind is not None and type(None) not in get_args(kind):
+            continue
+        if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel):
+            value = stated(kind, value)
+        result[key] = value
     return result
 
 

@@ -46,7 +46,7 @@ def _clone(folder: Path) -> Path:
     params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     params["catalogue"] = {"scale": 0.1}
     params.setdefault("backbone", {})["pretraining"] = {"steps": 20, "batch_size": 16, "least_recall_at_5": 0.0}
-    params["training"]["fashioniq"]["overrides"] = {"epochs": 3}
+    params["training"]["fashioniq"]["overrides"]["epochs"] = 3
     params["evaluation"] = {"bootstrap_samples": 200}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
@@ -139,8 +139,19 @@ def test_a_second_run_does_nothing(finished: Path) -> None:
 
 
 def test_a_change_of_training_begins_with_training(finished: Path) -> None:
-    with _changed(finished, "training", {"fashioniq": {"recipe": "catalogue", "overrides": {"epochs": 2}}}):
+    changed = {"recipe": "qure/recipes/catalogue.yaml", "overrides": {"epochs": 2}}
+    with _changed(finished, "training", {"fashioniq": changed}):
         assert _stages(_run(finished, "dvc", "repro", "--dry", LAST)) == ["train@fashioniq"]
+
+
+def test_a_recipe_that_has_a_name_is_refused_with_its_path(finished: Path) -> None:
+    with _changed(finished, "training", {"fashioniq": {"recipe": "catalogue"}}):
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", "validate@fashioniq"],
+            cwd=finished, env=_environment(), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode != 0
+    assert "Write its path: recipe: qure/recipes/catalogue.yaml" in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize(
@@ -155,6 +166,30 @@ def test_a_changed_parameter_reruns_what_depends_on_it(
 ) -> None:
     with _changed(finished, section, change):
         assert _stages(_repro(finished)) == expected
+
+
+def test_an_experiment_runs_with_its_parameter_and_is_compared(finished: Path) -> None:
+    """Last, because it commits: what docs/comparing.md promises, with the stages themselves."""
+    for arguments in (
+        ["config", "user.name", "Somebody"],
+        ["config", "user.email", "somebody@example.org"],
+        ["add", "--all"],
+        ["commit", "--quiet", "--message", "First run"],
+    ):
+        subprocess.run(["git", *arguments], cwd=finished, check=True)
+    parameter = "training.fashioniq.overrides.epochs"
+    ran = _run(finished, "dvc", "exp", "run", "--set-param", f"{parameter}=1", "evaluate@fashioniq")
+    assert _stages(ran) == ["train@fashioniq", "evaluate@fashioniq"]
+    summary = json.loads((finished / "artifacts/fashioniq/training/summary.json").read_text())
+    assert (summary["settings"]["epochs"], summary["epochs"]) == (1, 1)
+    changed = json.loads(_run(finished, "dvc", "params", "diff", "--json"))
+    assert changed == {"params.yaml": {parameter: {"old": 3, "new": 1}}}
+    metrics = json.loads(_run(finished, "dvc", "metrics", "diff", "--json"))
+    assert "fashioniq.recall_at_10" in metrics["artifacts/fashioniq/evaluation/metrics.json"]
+    _run(finished, "dvc", "plots", "diff")
+    page = (finished / "dvc_plots" / "index.html").read_text(encoding="utf-8")
+    assert "jsdelivr" not in page
+    assert "FashionIQ - training loss" in page
 
 
 @contextlib.contextmanager

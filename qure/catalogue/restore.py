@@ -10,6 +10,7 @@ import yaml
 
 from qure.catalogue.stage import render
 from qure.config import Settings
+from qure.datasets.links import REMEDY, linked_folders
 from qure.errors import BadInput
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,10 @@ def restore(settings: Settings, data: Path) -> str:
         BadInput: `<data>.dvc` describes data that is neither cached, nor in the remote, nor the catalogue.
     """
     if data.is_dir() and any(data.iterdir()):
+        for link in linked_folders(data):
+            logger.warning(
+                "%s: %s. %s", link, "the folder is a link, and DVC does not version what is behind it", REMEDY
+            )
         return "present"
     pointer = data.with_name(f"{data.name}.dvc")
     if not pointer.is_file():

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from qure.datasets import links
 from qure.datasets.ids import shown
 from qure.errors import BadInput
 
@@ -53,7 +54,7 @@ def check_inside(path: Path, base: Path) -> None:
         raise BadInput(
             f"is a link that leaves the data folder (to {target})",
             file=path,
-            remedy="Put the file itself there; a whole benchmark folder may be a link",
+            remedy=links.REMEDY if path.is_dir() else "Put the file itself there",
         )
 
 

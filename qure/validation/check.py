@@ -11,6 +11,7 @@ from qure.benchmarks import get_benchmark, judged_on
 from qure.config import ValidationSettings
 from qure.datasets import truth
 from qure.datasets.image_store import ImageStore, open_images
+from qure.datasets.links import linked_folders
 from qure.errors import BadInput
 from qure.validation.annotations import Annotations
 from qure.validation.cache import ImageCache
@@ -124,6 +125,7 @@ def _check_annotations(checked: Checked, data: Path, settings: ValidationSetting
             checked.findings += findings_of(annotations, result.expectations)
         if not annotations.has_gallery:
             checked.findings.append(_no_gallery(annotations.benchmark))
+        checked.findings += _not_versioned(data, annotations.benchmark)
 
 
 def _check_images(checked: Checked, benchmark: str, images: pd.DataFrame, settings: ValidationSettings) -> None:
@@ -149,3 +151,20 @@ def _no_gallery(benchmark: str) -> Finding:
     one = get_benchmark(benchmark)
     file = f"{one.folder}/{one.gallery_file}"
     return Finding(rule.name, benchmark, file, "", "images", "", rule.reason, rule.severity)
+
+
+def _not_versioned(data: Path, benchmark: str) -> list[Finding]:
+    rule, root = RULES["not_versioned"], get_benchmark(benchmark).root(data)
+    return [
+        Finding(
+            rule=rule.name,
+            benchmark=benchmark,
+            file=link.relative_to(data).as_posix(),
+            row="",
+            field="",
+            value=str(link.readlink()),
+            reason=rule.reason,
+            severity=rule.severity,
+        )
+        for link in linked_folders(root)
+    ]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from qure.datasets import checks
+from qure.datasets import checks, links
 from qure.errors import BadInput
 
 Severity = Literal["error", "warning"]
@@ -140,6 +140,12 @@ RULES: dict[str, Rule] = {
             "no_gallery",
             "the index of COCO's images is missing, so there is no gallery to rank",
             "Download COCO 2017's unlabeled image information, or do without CIRCO's results",
+            severity="warning",
+        ),
+        Rule(
+            "not_versioned",
+            "the folder is a link, and DVC leaves what is behind it out of the data's version",
+            links.REMEDY,
             severity="warning",
         ),
         Rule(

@@ -59,3 +59,12 @@ def test_data_that_is_there_is_left_alone(clone: Path) -> None:
     (clone / "data" / "mine.txt").write_text("mine")
     assert _restore(clone).returncode == 0
     assert [file.name for file in (clone / "data").iterdir()] == ["mine.txt"]
+
+
+def test_linked_folders_in_it_are_named(clone: Path) -> None:
+    (clone / "elsewhere").mkdir()
+    (clone / "data").mkdir()
+    (clone / "data" / "fashioniq").symlink_to(clone / "elsewhere")
+    done = _restore(clone)
+    assert done.returncode == 0
+    assert "data/fashioniq: the folder is a link" in " ".join((done.stdout + done.stderr).split())

@@ -130,6 +130,20 @@ def test_without_coco_index_circo_only_warns(new_workplace: Any) -> None:
     assert [rule["rule"] for rule in result["rules"] if rule["outcome"] == "warned"] == ["no_gallery"]
 
 
+def test_a_linked_folder_warns_that_dvc_does_not_version_it(
+    new_workplace: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    workplace = new_workplace()
+    elsewhere = (workplace.data / "fashioniq").rename(workplace.root / "elsewhere")
+    (workplace.data / "fashioniq").symlink_to(elsewhere)
+    workplace.validate()
+    assert workplace.result()["success"]
+    (row,) = [row for row in workplace.bad_rows() if row["rule"] == "not_versioned"]
+    assert (row["file"], row["value"], row["severity"]) == ("fashioniq", str(elsewhere), "warning")
+    assert "dvc cache dir" in row["remedy"]
+    assert "fashioniq: 1 x not_versioned" in caplog.text
+
+
 def test_shifted_data_is_said(clean: Any, new_workplace: Any, caplog: pytest.LogCaptureFixture) -> None:
     place = new_workplace()
 

@@ -1,0 +1,77 @@
+"""Recipes: where they are looked for, and what laid over them counts."""
+
+from pathlib import Path
+
+import pytest
+
+from qure.config import Settings, read_recipe
+from qure.errors import BadInput
+
+SHIPPED = "qure/recipes/catalogue.yaml"
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project's folder, while the command was started in another one."""
+    (tmp_path / "started-here").mkdir()
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "started-here")
+    return tmp_path / "project"
+
+
+def _load(folder: Path, recipe: str, overrides: str = "{}") -> Settings:
+    file = folder / "params.yaml"
+    file.write_text(f"training: {{fashioniq: {{recipe: {recipe}, overrides: {overrides}}}}}\n")
+    return Settings.load(file)
+
+
+def test_a_relative_path_begins_at_params_yaml(elsewhere: Path) -> None:
+    (elsewhere / "my.yaml").write_text("epochs: 3\n")
+    assert _load(elsewhere, "my.yaml").training_for("fashioniq").epochs == 3
+
+
+def test_in_the_projects_own_folder_the_settings_say_what_the_file_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my.yaml").write_text("epochs: 3\n")
+    _load(tmp_path, "my.yaml")
+    monkeypatch.chdir(tmp_path)
+    assert Settings.load(Path("params.yaml")).training["fashioniq"].recipe == "my.yaml"
+
+
+def test_the_librarys_recipes_are_found_without_a_copy_in_the_project(elsewhere: Path) -> None:
+    assert _load(elsewhere, SHIPPED).training_for("fashioniq").epochs == read_recipe("catalogue")["epochs"]
+
+
+def test_a_projects_own_copy_comes_first(elsewhere: Path) -> None:
+    (elsewhere / SHIPPED).parent.mkdir(parents=True)
+    (elsewhere / SHIPPED).write_text("epochs: 17\n")
+    assert _load(elsewhere, SHIPPED).training_for("fashioniq").epochs == 17
+
+
+def test_a_missing_recipe_names_those_there_are(elsewhere: Path) -> None:
+    with pytest.raises(BadInput, match=r"no recipe 'my\.yaml'.*catalogue"):
+        _load(elsewhere, "my.yaml")
+
+
+def test_null_leaves_the_recipes_value_unless_null_is_a_value(elsewhere: Path) -> None:
+    (elsewhere / "my.yaml").write_text(
+        "{epochs: 3, gradient_clipping: 1.0, negatives: {top_k: 9, search_window: 50}}\n"
+    )
+    found = _load(
+        elsewhere, "my.yaml", "{epochs: null, gradient_clipping: null, negatives: {top_k: null, search_window: null}}"
+    ).training_for("fashioniq")
+    assert (found.epochs, found.negatives.top_k) == (3, 9)
+    assert (found.gradient_clipping, found.negatives.search_window) == (None, None)
+
+
+def test_an_unknown_override_is_refused_also_when_it_is_null(elsewhere: Path) -> None:
+    with pytest.raises(BadInput, match="epoch"):
+        _load(elsewhere, SHIPPED, "{epoch: null}")
+
+
+def test_under_dvc_a_recipe_is_a_file(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _load(elsewhere, "catalogue").training_for("fashioniq")
+    monkeypatch.setenv("DVC_STAGE", "train@fashioniq")
+    with pytest.raises(BadInput, match=r"recipe: qure/recipes/catalogue\.yaml"):
+        _load(elsewhere, "catalogue")
