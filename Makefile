@@ -44,9 +44,7 @@ setup: .venv/.installed ## install the locked environment into .venv, and mend i
 
 .PHONY: demo
 demo: setup ## the main job: data, then validate -> ... -> promote for both training sets, then a table of results
-	$(BIN)/qure data restore
-	$(BIN)/dvc repro --quiet
-	$(BIN)/qure results
+	@$(BIN)/qure demo
 
 .PHONY: test
 test: setup ## run the tests that need no servers and no containers

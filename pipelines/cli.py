@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qure.cli import Commands
+from qure.cli.options import TrainingSet
 from qure.errors import StageFailed
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ app = Commands(
     help="Compile, submit and schedule the Kubeflow pipelines.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
-    add_completion=False,
 )
 
 CONFIG = Path(__file__).parent / "config.yaml"
@@ -29,7 +29,6 @@ COMPILED = Path(__file__).parent / "compiled"
 Config = Annotated[Path, typer.Option("--config", help="Images, resources, secrets' names, schedules.")]
 Params = Annotated[Path, typer.Option("--params", help="Settings of the run.")]
 Pipeline = Annotated[str, typer.Argument(help="training, evaluate_champion or ablation.")]
-TrainingSet = Annotated[str, typer.Option("--training-set", help="fashioniq or cirr.")]
 Revision = Annotated[str | None, typer.Option("--revision", help="Data: branch, tag, commit or DVC hash.")]
 
 

@@ -417,6 +417,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput("the file does not exist", file=path) from None
+    except IsADirectoryError:
+        raise BadInput("this is a folder, not a file", file=path, remedy="Name a file: --params FILE") from None
+    except OSError as error:
+        raise BadInput(f"cannot be read: {error.strerror}", file=path) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadInput(f"not valid YAML: {error}", file=path) from None
     if not isinstance(value, dict):

@@ -107,6 +107,15 @@ class SetLayout:
         return self.evaluation / "metrics.json"
 
     @property
+    def intervals(self) -> Path:
+        return self.evaluation / "intervals.json"
+
+    @property
+    def typical_queries(self) -> Path:
+        """A few queries with their hard negatives, as the report shows them."""
+        return self.evaluation / "plots" / "hard-negatives.json"
+
+    @property
     def report(self) -> Path:
         return self.evaluation / "report.html"
 

@@ -1,15 +1,54 @@
-"""Progress bars for long work: drawn on a terminal, silent elsewhere (logs carry the loop's own lines)."""
+"""What a command says while it works: log lines, and progress bars on a terminal.
 
+A log line is one line, however narrow the terminal is: whoever keeps it in a file can search it. Progress bars are
+drawn on a terminal and silent elsewhere, where the loops' own lines tell how far they are.
+"""
+
+import logging
+import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 Item = TypeVar("Item")
 
 #: Standard error, so that what a command prints can be piped.
 console = Console(stderr=True)
+
+
+class LineHandler(logging.Handler):
+    """Writes each record as one line, `15:38:03  rendered 6402 images`; warnings and errors say that they are one.
+
+    It writes through `console`, so that a line stands above the progress bar of the moment.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a record; a failure to do so is logging's to handle and ends no stage."""
+        try:
+            level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+            style = "red" if record.levelno >= logging.ERROR else "yellow" if level else ""
+            line = Text(time.strftime("%H:%M:%S  ", time.localtime(record.created)), style="dim")
+            line.append(level, style=style)
+            line.append(self.format(record))
+            console.print(line, soft_wrap=True)
+        except Exception:
+            self.handleError(record)
+
+
+def log_to_terminal(verbosity: int = 0) -> None:
+    """Lets `qure` speak on standard error, once for a process.
+
+    Args:
+        verbosity: 0: what qure does, and the libraries' warnings; 1: the libraries too; -1: warnings alone.
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbosity > 0 else logging.WARNING, format="%(message)s", handlers=[LineHandler()]
+    )
+    levels = {-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
+    logging.getLogger("qure").setLevel(levels[verbosity])
 
 
 def progress_bar() -> Progress:
@@ -23,7 +62,7 @@ def progress_bar() -> Progress:
         TextColumn("{task.fields[note]}"),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not (console.is_terminal and logging.getLogger("qure").isEnabledFor(logging.INFO)),
     )
 
 
@@ -36,3 +75,12 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
         for item in items:
             yield item
             bar.advance(task)
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "process", "processes"), counted(4500, "triplet")
+    ('1 process', '4,500 triplets')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

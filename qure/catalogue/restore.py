@@ -4,6 +4,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -27,6 +28,7 @@ def restore(settings: Settings, data: Path) -> str:
         "present", "cache", "remote" or "rendered".
 
     Raises:
+        ModuleNotFoundError: DVC is not installed.
         BadInput: `<data>.dvc` describes data that is neither cached, nor in the remote, nor the catalogue.
     """
     if data.is_dir() and any(data.iterdir()):
@@ -35,6 +37,8 @@ def restore(settings: Settings, data: Path) -> str:
                 "%s: %s. %s", link, "the folder is a link, and DVC does not version what is behind it", REMEDY
             )
         return "present"
+    if find_spec("dvc") is None:  # before anything is rendered
+        raise ModuleNotFoundError("No module named 'dvc'", name="dvc")
     pointer = data.with_name(f"{data.name}.dvc")
     if not pointer.is_file():
         render(settings, data)
@@ -52,6 +56,7 @@ def _render_exactly(settings: Settings, data: Path, pointer: Path) -> str:
     described = pointer.read_text(encoding="utf-8")
     logger.info("rendering the catalogue into %s", data)
     render(settings, data)
+    logger.info("putting %s under DVC's version control", data)
     _dvc("add", "--quiet", str(data))
     if _md5(pointer.read_text(encoding="utf-8")) == _md5(described):
         pointer.write_text(described, encoding="utf-8")

@@ -91,6 +91,8 @@ def encode(image: Image.Image, path: str) -> bytes:
 
 
 def _refuse_foreign_data(output: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise BadInput("this is a file, not a folder", file=output, remedy="Name a folder that does not exist yet")
     if output.is_dir() and any(output.iterdir()) and not (output / MARKER).is_file():
         raise BadInput(
             f"holds data that was not rendered here (no {MARKER})",

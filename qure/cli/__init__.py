@@ -4,18 +4,19 @@ Each command reads params.yaml, calls one library function (`qure/<package>/stag
 0 (ok), 1 (the stage failed) or 2 (bad input). Heavy libraries are imported inside the commands, so
 that `qure --help` answers at once.
 
-application.py   the application and how errors end it
+application.py   the application and its global options; errors.py: how errors end a command
 options.py       options that commands share, and settings
 data.py          bring data into place, compare it
 stages.py        the stages that `dvc repro` runs, in their order
 models.py        weights, the registry, asking the champion
+demo.py          everything at once, told to a person who watches
 evaluation.py    judge embeddings, ablate, reports, results
 """
 
 from qure.environment import naming_damage
 
 with naming_damage():
-    from qure.cli import data, evaluation, models, stages
+    from qure.cli import data, demo, evaluation, models, stages
     from qure.cli.application import Commands, app
 
-__all__ = ["Commands", "app", "data", "evaluation", "models", "stages"]
+__all__ = ["Commands", "app", "data", "demo", "evaluation", "models", "stages"]

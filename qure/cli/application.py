@@ -1,25 +1,22 @@
-"""The application `qure`: how it is put together, and how errors end it."""
+"""The application `qure`: how it is put together, its global options, and how errors end it."""
 
-import errno
 import os
 import sys
-from typing import Any
+import traceback
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from qure import __version__
+from qure.cli.errors import ending
 from qure.environment import naming_damage
-from qure.errors import QureError
 
 # Off before any library can look: nothing here reports usage to anyone.
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
-
-#: How the operating system says that nothing more can be written; libraries wrap it in errors of their own.
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Group(TyperGroup):
@@ -35,7 +32,10 @@ class Group(TyperGroup):
 
 
 class Commands(typer.Typer):
-    """A typer application that prints a `QureError`, or a full disk, as one message and exits with its code."""
+    """A typer application that ends with one message and an exit code (`qure.cli.errors`)."""
+
+    #: Whether errors show their traceback too.
+    verbose = False
 
     def __init__(self, **options: Any) -> None:
         super().__init__(cls=Group, **options)
@@ -43,21 +43,40 @@ class Commands(typer.Typer):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().__call__(*args, **kwargs)
-        except QureError as error:
-            typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
-            sys.exit(error.exit_code)
         except Exception as error:
-            full = next((reason for reason in map(os.strerror, NO_SPACE) if reason in str(error)), None)
-            if full is None:
+            end = ending(error)
+            if end is None:
                 raise
-            message = f"error: {full}. Make space and run the same command again: it goes on from what is whole"
-            typer.secho(message, err=True, fg=typer.colors.RED)
-            sys.exit(1)
+            if self.verbose:
+                traceback.print_exc()
+            typer.secho(f"error: {end.message}", err=True, fg=typer.colors.RED)
+            sys.exit(end.exit_code)
 
 
 app = Commands(
     help="Retrain, judge and promote composed-image-retrieval models.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"qure {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def global_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more; show tracebacks of errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results, warnings and errors.")] = False,
+) -> None:
+    """What holds for all commands."""
+    from qure.progress import log_to_terminal
+
+    app.verbose = verbose
+    log_to_terminal(1 if verbose else -1 if quiet else 0)

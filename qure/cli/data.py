@@ -12,9 +12,11 @@ from qure.cli.options import (
     PARAMETERS,
     Artifacts,
     Data,
+    Json,
     Parameters,
     TrainingSet,
-    log_to_terminal,
+    print_json,
+    require_writable,
     settings_for,
 )
 from qure.layout import Layout
@@ -31,6 +33,7 @@ def catalogue(
     """Render the embedded data set, in the layouts of all four benchmarks."""
     from qure.catalogue.stage import render
 
+    require_writable(output)
     render(settings_for(params), output)
 
 
@@ -53,7 +56,6 @@ def data_pack(
 
     Every stage reads the shards from then on; the image files themselves can be removed.
     """
-    log_to_terminal()
     from qure.datasets.image_store import SHARDS, pack_images
 
     pack_images(benchmark, benchmark / SHARDS)
@@ -66,6 +68,7 @@ def compare_data(
     data: Data = DATA,
     artifacts: Artifacts = ARTIFACTS,
     output: Annotated[Path | None, typer.Option(help="JSON file for every measure with its effect size.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Compare validated data, and its features where they are there, with what the champion was trained on."""
     from qure.registry.drift import compare_with_champion
@@ -79,7 +82,9 @@ def compare_data(
         features=layout.present_feature_stores,
         output=output,
     )
-    if found is None:
+    if as_json:
+        print_json(found)
+    elif found is None:
         typer.echo("there is no champion to compare the data with")
     else:
         measures = found["measures"] or [{"says": "the champion left no statistics", "shifted": False}]

@@ -14,10 +14,13 @@ from qure.cli.options import (
     Artifacts,
     Data,
     Device,
+    Json,
     Parameters,
     TrainingSet,
     Work,
-    log_to_terminal,
+    print_json,
+    print_table,
+    require_writable,
     settings_for,
 )
 from qure.layout import Layout
@@ -33,18 +36,21 @@ def evaluate_embeddings(
     output: Annotated[Path, typer.Option(help="Where to write metrics.json.")],
     gallery_protocol: Annotated[str, typer.Option(help="FashionIQ: original or val.")] = "original",
     category: Annotated[str | None, typer.Option(help="FashionIQ: dress, shirt or toptee alone.")] = None,
+    as_json: Json = False,
 ) -> None:
     """The four protocols for any model's embeddings."""
-    log_to_terminal()
+    require_writable(output)
     from qure.evaluation.external import evaluate_embeddings as run
 
     metrics = run(
         benchmark, root, split, queries, gallery, output, gallery_protocol=gallery_protocol, category=category
     )
+    if as_json:
+        print_json(metrics)
+        return
     from qure.evaluation.report.show import metrics_table
-    from qure.progress import console
 
-    console.print(metrics_table(metrics))
+    print_table(metrics_table(metrics))
 
 
 @app.command()
@@ -59,14 +65,15 @@ def ablate(
     arms_file: Annotated[Path | None, typer.Option(help="YAML file of arms; those that come with qure.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many: 0, 1, ... An arm's interval is over them.")] = 3,
     epochs: Annotated[int | None, typer.Option(min=1, help="Budget of every arm; the recipe's when left out.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Compare ways to choose negatives, with the contrastive baseline, under one budget; finished runs are kept."""
     from qure.ablation.arms import ARMS
     from qure.ablation.page import terminal_table
     from qure.ablation.stage import ablate as run
-    from qure.progress import console
 
     settings, layout = settings_for(params, training_set), Layout(data, artifacts, work).of(training_set)
+    require_writable(layout.ablation, layout.scratch("ablation"))
     results = run(
         settings,
         training_set,
@@ -82,8 +89,10 @@ def ablate(
         epochs=epochs,
         device=device,
     )
-    console.print(terminal_table(results))
-    console.print(f"  {layout.ablation}: table.md, figure.png, results.json, results.csv")
+    if as_json:
+        print_json(results)
+    else:
+        print_table(terminal_table(results), f"  {layout.ablation}: table.md, figure.png, results.json, results.csv")
 
 
 @app.command()
@@ -99,6 +108,7 @@ def report(
     from qure.evaluation.stage import write_again
 
     settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
+    require_writable(output)
     write_again(
         settings,
         training_set,
@@ -113,24 +123,25 @@ def report(
 @app.command()
 def results(
     params: Parameters = PARAMETERS,
+    data: Data = DATA,
     artifacts: Artifacts = ARTIFACTS,
+    as_json: Json = False,
 ) -> None:
-    """Show what the last run measured, where the reports lie and how to open MLflow."""
-    from qure.evaluation.report.show import results_table
-    from qure.files import read_json
-    from qure.progress import console
-    from qure.registry.asking import is_champion_gone
-    from qure.registry.registration import how_to_promote
+    """Show what the last run measured, who is champion, where the reports lie, and what to try next."""
+    from qure.cli.findings import findings, search_line
+    from qure.evaluation.report.show import legend, results_tables
 
-    settings = settings_for(params)
-    for training_set in settings.training:
-        layout = Layout(artifacts=artifacts).of(training_set)
-        console.print(results_table(layout))
-        promotion = read_json(layout.promotion, remedy=f"Run `dvc repro promote@{training_set}` first")
-        gone = promotion["outcome"] != "refused" and is_champion_gone(settings, training_set)
-        console.print(f"  registry  {how_to_promote(training_set) if gone else promotion['reason']}", soft_wrap=gone)
-        console.print(f"  report    {layout.report}")
-        console.print(
-            f'  use it    mlflow.pyfunc.load_model("models:/qure-{training_set}@champion")\n', highlight=False
-        )
-    console.print("MLflow: `make mlflow`, then http://127.0.0.1:5000")
+    settings, layout = settings_for(params), Layout(data, artifacts)
+    found = {training_set: findings(settings, layout.of(training_set)) for training_set in settings.training}
+    if as_json:
+        print_json({training_set: one.record() for training_set, one in found.items()})
+        return
+    confidence = settings.evaluation.confidence
+    for one in found.values():
+        tables = results_tables(one.layout.training_set, one.metrics, one.intervals, confidence=confidence)
+        print_table(*tables, *one.lines())
+    print_table(legend([one.metrics for one in found.values()], confidence=confidence))
+    line = next(filter(None, (search_line(one.layout) for one in found.values() if one.is_champion)), None)
+    print_table("", "MLflow, with every run and version: `make mlflow`, then http://127.0.0.1:5000")
+    if line:
+        print_table("Ask the champion for a picture plus words:", f"  {line}")

@@ -6,7 +6,18 @@ from typing import Annotated
 import typer
 
 from qure.cli.application import app
-from qure.cli.options import PARAMETERS, Parameters, TrainingSet, log_to_terminal, settings_for
+from qure.cli.options import (
+    DATA,
+    PARAMETERS,
+    Data,
+    Json,
+    Parameters,
+    TrainingSet,
+    print_json,
+    require_writable,
+    settings_for,
+)
+from qure.cli.pictures import Answer, draw_sheet, image_paths, require_sheet
 from qure.errors import BadInput
 
 weights_app = typer.Typer(help="Import published weights.", no_args_is_help=True)
@@ -21,7 +32,7 @@ def weights_import(
     vision_weights: Annotated[str | None, typer.Option(help="LAVIS's clip_vit_L.pth, where the file lacks it.")] = None,
 ) -> None:
     """Convert published weights: every key is mapped or refused by name; nothing is unpickled."""
-    log_to_terminal()
+    require_writable(output)
     from qure.models.weights import import_hub, import_lavis
 
     if source.endswith(".pth"):
@@ -35,11 +46,14 @@ def rollback(
     training_set: TrainingSet,
     params: Parameters = PARAMETERS,
     to_version: Annotated[int | None, typer.Option(help="A version; the previous champion when left out.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Make the previous champion champion again."""
     from qure.registry.stage import rollback as run
 
-    run(settings_for(params, training_set), training_set, to_version=to_version)
+    changed = run(settings_for(params, training_set), training_set, to_version=to_version)
+    if as_json:
+        print_json(changed)
 
 
 @app.command()
@@ -50,14 +64,33 @@ def search(
     group: Annotated[
         str | None, typer.Option(help="Part of the gallery, for example dress; all when left out.")
     ] = None,
-    top_k: Annotated[int, typer.Option(help="How many results.")] = 10,
+    top_k: Annotated[int, typer.Option(min=1, help="How many results.")] = 10,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Picture to draw (.png or .jpg): the query and its results, ranked.")
+    ] = None,
     params: Parameters = PARAMETERS,
+    data: Data = DATA,
+    as_json: Json = False,
 ) -> None:
-    """Ask the champion: a picture plus words."""
+    """Ask the champion: a picture plus words. Shows rank, relevance, image id and, where it is in data/, its file."""
     settings = settings_for(params)
     if not image.is_file():
         raise BadInput("the image does not exist", file=image)
+    if sheet is not None:
+        require_sheet(sheet)
     from qure.registry.asking import ask_champion
 
-    for place, (image_id, score) in enumerate(ask_champion(settings, training_set, image, text, top_k, group), start=1):
-        typer.echo(f"{place:3d}  {score:.3f}  {image_id}")
+    found = ask_champion(settings, training_set, image, text, top_k, group)
+    paths = image_paths(data, training_set, [image_id for image_id, _ in found])
+    answers = [
+        Answer(rank, relevance, image_id, paths.get(image_id))
+        for rank, (image_id, relevance) in enumerate(found, start=1)
+    ]
+    if as_json:
+        print_json([one.record() for one in answers])
+    else:
+        for one in answers:
+            typer.echo(f"{one.rank:3d}  {one.relevance:.3f}  {one.image_id}  {one.path or ''}".rstrip())
+    if sheet is not None:
+        draw_sheet(sheet, image, text, answers)
+        typer.echo(f"contact sheet: {sheet}", err=True)

@@ -1,21 +1,54 @@
-"""Options that commands share, and the settings that they lead to."""
+"""Options that commands share, the settings that they lead to, and checks before the long work."""
 
+import json
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qure.errors import BadInput
 from qure.layout import Layout
 
 if TYPE_CHECKING:
     from qure.config import Settings
 
+
+def known_training_set(name: str) -> str:
+    """A training set that qure knows.
+
+    Raises:
+        BadInput: it knows none of this name; names those that there are.
+    """
+    known = training_sets()
+    if name not in known:
+        raise BadInput(f"no training set {name!r}; there are {', '.join(sorted(known))}", field="--training-set")
+    return name
+
+
+def training_sets() -> list[str]:
+    """Names of the training sets; also what the shell completes."""
+    from qure import benchmarks
+
+    return list(benchmarks.training_sets())
+
+
 Parameters = Annotated[Path, typer.Option("--params", help="Settings of the whole pipeline.")]
-TrainingSet = Annotated[str, typer.Option("--training-set", help="fashioniq or cirr.")]
+TrainingSet = Annotated[
+    str,
+    typer.Option(
+        "--training-set",
+        parser=known_training_set,
+        metavar="[fashioniq|cirr]",
+        autocompletion=training_sets,
+        help="Which model: what it is trained on.",
+    ),
+]
 Data = Annotated[Path, typer.Option(help="Data root: fashioniq/, cirr/, circo/, hp_fashioniq/.")]
 Artifacts = Annotated[Path, typer.Option(help="Where stages leave their outputs.")]
 Work = Annotated[Path, typer.Option(help="Scratch that survives a killed run: checkpoints and caches.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; found out when left out.")]
+Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output instead of a table.")]
 
 PARAMETERS = Path("params.yaml")
 DATA, ARTIFACTS, WORK = Layout.data, Layout.artifacts, Layout.work
@@ -23,7 +56,6 @@ DATA, ARTIFACTS, WORK = Layout.data, Layout.artifacts, Layout.work
 
 def settings_for(params: Path, training_set: str | None = None) -> "Settings":
     """Settings from params.yaml; a training set that they do not have is the user's mistake."""
-    log_to_terminal()
     from qure.config import Settings
 
     settings = Settings.load(params)
@@ -32,16 +64,39 @@ def settings_for(params: Path, training_set: str | None = None) -> "Settings":
     return settings
 
 
-def log_to_terminal() -> None:
-    import logging
+def require_writable(*outputs: Path) -> None:
+    """Finds out before the long work whether its outputs can be written, by writing an empty file beside them.
 
-    from rich.logging import RichHandler
+    Raises:
+        OSError: a place cannot be written; names it.
+        BadInput: a file lies where a folder is needed.
+    """
+    for output in outputs:
+        folder = next(parent for parent in (output, *output.absolute().parents) if parent.exists())
+        if folder == output and not output.is_dir():
+            folder = output.absolute().parent
+        if not folder.is_dir():
+            raise BadInput(
+                f"a file lies where a folder is needed for {output}",
+                file=folder,
+                remedy="Move it, or name another folder",
+            )
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(folder)) from None
 
-    from qure.progress import console
 
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(message)s",
-        handlers=[RichHandler(console=console, show_path=False, markup=False)],
-    )
-    logging.getLogger("qure").setLevel(logging.INFO)
+def print_json(value: Any) -> None:
+    """A result for programs, on standard output."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(*parts: Any) -> None:
+    """Tables and lines for people, on standard output, so that they can be piped."""
+    from rich.console import Console
+
+    console = Console()
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, str), highlight=False, markup=False)

@@ -17,6 +17,7 @@ from qure.cli.options import (
     Parameters,
     TrainingSet,
     Work,
+    require_writable,
     settings_for,
 )
 from qure.layout import Layout
@@ -42,6 +43,7 @@ def validate(
     from qure.validation.stage import validate as run
 
     settings, layout = settings_for(params, training_set), Layout(data, artifacts, work).of(training_set)
+    require_writable(layout.validation, layout.scratch("validation"))
     run(
         settings,
         training_set,
@@ -65,6 +67,7 @@ def backbone(
     from qure.backbone.stage import prepare_backbone
 
     settings, layout = settings_for(params), Layout(data, artifacts)
+    require_writable(layout.backbone)
     prepare_backbone(
         settings,
         data,
@@ -85,6 +88,7 @@ def precompute(
     from qure.features.stage import precompute as run
 
     settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
+    require_writable(*layout.feature_stores.values())
     for image_set, store in layout.feature_stores.items():
         run(
             settings,
@@ -110,6 +114,7 @@ def train(
     from qure.training.stage import train as run
 
     settings, layout = settings_for(params, training_set), Layout(data, artifacts, work).of(training_set)
+    require_writable(layout.model, layout.training, layout.scratch("train"))
     run(
         settings,
         training_set,
@@ -135,6 +140,7 @@ def evaluate(
     from qure.evaluation.stage import evaluate as run
 
     settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
+    require_writable(layout.evaluation)
     run(
         settings,
         training_set,
@@ -160,6 +166,7 @@ def register(
     from qure.registry.stage import register as run
 
     settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
+    require_writable(layout.registration)
     run(
         settings,
         training_set,
@@ -185,6 +192,7 @@ def promote(
     from qure.registry.stage import promote as run
 
     settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
+    require_writable(layout.promotion)
     run(
         settings,
         training_set,

@@ -3,6 +3,7 @@
 A model that ignores the reference image or the text is no composed-retrieval model, however well it ranks.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,6 +14,8 @@ from qure.evaluation.ranking.embeddings import Embeddings
 from qure.evaluation.ranking.encoding import Encoder
 from qure.evaluation.statistics.results import Evaluation
 from qure.evaluation.tasks import Task
+
+logger = logging.getLogger(__name__)
 
 UNTRAINED, SHUFFLED, EMPTY, RANDOM = "untrained_backbone", "shuffled_references", "empty_text", "random"
 
@@ -57,9 +60,11 @@ def run_controls(
     asked = {SHUFFLED: shuffled_references(task.questions, seed), EMPTY: empty_texts(task.questions)}
     result: dict[str, Evaluation] = {}
     if untrained is not None:
+        logger.info("%s, control: the backbone that training started from", name)
         queries = untrained.queries(task.image_set, task.questions, f"{name}, {UNTRAINED}")
         result[UNTRAINED] = task.judge(queries, untrained.gallery(task.image_set, task.images, f"{name}, {UNTRAINED}"))
     for control, questions in asked.items():
+        logger.info("%s, control: the trained model with %s", name, control.replace("_", " "))
         result[control] = task.judge(trained.queries(task.image_set, questions, f"{name}, {control}"), gallery)
     return result
 

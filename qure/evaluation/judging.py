@@ -1,5 +1,6 @@
 """Judging a model on one benchmark: encode, rank, measure, and ask the controls."""
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,9 @@ from qure.files import fingerprint
 from qure.models.folder import read_manifest
 from qure.models.model import QureModel
 from qure.negatives.plots import draw_sorted_scores
+from qure.progress import counted
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,20 @@ def judge(settings: EvaluationSettings, training_set: str, benchmark: str, input
     trained = Encoder(model, stores, settings.batch_size, scratch)
     source = Source(inputs.data, inputs.validation, settings, inputs.device, ImageDigests(inputs.features))
     task = task_for(benchmark, source)
+    logger.info(
+        "%s: the trained model encodes %s and ranks them for %s; intervals come from %s",
+        task.benchmark,
+        counted(len(task.images), "image"),
+        counted(len(task.questions), "query", "queries"),
+        counted(settings.bootstrap_samples, "bootstrap sample"),
+    )
     gallery = trained.gallery(task.image_set, task.images, task.benchmark)
     queries = trained.queries(task.image_set, task.questions, task.benchmark)
     found = task.judge(queries, gallery)
     found = replace(found, details={**found.details, "model": str(read_manifest(inputs.model)["fingerprint"])})
     part = Part(found, {}, {}, task.split.dropped)
     if benchmark == training_set:
+        logger.info("%s: drawing where the steep drops of relevance lie", task.benchmark)
         _draw_drops(task, queries, gallery, inputs, folder / PLOTS)
         controls = _controls(settings, task, trained, gallery, stores, inputs, scratch)
         part = replace(part, controls=controls, chance=task.of.chance(task.split))

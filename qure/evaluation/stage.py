@@ -217,6 +217,7 @@ def _join(
         for name in (RESULTS, SUBMISSIONS, PLOTS):
             if (Path(place) / name).is_dir():
                 shutil.copytree(Path(place) / name, folder / name, dirs_exist_ok=True)
+    logger.info("comparing the model with its controls%s, query by query", " and with the champion" if others else "")
     outcome = joined(parts, others)
     _write(outcome, {part.benchmark: part.dropped for part in parts}, settings, training_set, data, training, folder)
     return outcome.metrics()
@@ -235,6 +236,7 @@ def _write(
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "intervals.json", outcome.intervals())
     write_json(folder / "comparisons.json", comparisons)
+    logger.info("drawing curves, pictures and the report")
     _draw(outcome, data, training, folder / PLOTS)
     report = ReportInputs(
         title=f"qure-{training_set}",

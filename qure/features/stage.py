@@ -30,7 +30,7 @@ from qure.files import fingerprint
 from qure.models.folder import read_manifest as read_model_manifest
 from qure.models.model import QureModel
 from qure.models.precision import default_device
-from qure.progress import progress_bar
+from qure.progress import counted, progress_bar
 from qure.tracking import SilentRun, data_fingerprint, pipeline_run_id, stage_run, tracking_uri
 
 logger = logging.getLogger(__name__)
@@ -229,5 +229,6 @@ def _summary(manifest: dict[str, Any], reused: int, seconds: float | None) -> di
     }
     if seconds is not None:
         summary |= {"seconds": round(seconds, 3), "images_per_second": round((images - reused) / seconds, 1)}
-    logger.info("features of %d images (%d reused), %d bytes", images, reused, summary["bytes"])
+    before = f", {reused:,} of them from an earlier run" if reused else ""
+    logger.info("the features of %s are there%s: %.0f MB", counted(images, "image"), before, summary["bytes"] / 1e6)
     return summary

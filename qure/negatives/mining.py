@@ -18,8 +18,12 @@ from qure.negatives.relevance import DEFAULT_MEMORY_BUDGET, RankedBlock, rank, r
 from qure.negatives.sets import Columns, HardNegatives, Integers, WholeCorpus, whole_corpus
 from qure.negatives.statistics import Observations, observe, statistics_of
 from qure.negatives.strategies import Copies, Selection, copies_of, select
+from qure.progress import counted
 
 logger = logging.getLogger(__name__)
+
+#: What a query whose ranking holds no range takes instead, in words.
+FALLBACKS = {"after_target": "all images after the target", "whole_corpus": "all images but the target"}
 
 
 @dataclass(frozen=True)
@@ -259,13 +263,16 @@ def _examples(block: RankedBlock, chosen: Selection, observed: Observations, wan
 
 def _log(mining: Mining) -> None:
     statistics = mining.statistics
+    first, fallback = round(statistics["first_after_target"]["q50"]), statistics["fallback"]
     logger.info(
-        "mined %d queries: %.0f negatives a query (median %.0f), the first %.0f ranks after the target (median), "
-        "fallback to all images after the target for %d, to the whole corpus for %d",
-        statistics["queries"],
+        "a query has %.0f hard negatives (mean; median %.0f), the first of them %s %s the target (median)%s",
         statistics["size"]["mean"],
         statistics["size"]["q50"],
-        statistics["first_after_target"]["q50"],
-        statistics["fallback"]["after_target"],
-        statistics["fallback"]["whole_corpus"],
+        counted(abs(first), "rank"),
+        "below" if first > 0 else "above",
+        "".join(
+            f"; for {counted(fallback[kind], 'query', 'queries')} no range was found, and {instead} are taken"
+            for kind, instead in FALLBACKS.items()
+            if fallback[kind]
+        ),
     )

@@ -127,6 +127,9 @@ class Promotion:
     def _against(
         self, lock: "RegistryLock", number: int, champion: int, rival: Evaluation, checks: dict[str, Any]
     ) -> Decision:
+        logger.info(
+            "%s: comparing version %d with the champion, version %d, query by query", self._name, number, champion
+        )
         outcome = compare(self._settings, self._training_set, self._evaluations[self._benchmark], rival)
         checks = checks | {"not_worse": outcome.passed}
         if not outcome.passed:
@@ -160,6 +163,7 @@ class Promotion:
         return None, checks
 
     def _loading_problem(self, version: "ModelVersion") -> str | None:
+        logger.info("%s: loading version %s from the registry and asking it a query", self._name, version.version)
         with tempfile.TemporaryDirectory(dir=self._scratch, prefix=".promotion.", suffix=".partial") as folder:
             try:
                 answers(self._download(version, "", folder))

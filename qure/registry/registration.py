@@ -176,6 +176,7 @@ def _uploaded(
         client.delete_logged_model(broken_off.model_id)
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".registration.", suffix=".partial") as temporary:
         folder = _packaged(settings, trained, Path(temporary), device)
+        logger.info("uploading the package to MLflow")
         logged = client.create_logged_model(
             experiment,
             name=registered_name(trained.training_set),
@@ -191,6 +192,7 @@ def _uploaded(
 def _packaged(settings: Settings, trained: Trained, temporary: Path, device: str) -> Path:
     from qure.serving.gallery import write_gallery
 
+    logger.info("packaging the model with its gallery: the images that it will search, encoded")
     gallery = temporary / "gallery"
     gallery.mkdir()
     write_gallery(
@@ -203,6 +205,7 @@ def _packaged(settings: Settings, trained: Trained, temporary: Path, device: str
         validation=trained.validation,
         device=device,
     )
+    logger.info("loading the packaged model and asking it a query")
     folder = temporary / "package"
     package(folder, model=trained.model, gallery=gallery, example=_example(trained), facts=_facts(trained))
     return folder

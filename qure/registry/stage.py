@@ -198,7 +198,8 @@ def promote(
                 run=run,
             )
         say = logger.info if decision.passed else logger.warning
-        say("%s version %s: %s: %s", told["name"], told["version"], decision.outcome, decision.reason)
+        became = "is champion" if decision.passed else "was not promoted"
+        say("%s version %s %s: %s", told["name"], told["version"], became, decision.reason)
         _require(decision, settings, told)
     return result
 

@@ -15,6 +15,7 @@ from qure.files import atomic_folder, file_digest, read_json, write_json
 from qure.negatives.mining import Mining, concatenate, mine
 from qure.negatives.plots import draw_ranks, draw_sorted_scores
 from qure.negatives.sets import HardNegatives, WholeCorpus, load
+from qure.progress import counted
 from qure.training.data import TrainingData
 from qure.training.distributed import Processes
 from qure.training.encoding import Encoder
@@ -100,7 +101,11 @@ def mine_categories(
             continue
         corpus = data.corpus_of(category)
         targets = data.targets[rows] - corpus.start
-        logger.info("mining hard negatives of %s", name)
+        logger.info(
+            "mining hard negatives%s of %s",
+            f" of {name}" if len(data.names) > 1 else "",
+            counted(len(rows), "query", "queries"),
+        )
         found = mine(
             queries[rows],
             candidates[corpus],

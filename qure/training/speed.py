@@ -30,7 +30,8 @@ class Speed:
     def __str__(self) -> str:
         numbers = self.metrics()
         left = numbers["epoch_seconds"] / max(self._steps, 1) * self._left
-        return f"{numbers['images_per_second']:.0f} images/s, {span(left)} of training left"
+        speed = f"{numbers['images_per_second']:.0f} images/s"
+        return f"{speed}, {span(left)} of training left" if self._left else speed
 
 
 def span(seconds: float) -> str:

@@ -22,6 +22,7 @@ from qure.files import fingerprint
 from qure.models.folder import read_manifest
 from qure.models.model import QureModel
 from qure.models.precision import default_device
+from qure.progress import counted
 from qure.training.checkpoint import Checkpoints, Identity, other_runs
 from qure.training.data import TrainingData, training_data
 from qure.training.distributed import Processes, processes
@@ -225,12 +226,12 @@ def _say(trainer: Trainer, work: Path, identity: Identity) -> None:
         return
     apart = len(trainer.held_out) if trainer.held_out is not None else 0
     logger.info(
-        "training on %d triplets (%d more held out), features in %s, %d process(es) on %s",
-        len(trainer.data),
-        apart,
-        trainer.features.held,
-        trainer.group.world,
-        trainer.group.device,
+        "training on %s%s in %s on %s; features are %s",
+        counted(len(trainer.data), "triplet"),
+        f", with {apart:,} more held out to judge by," if apart else "",
+        counted(trainer.group.world, "process", "processes"),
+        str(trainer.group.device).replace("cpu", "the CPU"),
+        {"disk": "read from disk", "cpu": "held in memory"}.get(trainer.features.held, "held on the GPU"),
     )
     others = other_runs(work, identity)
     if others:

@@ -12,6 +12,7 @@ from qure.datasets.exclusions import Exclusions
 from qure.datasets.validated import write_images
 from qure.errors import BadInput
 from qure.files import fingerprint, write_json
+from qure.progress import counted
 from qure.validation.check import Checked
 from qure.validation.drift import compare
 from qure.validation.findings import Finding, Outcome, write_bad_rows
@@ -157,7 +158,8 @@ class Report:
             if outcome.outcome in ("warned", "tolerated"):
                 passed_over = "" if outcome.outcome == "warned" else f" (up to {outcome.tolerated} tolerated: left out)"
                 reason = RULES[outcome.rule].reason
-                logger.warning("%s: %d x %s: %s%s", outcome.benchmark, outcome.rows, outcome.rule, reason, passed_over)
+                rows = counted(outcome.rows, "row")
+                logger.warning("%s: %s of %s: %s%s", outcome.benchmark, rows, outcome.rule, reason, passed_over)
         for measure in self.drift:
             if measure["shifted"]:
                 logger.warning("shifted data: %s", measure["says"])

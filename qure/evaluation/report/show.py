@@ -1,13 +1,13 @@
 """Results on a terminal."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
-from qure.files import read_json
-from qure.layout import SetLayout
+from qure.evaluation.report.meanings import meaning
 
 #: What the results table shows of a benchmark, in this order, where it was measured.
 HEADLINES = (
@@ -47,38 +47,92 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
-def results_table(layout: SetLayout) -> Table:
-    """The headline numbers of a training set's benchmarks, and the controls beside the trained model.
+#: Columns of the results table, after the trained model's own: heading and meaning.
+CONTROLS = {
+    "untrained_backbone": ("untrained backbone", "the model that training started from"),
+    "shuffled_references": ("shuffled references", "the trained model, asked with another query's image"),
+    "empty_text": ("empty text", "the trained model, asked without the words"),
+    "random": ("chance", "a random order of the images, computed"),
+}
 
-    Raises:
-        BadInput: the training set has not been evaluated.
+
+def results_tables(
+    training_set: str, metrics: Mapping[str, Any], intervals: Mapping[str, Any], *, confidence: float
+) -> list[str | Table]:
+    """The headline numbers of a training set's benchmarks, a heading and a table for each.
+
+    On its own benchmark the controls stand beside the trained model.
+
+    Args:
+        training_set: whose.
+        metrics, intervals: what the evaluate stage's metrics.json and intervals.json hold.
+        confidence: of the intervals.
     """
-    metrics = read_json(
-        layout.metrics,
-        remedy=f"Run `dvc repro evaluate@{layout.training_set}` first",
-    )
-    benchmarks = {
-        name: values for name, values in metrics.items() if name != "controls" and isinstance(values, Mapping)
-    }
-    columns = _columns(benchmarks, metrics.get("controls", {}))
-    table = Table(title=f"qure-{layout.training_set} (percent)", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for name in columns:
-        # Folded at its blanks and nowhere else, so that all columns fit a terminal of 80.
-        words = name.split("_")
-        style = "" if name in benchmarks else "dim"
-        table.add_column(" ".join(words), justify="right", style=style, width=max(map(len, words)))
+    controls = metrics.get("controls", {})
+    tables: list[str | Table] = []
+    for name, values in _benchmarks(metrics).items():
+        beside = {} if tables else {CONTROLS.get(one, (one, ""))[0]: found for one, found in controls.items()}
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
+        table.add_column("", no_wrap=True, min_width=11)
+        table.add_column("trained model", justify="right", width=7)
+        table.add_column(interval_heading(confidence), justify="right", no_wrap=True)
+        for heading in beside:
+            # Folded at its blanks and nowhere else, so that all columns fit a terminal of 80.
+            table.add_column(heading, justify="right", style="dim", width=max(map(len, heading.split())))
+        for metric in HEADLINES:
+            if metric in values:
+                low_high = intervals.get(name, {}).get(metric)
+                table.add_row(
+                    _short(metric),
+                    f"{values[metric]:.1f}",
+                    f"{low_high[0]:.1f} to {low_high[1]:.1f}" if low_high else "",
+                    *(f"{found[metric]:.1f}" if metric in found else "" for found in beside.values()),
+                )
+        tables += [f"qure-{training_set} on {name.replace('_', '-')}, percent", table]
+    return tables
+
+
+def interval_heading(confidence: float) -> str:
+    """
+    >>> interval_heading(0.95)
+    '95 % interval'
+    """
+    return f"{100 * confidence:g} % interval"
+
+
+def legend(all_metrics: Sequence[Mapping[str, Any]], *, confidence: float) -> str:
+    """What the columns and rows of results tables mean, for those that are shown."""
+    benchmarks = [(name, values) for metrics in all_metrics for name, values in _benchmarks(metrics).items()]
+    shown = {control for metrics in all_metrics for control in metrics.get("controls", {})}
+    heading = interval_heading(confidence)
+    lines = [f"{heading}: how uncertain the number is, because only so many queries were asked (bootstrap)."]
+    lines += [f"{heading}: {words}." for control, (heading, words) in CONTROLS.items() if control in shown]
+    for short, words in _meanings(benchmarks).items():
+        told = [word if len(words) == 1 else f"{word} ({', '.join(of)})" for word, of in words.items()]
+        lines.append(f"{short}: {'; '.join(told)}.")
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _meanings(benchmarks: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, dict[str, list[str]]]:
+    """Metric's short name -> meaning -> benchmarks; one entry for all depths of a metric."""
+    found: dict[str, dict[str, list[str]]] = {}
     for metric in HEADLINES:
-        if any(metric in values for values in benchmarks.values()):
-            shown = [f"{values[metric]:.1f}" if metric in values else "" for values in columns.values()]
-            table.add_row(_short(metric), *shown)
-    return table
+        for name, values in benchmarks:
+            if metric in values:
+                benchmark = name.replace("_", "-")
+                short, told = _short(metric), meaning(metric, benchmark)
+                if "_at_" in metric:
+                    short, told = (re.sub(r"\b\d+\b", "k", words) for words in (short, told))
+                else:
+                    told = re.sub(r"[a-z_]+_at_\d+", lambda one: _short(one[0]), told)
+                of = found.setdefault(short, {}).setdefault(told, [])
+                of += [benchmark] if benchmark not in of else []
+    return found
 
 
-def _columns(benchmarks: Mapping[str, Any], controls: Mapping[str, Any]) -> dict[str, Any]:
-    """The training set's own benchmark, what it must be seen beside, the other benchmarks."""
-    own, *others = benchmarks
-    return {own: benchmarks[own], **controls, **{name: benchmarks[name] for name in others}}
+def _benchmarks(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The training set's own benchmark first."""
+    return {name: values for name, values in metrics.items() if name != "controls" and isinstance(values, Mapping)}
 
 
 def _short(name: str) -> str:

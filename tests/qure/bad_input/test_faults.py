@@ -46,7 +46,7 @@ def test_full_disk_is_one_message_and_no_half_result(project: Any, qure: Qure) -
 
     done = project.process("validate", *SET, preexec_fn=little_space)
     assert done.returncode == 1
-    assert f"error: {os.strerror(errno.EFBIG)}" in done.stderr
+    assert os.strerror(errno.EFBIG) in done.stderr
     assert "the same command" in done.stderr
     assert "Traceback" not in done.stderr
     assert project.written() == set()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 COMMANDS = (
     "catalogue", "validate", "backbone", "precompute", "train", "evaluate", "evaluate-embeddings",
-    "register", "promote", "rollback", "report", "results", "search", "ablate", "data", "weights",
+    "register", "promote", "rollback", "report", "results", "search", "ablate", "data", "weights", "demo",
 )  # fmt: skip
 
 

@@ -1,0 +1,47 @@
+"""How long the demo takes, stage by stage, in a fresh clone: what `qure demo` announces comes from here.
+
+    python -m benchmarks.demo
+
+The environment is this one: installing it is not measured. Start it on an idle machine. Writes
+benchmarks/results/demo.json, and qure/cli/demo_seconds.json, which is shipped.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.common import write_result
+from qure.cli.demo import SECONDS
+from qure.files import read_json, write_json
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    """Measures a first run and a second one, which has nothing to do."""
+    with tempfile.TemporaryDirectory() as scratch:
+        clone = Path(scratch) / "qure"
+        subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(clone)], check=True)
+        first, second = (_demo(clone, Path(scratch) / f"{name}.json") for name in ("first", "second"))
+    whole, again = sum(first.values()), sum(second.values())
+    cores = len(os.sched_getaffinity(0))
+    load = os.getloadavg()[2]
+    payload = {"cores_used": cores, "load_before": load, "seconds": first, "whole_seconds": whole}
+    write_result("demo", payload | {"second_run_seconds": again})
+    write_json(SECONDS, {"cores": cores, "seconds": first})
+    print(f"{whole:.0f} s, a second run {again:.0f} s")
+
+
+def _demo(clone: Path, timings: Path) -> dict[str, float]:
+    """Seconds by stage of one `qure demo`; "data" holds what comes before DVC."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(clone)}
+    command = [sys.executable, "-m", "qure.cli", "demo", "--timings", str(timings)]
+    subprocess.run(command, cwd=clone, env=environment, check=True)
+    return dict(read_json(timings))
+
+
+if __name__ == "__main__":
+    main()
