@@ -6,6 +6,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from qure.evaluation.wording import short_name
 from qure.files import read_json
 from qure.layout import SetLayout
 
@@ -71,7 +72,7 @@ def results_table(layout: SetLayout) -> Table:
     for metric in HEADLINES:
         if any(metric in values for values in benchmarks.values()):
             shown = [f"{values[metric]:.1f}" if metric in values else "" for values in columns.values()]
-            table.add_row(_short(metric), *shown)
+            table.add_row(short_name(metric), *shown)
     return table
 
 
@@ -79,21 +80,3 @@ def _columns(benchmarks: Mapping[str, Any], controls: Mapping[str, Any]) -> dict
     """The training set's own benchmark, what it must be seen beside, the other benchmarks."""
     own, *others = benchmarks
     return {own: benchmarks[own], **controls, **{name: benchmarks[name] for name in others}}
-
-
-def _short(name: str) -> str:
-    """
-    >>> _short("recall_subset_at_1"), _short("map_at_5"), _short("average")
-    ('Rs@1', 'mAP@5', 'average')
-    """
-    for long, short in (
-        ("recall_subset_at_", "Rs@"),
-        ("recall_at_", "R@"),
-        ("map_at_", "mAP@"),
-        ("ndcg_at_", "nDCG@"),
-        ("relevant_at_", "relevant@"),
-        ("preference_rate", "preference"),
-    ):
-        if name.startswith(long):
-            return short + name.removeprefix(long)
-    return name.replace("_", " ")
