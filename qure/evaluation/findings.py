@@ -6,7 +6,7 @@ its remedy; a collapse bars promotion (`qure.registry.promotion`).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -75,6 +75,20 @@ class Finding:
     def label(self) -> str:
         """In a few words, for tags."""
         return f"{self.kind} {self.subject}".strip()
+
+
+def findings_of(
+    evaluations: Sequence[Evaluation],
+    controls: Mapping[str, Mapping[str, Mapping[str, float]]],
+    chance: Mapping[str, float],
+) -> list[Finding]:
+    """What is wrong with a model, collapses first.
+
+    Args:
+        evaluations: one per benchmark, the training set's own first.
+        controls, chance: as `not_above_controls` takes them.
+    """
+    return collapses(evaluations) + not_above_controls(evaluations[0], controls, chance)
 
 
 def collapses(evaluations: Iterable[Evaluation]) -> list[Finding]:

@@ -11,9 +11,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
+
+from qure.config import TrackingSettings
+from qure.tracking import SilentRun, tracking_uri
 
 #: Where `make mlflow` shows a database that no server stands before.
 LOCAL_PAGES = "http://127.0.0.1:5000"
@@ -50,13 +53,25 @@ class Provenance:
         base = pages_address(self.uri)
         links = [(f"MLflow run {self.run_id[:8]}", f"{base}/#/experiments/{self.experiment_id}/runs/{self.run_id}")]
         if self.version is not None:
-            links.append((f"{self.name} version {self.version}", f"{base}/#/models/{self.name}/versions/{self.version}"))
+            links.append(
+                (f"{self.name} version {self.version}", f"{base}/#/models/{self.name}/versions/{self.version}")
+            )
         return links
 
     @property
     def hint(self) -> str:
         """How to make the addresses answer."""
         return "" if urlsplit(self.uri).scheme in ("http", "https") else " (`make mlflow` opens these pages)"
+
+
+def provenance_of(
+    run: SilentRun, settings: TrackingSettings, *, name: str | None = None, version: int | None = None
+) -> Provenance | None:
+    """Of what is logged today to an open run; None where tracking is switched off."""
+    uri = tracking_uri(settings)
+    if uri is None or run.run_id is None or run.experiment_id is None:
+        return None
+    return Provenance(datetime.now(UTC).date(), uri, run.experiment_id, run.run_id, name, version)
 
 
 def pages_address(uri: str) -> str:
