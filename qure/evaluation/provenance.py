@@ -50,12 +50,10 @@ class Provenance:
     @property
     def links(self) -> list[tuple[str, str]]:
         """(what, address in MLflow's pages) of the run, and of the version where there is one."""
-        base = pages_address(self.uri)
-        links = [(f"MLflow run {self.run_id[:8]}", f"{base}/#/experiments/{self.experiment_id}/runs/{self.run_id}")]
+        pages = f"{pages_address(self.uri)}/#"
+        links = [(f"MLflow run {self.run_id[:8]}", f"{pages}/experiments/{self.experiment_id}/runs/{self.run_id}")]
         if self.version is not None:
-            links.append(
-                (f"{self.name} version {self.version}", f"{base}/#/models/{self.name}/versions/{self.version}")
-            )
+            links.append((f"{self.name} version {self.version}", f"{pages}/models/{self.name}/versions/{self.version}"))
         return links
 
     @property
