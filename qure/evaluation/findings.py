@@ -131,15 +131,15 @@ def not_above_controls(
         paired = metrics[METRIC]
         if not paired["low"] > 0.0:
             says = (
-                f"not above its control: {name} is {number(value)}, and {number(paired['b'])} {control_name(control)}; "
+                f"not above a control: {name} is {number(value)}, {control_name(control)} {number(paired['b'])}, "
                 f"difference {difference(paired['difference'], (paired['low'], paired['high']))}"
             )
             found.append(Finding("not above control", own.benchmark, says, _REMEDIES[control], control))
     bounds = own.intervals[METRIC]
     if METRIC in chance and not bounds[0] > chance[METRIC]:
         says = (
-            f"not above its control: {name} is {number(value)} ({between(bounds)}), and {number(chance[METRIC])} "
-            f"{control_name(RANDOM)}"
+            f"not above a control: {name} is {number(value)} ({between(bounds)}), "
+            f"{control_name(RANDOM)} {number(chance[METRIC])}"
         )
         found.append(Finding("not above control", own.benchmark, says, _REMEDIES[RANDOM], RANDOM))
     return found

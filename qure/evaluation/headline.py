@@ -60,11 +60,10 @@ def headline(
     value, bounds = own.metrics[METRIC], own.intervals[METRIC]
     confidence = f"{own.details['confidence']:.0%} interval" if "confidence" in own.details else "interval"
     reached = [
-        f"{number(controls[control][METRIC])} {control_name(control)}"
+        f"{control_name(control)} {number(controls[control][METRIC])}"
         for control in _ORDER
         if METRIC in controls.get(control, {})
     ]
-    gallery = f"{own.metrics['queries']:,.0f} queries, {own.metrics['gallery_size']:,.0f} images"
     what = f"{heading} of the rendered catalogue, not photographs" if rendered else heading
     return Headline(
         verdict=(
@@ -73,7 +72,10 @@ def headline(
         ),
         against=f"For comparison: {', '.join(reached)}." if reached else "",
         judgement=_judgement(findings, asked=bool(reached)),
-        data=f"Judged on {what}: {gallery}, data fingerprint {own.data_fingerprint[:_SHOWN]}.",
+        data=(
+            f"Judged on {what}: {own.metrics['gallery_size']:,.0f} images, "
+            f"data fingerprint {own.data_fingerprint[:_SHOWN]}."
+        ),
     )
 
 

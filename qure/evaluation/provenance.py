@@ -23,7 +23,7 @@ LOCAL_PAGES = "http://127.0.0.1:5000"
 #: What stands in the place until it is filled.
 UNFILLED = (
     "This file is the same whenever the same model is judged on the same data, so it names no day and no run. "
-    "Its copies in MLflow do: `make mlflow`, then experiment qure, stage run evaluate or the registered version."
+    "Its copies in MLflow do (make mlflow): with the run of the evaluate stage and with the registered version."
 )
 _PLACE = re.compile(r"(<!-- provenance -->).*?(<!-- /provenance -->)", re.DOTALL)
 _NAMES = ("report.html", "summary.md", "model_card.md")

@@ -110,7 +110,7 @@ def write_report(inputs: ReportInputs, folder: Path) -> None:
 def _method(inputs: ReportInputs) -> str:
     settings = inputs.settings
     return (
-        f"Numbers are percent. {settings.confidence:.0%} intervals from {settings.bootstrap_samples:,} bootstrap "
+        f"Numbers are percent. {settings.confidence * 100:g} % intervals from {settings.bootstrap_samples:,} bootstrap "
         f"resamples (seed {settings.seed}) of the queries; for HP-FashionIQ of the people."
     )
 

@@ -17,7 +17,7 @@ _CONTROLS = {
     "untrained_backbone": "the backbone before training",
     "shuffled_references": "with another query's reference image",
     "empty_text": "without the text",
-    "random": "by chance",
+    "random": "chance",
 }
 
 
