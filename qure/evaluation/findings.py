@@ -166,7 +166,13 @@ def write_findings(folder: Path, findings: Iterable[Finding], evaluations: Itera
     """Writes findings.json: the findings, and what was measured for them with its limits."""
     record = {
         "findings": [asdict(one) for one in findings],
-        "measured": {BENCHMARK_FOLDERS[one.benchmark]: measured(one) for one in evaluations if one.top},
+        "measured": {
+            BENCHMARK_FOLDERS[one.benchmark]: {
+                name: value if np.isfinite(value) else None for name, value in measured(one).items()
+            }
+            for one in evaluations
+            if one.top
+        },
         "limits": {"spread": LEAST_SPREAD, "shared": MOST_SHARED},
     }
     write_json(Path(folder) / FILE, record)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,50 +13,9 @@ from qure.evaluation.published import PUBLISHED
 from qure.evaluation.results import load_results
 from qure.evaluation.stage import write_again
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-
-DESKTOP, PHONE = (1200, 1000), (390, 844)
+DESKTOP, PHONE = (1400, 1000), (390, 844)
 
 Drive = Callable[..., Any]
-
-
-@pytest.fixture(scope="session")
-def drive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drive]:
-    """Opens a page in a window of some size; there is one browser per size."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("needs Debian's packages chromium and chromium-driver")
-    browsers: dict[tuple[int, int], Any] = {}
-
-    def open_page(page: Path, size: tuple[int, int] = DESKTOP) -> Any:
-        if size not in browsers:
-            browsers[size] = _browser(chromium, driver, size, tmp_path_factory.mktemp("profile"))
-        browser = browsers[size]
-        # Leaves the page before, or the browser's own first page, and what both have logged.
-        browser.get("about:blank")
-        for kind in ("browser", "performance"):
-            browser.get_log(kind)
-        browser.get(page.as_uri())
-        return browser
-
-    yield open_page
-    for browser in browsers.values():
-        browser.quit()
-
-
-def _browser(chromium: str, driver: str, size: tuple[int, int], profile: Path) -> Any:
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    flags = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
-    for flag in (*flags.split(), "disable-component-update", "disable-sync", "disable-dev-shm-usage"):
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={profile}")
-    options.add_argument(f"--window-size={size[0]},{size[1]}")
-    if size == PHONE:
-        metrics = {"width": size[0], "height": size[1], "pixelRatio": 2.0}
-        options.add_experimental_option("mobileEmulation", {"deviceMetrics": metrics})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
 
 
 def _requested(browser: Any) -> list[str]:
