@@ -83,7 +83,7 @@ def ablate(
         device=device,
     )
     console.print(terminal_table(results))
-    console.print(f"  {layout.ablation}: table.md, figure.png, results.json, results.csv")
+    console.print(f"  {layout.ablation}: report.html, table.md, figure.png, results.json, results.csv")
 
 
 @app.command()

@@ -31,9 +31,7 @@ def pages(new_workplace: Callable[[], Any]) -> list[Path]:
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
-def test_no_page_is_wider_than_the_window(
-    pages: list[Path], drive: Callable[..., Any], size: tuple[int, int]
-) -> None:
+def test_no_page_is_wider_than_the_window(pages: list[Path], drive: Callable[..., Any], size: tuple[int, int]) -> None:
     assert {"index.html", "fashioniq.queries.html"} <= {page.name for page in pages}
     for page in pages:
         browser = drive(page, size)
