@@ -49,7 +49,7 @@ def test_on_a_telephone_a_cell_names_its_column(pages: list[Path], drive: Callab
     cells = drive(index, PHONE).execute_script(script)
     assert len(cells) > 50
     for content, label, width, size in cells:
-        assert content == f'"{label}: "' or content == f'attr(data-label) ": "'
+        assert content == f'"{label}: "' or content == 'attr(data-label) ": "'
         assert width > 300, "a line of its own, not a column of single letters"
         assert size >= 11
     heads = drive(index, DESKTOP).execute_script(
