@@ -45,7 +45,7 @@ def main() -> None:
         found[name] = _row(task, damaged_queries, damaged_candidates)
         print(name, found[name], flush=True)
     limits = {"spread": LEAST_SPREAD, "shared": MOST_SHARED}
-    print(write_result("collapse", {"benchmark": "fashioniq", "limits": limits, "models": found}))
+    print(write_result("collapse", {"judged_on": "fashioniq val", "limits": limits, "models": found}))
 
 
 def _encoded(task: Task, features: dict[str, Path], folder: Path) -> tuple[Vectors, Vectors]:
@@ -55,9 +55,8 @@ def _encoded(task: Task, features: dict[str, Path], folder: Path) -> tuple[Vecto
     with tempfile.TemporaryDirectory() as scratch:
         encoder = Encoder(model, stores, SETTINGS.batch_size, Path(scratch))
         candidates = encoder.gallery(task.image_set, task.images, "candidates").take(list(task.images))
-        queries = encoder.queries(task.image_set, task.questions, "queries").take(
-            [one.query_id for one in task.questions]
-        )
+        asked = encoder.queries(task.image_set, task.questions, "queries")
+        queries = asked.take([one.query_id for one in task.questions])
     return queries[:, 0, :], candidates
 
 
