@@ -57,6 +57,7 @@ td { overflow-wrap: anywhere; } th { background: #f2f4f8; }
   .rows > tbody > tr > td[data-label]::before { content: attr(data-label) ": "; color: #5b6570; font-weight: 400; }
   .table-responsive > table > tbody > tr > td:nth-child(3)::before { content: "Observed: "; color: #5b6570; }
   .table-responsive > table > tbody > tr > td:nth-child(3) > div { display: inline; }
+  td table { font-size: .8rem; } td table th { overflow-wrap: normal; padding: .2rem .3rem; }
 }
 </style>"""
 
@@ -170,7 +171,7 @@ def write_docs(
         success=success,
         verdict="passed" if success else "failed",
         fingerprint=fingerprint,
-        outcomes=outcomes,
+        outcomes=sorted(outcomes, key=lambda outcome: outcome.rows == 0),  # broken rules first
         rules=RULES,
         findings=sorted(findings, key=lambda finding: finding.severity != "error"),
         shown=SHOWN,

@@ -63,4 +63,9 @@ def test_bad_rows_stand_before_the_suites(pages: list[Path], drive: Callable[...
     browser = drive(index, PHONE)
     headings = browser.execute_script("return [...document.querySelectorAll('h1, h2')].map(one => one.textContent)")
     assert headings == ["Validation of fashioniq: failed", "Rules", "Bad rows", "Suites"]
+    outcomes = browser.execute_script(
+        "return [...document.querySelectorAll('[data-label=Outcome]')].map(e => e.innerText)"
+    )
+    last_failed = max(place for place, one in enumerate(outcomes) if "failed" in one)
+    assert all("ok" not in one for one in outcomes[: last_failed + 1]), "broken rules stand first"
     assert "the field is missing" in browser.execute_script("return document.body.innerText")
