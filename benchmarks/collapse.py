@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from benchmarks.common import write_result
 from qure.config import EvaluationSettings
-from qure.evaluation.embeddings import Embeddings
-from qure.evaluation.encoding import Encoder
 from qure.evaluation.findings import LEAST_SPREAD, MOST_SHARED, collapses, measured
 from qure.evaluation.judging import ImageDigests
+from qure.evaluation.ranking.embeddings import Embeddings
+from qure.evaluation.ranking.encoding import Encoder
 from qure.evaluation.tasks import Source, Task, task_for
 from qure.features.store import FeatureStore
 from qure.models.model import QureModel

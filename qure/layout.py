@@ -10,6 +10,8 @@ artifacts/<training set>/        what the stages of a training set leave: valida
 from dataclasses import dataclass
 from pathlib import Path
 
+from qure.benchmarks import image_sets_of
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -80,8 +82,6 @@ class SetLayout:
         >>> {name: path.as_posix() for name, path in Layout().of("fashioniq").feature_stores.items()}
         {'fashioniq': 'artifacts/fashioniq/features/fashioniq'}
         """
-        from qure.config import image_sets_of  # here, so that `qure --help` need not load pydantic
-
         return {name: self.features / name for name in image_sets_of(self.training_set)}
 
     @property

@@ -8,7 +8,7 @@ import jinja2
 
 from qure.ablation.page import FACTS_HEAD, LEGEND, METRICS, shown_difference, shown_estimate, shown_facts
 from qure.ablation.summary import NDCG, RECALL, Line
-from qure.evaluation.pictures import plot_uri
+from qure.evaluation.report.pictures import plot_uri
 from qure.files import atomic_file
 
 

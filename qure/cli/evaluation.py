@@ -41,7 +41,7 @@ def evaluate_embeddings(
     metrics = run(
         benchmark, root, split, queries, gallery, output, gallery_protocol=gallery_protocol, category=category
     )
-    from qure.evaluation.show import metrics_table
+    from qure.evaluation.report.show import metrics_table
     from qure.progress import console
 
     console.print(metrics_table(metrics))
@@ -116,7 +116,7 @@ def results(
     artifacts: Artifacts = ARTIFACTS,
 ) -> None:
     """Show what the last run measured, where the reports lie and how to open MLflow."""
-    from qure.evaluation.show import results_table
+    from qure.evaluation.report.show import results_table
     from qure.files import read_json
     from qure.progress import console
     from qure.registry.asking import is_champion_gone

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from qure.config import BENCHMARK_FOLDERS
+from qure.benchmarks import get_benchmark
 from qure.errors import BadInput
 from qure.evaluation.controls import EMPTY, RANDOM, SHUFFLED, UNTRAINED
-from qure.evaluation.results import Evaluation
+from qure.evaluation.statistics.results import Evaluation
 from qure.evaluation.wording import between, control_name, difference, number, short_name
 from qure.files import read_json, write_json
 
@@ -167,7 +167,7 @@ def write_findings(folder: Path, findings: Iterable[Finding], evaluations: Itera
     record = {
         "findings": [asdict(one) for one in findings],
         "measured": {
-            BENCHMARK_FOLDERS[one.benchmark]: {
+            get_benchmark(one.benchmark).folder: {
                 name: value if np.isfinite(value) else None for name, value in measured(one).items()
             }
             for one in evaluations

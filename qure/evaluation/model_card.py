@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from qure.config import JUDGED_ON
+from qure.benchmarks import judged_on
 from qure.evaluation.findings import Finding
 from qure.evaluation.headline import Headline
 from qure.evaluation.markdown import table
 from qure.evaluation.provenance import UNFILLED
-from qure.evaluation.results import Evaluation
+from qure.evaluation.statistics.results import Evaluation
 from qure.evaluation.wording import between, control_name, number, short_name
 
 #: MLflow keeps this many characters of a version's description.
@@ -98,7 +98,7 @@ def _controls(controls: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 def _limits(training_set: str, *, rendered: bool) -> list[str]:
     limits = [
-        f"Judged on {', '.join(JUDGED_ON[training_set])} and nothing else: other images and other ways of asking are "
+        f"Judged on {', '.join(judged_on(training_set))} and nothing else: other images and other ways of asking are "
         "unknown.",
         "Recall counts one labelled target a query; other right answers count as wrong.",
     ]

@@ -13,10 +13,10 @@ from qure.config import EvaluationSettings
 from qure.datasets.types import Gallery
 from qure.errors import BadInput
 from qure.evaluation import findings
-from qure.evaluation.bootstrap import paired_difference
-from qure.evaluation.embeddings import Embeddings
 from qure.evaluation.findings import LEAST_SPREAD, MOST_SHARED, collapses, measured, not_above_controls
-from qure.evaluation.results import Evaluation
+from qure.evaluation.ranking.embeddings import Embeddings
+from qure.evaluation.statistics.paired import paired_difference
+from qure.evaluation.statistics.results import Evaluation
 
 Judge = Callable[..., Evaluation]
 IMAGES, QUERIES, DIMENSION = 300, 80, 32
@@ -29,8 +29,8 @@ def unit(rows: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarray[Any, np.d
 @pytest.fixture
 def judge(settings: EvaluationSettings) -> Judge:
     """Evaluates query and candidate vectors under CIRR's protocol; a query's target is the candidate of its number."""
+    from qure.benchmarks.cirr import protocol as cirr
     from qure.datasets.types import Triplet
-    from qure.evaluation import cirr
 
     ids = [f"image{number}" for number in range(IMAGES)]
     triplets = [

@@ -82,11 +82,11 @@ def judged(catalogue: Path, tmp_path: Path) -> Callable[..., Path]:
     """
 
     def judge(model: Path, quality: float, *, images: str = "the images", seed: int = 0, collapsed: str = "") -> Path:
-        from qure.datasets import fashioniq as files
-        from qure.evaluation import fashioniq
-        from qure.evaluation.embeddings import Embeddings
+        from qure.benchmarks.fashioniq import files as files
+        from qure.benchmarks.fashioniq import protocol as fashioniq
         from qure.evaluation.findings import collapses, write_findings
-        from qure.evaluation.results import save_results
+        from qure.evaluation.ranking.embeddings import Embeddings
+        from qure.evaluation.statistics.results import save_results
         from qure.files import write_json
         from qure.models.folder import read_manifest
 
