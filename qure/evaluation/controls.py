@@ -13,8 +13,7 @@ from qure.evaluation.ranking.embeddings import Embeddings
 from qure.evaluation.ranking.encoding import Encoder
 from qure.evaluation.statistics.results import Evaluation
 from qure.evaluation.tasks import Task
-
-UNTRAINED, SHUFFLED, EMPTY, RANDOM = "untrained_backbone", "shuffled_references", "empty_text", "random"
+from qure.evaluation.wording import EMPTY, SHUFFLED, UNTRAINED
 
 
 def shuffled_references(questions: Sequence[Question], seed: int) -> list[Question]:

@@ -15,9 +15,18 @@ import numpy as np
 
 from qure.benchmarks import get_benchmark
 from qure.errors import BadInput
-from qure.evaluation.controls import EMPTY, RANDOM, SHUFFLED, UNTRAINED
 from qure.evaluation.statistics.results import Evaluation
-from qure.evaluation.wording import between, control_name, difference, number, short_name
+from qure.evaluation.wording import (
+    EMPTY,
+    RANDOM,
+    SHUFFLED,
+    UNTRAINED,
+    between,
+    control_name,
+    difference,
+    number,
+    short_name,
+)
 from qure.files import read_json, write_json
 
 FILE = "findings.json"

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from qure.evaluation.controls import EMPTY, RANDOM, SHUFFLED, UNTRAINED
 from qure.evaluation.findings import METRIC, Finding
 from qure.evaluation.statistics.results import Evaluation
-from qure.evaluation.wording import between, control_name, number
+from qure.evaluation.wording import EMPTY, RANDOM, SHUFFLED, UNTRAINED, between, control_name, number
 
 #: In the order in which a reader asks: what does luck give, what was there before, what do half questions give?
 _ORDER = (RANDOM, UNTRAINED, SHUFFLED, EMPTY)

@@ -3,6 +3,9 @@
 import re
 from collections.abc import Sequence
 
+#: The controls' names in metrics files (`qure.evaluation.controls`).
+UNTRAINED, SHUFFLED, EMPTY, RANDOM = "untrained_backbone", "shuffled_references", "empty_text", "random"
+
 _SHORT = (
     ("recall_subset_at_", "Rs@"),
     ("recall_at_", "R@"),

@@ -61,7 +61,9 @@ def test_captions_find_images_that_were_not_trained_on():
 
 def test_a_pretraining_that_has_not_learned_fails_and_says_what_to_do():
     images = squares(16 * 21)
-    with pytest.raises(StageFailed, match=r"has not learned: \d+ % of 16 held-out captions .* guessing finds 31 %") as said:
+    with pytest.raises(
+        StageFailed, match=r"has not learned: \d+ % of 16 held-out captions .* guessing finds 31 %"
+    ) as said:
         trained(images, PretrainingSettings(steps=1, batch_size=16, least_recall_at_5=0.9))
     assert said.value.exit_code == 1
     for word in ("params.yaml", "steps", "seed", "learning_rate", "least_recall_at_5"):
