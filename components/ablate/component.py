@@ -38,7 +38,7 @@ def ablate(
         features: From collect_embeddings.
         backbone: From prepare_backbone.
         validation: From validate_dataset; rows that it excluded are left out.
-        ablation: results.json, results.csv, table.md, figure.png.
+        ablation: results.json, results.csv, report.html, table.md, figure.png.
         metrics: Mean recall and nDCG of every arm.
         summary: The table.
     """

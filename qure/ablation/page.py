@@ -12,6 +12,11 @@ from qure.ablation.summary import NDCG, RECALL, Difference, Estimate, Line
 #: Metrics that the tables show where they were measured, with their headings.
 METRICS = {NDCG: "nDCG@10", RECALL: "R@10", "recall_at_50": "R@50"}
 
+#: Headings of an arm's other numbers (`shown_facts`).
+FACTS_HEAD = (
+    "false negatives", "H: ranks (size)", "fallback", "pairs", "won", "temperature", "epochs", "CPU s",
+)  # fmt: skip
+
 LEGEND = """\
 Percent; mean over the seeds with its 95 % interval (Student's t over the seeds). Difference: in nDCG@10 (R@10 where \
 the truth is unknown) to the baseline under the same budget, in points, with two intervals: over the queries (paired \
@@ -32,8 +37,7 @@ def table(lines: Sequence[Line], *, baseline: str, circumstances: Mapping[str, A
         circumstances: what was held fixed, shown above the table.
     """
     metrics = [name for name in METRICS if name in lines[0].metrics]
-    head = ["arm", *(METRICS[name] for name in metrics), "difference", "false negatives", "H: ranks (size)"]
-    head += ["fallback", "pairs", "won", "temperature", "epochs", "CPU s"]
+    head = ["arm", *(METRICS[name] for name in metrics), "difference", *FACTS_HEAD]
     parts = ["# Ablation", _told(circumstances), f"Baseline of the differences: {_title(lines, baseline)}."]
     rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for group in dict.fromkeys(line.arm.group for line in lines):
@@ -72,36 +76,47 @@ def csv_of(lines: Sequence[Line]) -> str:
 
 
 def _cells(line: Line, metrics: Sequence[str]) -> list[str]:
-    facts = line.facts
     difference = line.differences.get(NDCG) or line.differences.get(RECALL)
     return [
         line.arm.title,
-        *(_estimate(line.metrics[name]) for name in metrics),
-        _difference(difference) if difference else "",
-        _number(facts["false_negatives"], "{:.2%}"),
-        f"{_number(facts['first_after_target'])} to {_number(facts['last_after_target'])} ({_number(facts['size'])})",
-        _number(facts["fallback_share"], "{:.1%}"),
-        _number(facts["pairs_per_query"], "{:.1f}"),
-        _number(facts["pair_accuracy"], "{:.3f}"),
-        _number(facts["temperature"], "{:.4f}"),
-        _number(facts["epochs"]),
+        *(shown_estimate(line.metrics[name]) for name in metrics),
+        shown_difference(difference) if difference else "",
+        *shown_facts(line),
+    ]
+
+
+def shown_facts(line: Line) -> list[str]:
+    """An arm's other numbers, in the order of `FACTS_HEAD`."""
+    facts = line.facts
+    first, last = shown_number(facts["first_after_target"]), shown_number(facts["last_after_target"])
+    return [
+        shown_number(facts["false_negatives"], "{:.2%}"),
+        f"{first} to {last} ({shown_number(facts['size'])})",
+        shown_number(facts["fallback_share"], "{:.1%}"),
+        shown_number(facts["pairs_per_query"], "{:.1f}"),
+        shown_number(facts["pair_accuracy"], "{:.3f}"),
+        shown_number(facts["temperature"], "{:.4f}"),
+        shown_number(facts["epochs"]),
         f"{line.cpu_seconds:.0f}",
     ]
 
 
-def _estimate(value: Estimate) -> str:
+def shown_estimate(value: Estimate) -> str:
+    """A number with its interval over the seeds, where there are several."""
     if value.low is None or value.high is None:
         return f"{value.mean:.1f}"
     return f"{value.mean:.1f} ({value.low:.1f} to {value.high:.1f})"
 
 
-def _difference(one: Difference) -> str:
-    mark = "" if one.verdict == "level" else "**"
+def shown_difference(one: Difference, bold: str = "**") -> str:
+    """A difference with both intervals; between marks of bold type where both lie on one side of zero."""
+    mark = "" if one.verdict == "level" else bold
     text = f"{mark}{one.value:+.1f}{mark} ({one.low:+.1f} to {one.high:+.1f})"
     return text if one.seeds_low is None else f"{text} [{one.seeds_low:+.1f} to {one.seeds_high:+.1f}]"
 
 
-def _number(value: float | None, form: str = "{:.0f}") -> str:
+def shown_number(value: float | None, form: str = "{:.0f}") -> str:
+    """A number, or a dash where it is not known."""
     return "-" if value is None else form.format(value)
 
 

@@ -3,6 +3,7 @@
 results.json   circumstances, one entry per arm (means, intervals, differences to the baseline), every run
 results.csv    one row per arm and run
 table.md       for people
+report.html    the same as one page: verdict, figure, tables; opens from a file
 figure.png     recall and true relevance of the top ten per arm (after figure 4 of the paper)
 """
 
@@ -17,6 +18,7 @@ from qure.ablation.arms import ARMS, Arm, Arms, read_arms
 from qure.ablation.figure import draw
 from qure.ablation.found import NegativesOfModels
 from qure.ablation.page import csv_of, table
+from qure.ablation.report import write_report
 from qure.ablation.runs import Bench, Run, kept_run, new_run
 from qure.ablation.summary import NDCG, RECALL, Line, record, summarise
 from qure.config import Settings
@@ -36,7 +38,7 @@ from qure.training.stage import triplets_and_corpora
 logger = logging.getLogger(__name__)
 
 SEEDS = (0, 1, 2)
-RESULTS, CSV, TABLE, FIGURE = "results.json", "results.csv", "table.md", "figure.png"
+RESULTS, CSV, TABLE, FIGURE, PAGE = "results.json", "results.csv", "table.md", "figure.png", "report.html"
 
 
 def ablate(
@@ -230,6 +232,14 @@ def _write(output: Path, chosen: Arms, lines: Sequence[Line], results: dict[str,
             baseline=chosen.baseline,
             by_chance=results["chance"],
             title=f"Ablation on {results['training_set']}: {title}",
+        )
+        write_report(
+            folder / PAGE,
+            lines,
+            training_set=results["training_set"],
+            baseline=chosen.baseline,
+            circumstances=circumstances,
+            figure=folder / FIGURE,
         )
 
 

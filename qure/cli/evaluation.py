@@ -92,7 +92,10 @@ def ablate(
     if as_json:
         print_json(results)
     else:
-        print_table(terminal_table(results), f"  {layout.ablation}: table.md, figure.png, results.json, results.csv")
+        print_table(
+            terminal_table(results),
+            f"  {layout.ablation}: report.html, table.md, figure.png, results.json, results.csv",
+        )
 
 
 @app.command()

@@ -14,10 +14,9 @@ from qure.evaluation.ranking.embeddings import Embeddings
 from qure.evaluation.ranking.encoding import Encoder
 from qure.evaluation.statistics.results import Evaluation
 from qure.evaluation.tasks import Task
+from qure.evaluation.wording import EMPTY, SHUFFLED, UNTRAINED
 
 logger = logging.getLogger(__name__)
-
-UNTRAINED, SHUFFLED, EMPTY, RANDOM = "untrained_backbone", "shuffled_references", "empty_text", "random"
 
 
 def shuffled_references(questions: Sequence[Question], seed: int) -> list[Question]:

@@ -8,10 +8,11 @@ import pandas as pd
 
 from qure.benchmarks import get_benchmark
 from qure.config import EvaluationSettings
-from qure.evaluation.controls import RANDOM, comparable
+from qure.evaluation.controls import comparable
 from qure.evaluation.statistics.curves import recall_curve
 from qure.evaluation.statistics.paired import paired_difference
 from qure.evaluation.statistics.results import Evaluation
+from qure.evaluation.wording import RANDOM
 
 Numbers = dict[str, Any]
 

@@ -14,7 +14,8 @@ plots/retrieval.png      a few queries with their ten best candidates
 plots/steep-drops.png    sorted relevance of typical queries with the two steep drops
 plots/hard-negatives.json  what lies between these drops, for the report
 submissions/             files for the evaluation servers, where the splits without answers are there
-report.html, summary.md
+findings.json            what is wrong: a collapse, a control that the model does not beat (`qure.evaluation.findings`)
+report.html, summary.md, model_card.md
 """
 
 import logging
@@ -28,9 +29,11 @@ from qure.config import EvaluationSettings, Settings
 from qure.datasets.truth import read_truth
 from qure.datasets.validated import require_validated
 from qure.errors import BadInput
+from qure.evaluation.findings import METRIC, Finding, findings_of, read_findings, write_findings
 from qure.evaluation.judging import Inputs, judge
 from qure.evaluation.outcome import Numbers, Outcome
 from qure.evaluation.parts import PLOTS, RESULTS, SUBMISSIONS, Part, in_order, joined
+from qure.evaluation.provenance import provenance_of, stamped_copies
 from qure.evaluation.report.figures import draw_retrieval
 from qure.evaluation.report.page import ReportInputs, write_report
 from qure.evaluation.statistics.curves import set_sizes, training_curve
@@ -43,9 +46,7 @@ from qure.tracking.pages import headline
 
 logger = logging.getLogger(__name__)
 
-#: The metric that the log tells, and that controls are compared by there.
-MAIN_METRIC = "recall_at_10"
-LOGGED = ("metrics.json", "intervals.json", "comparisons.json", "report.html", "summary.md")
+LOGGED = ("metrics.json", "intervals.json", "comparisons.json", "findings.json")
 
 
 def evaluate(
@@ -95,7 +96,7 @@ def evaluate(
                 judge(settings.evaluation, training_set, benchmark, inputs, place)
             metrics = _join(settings.evaluation, training_set, list(folders.values()), data, training, champion, folder)
             shutil.rmtree(folder / ".parts")
-        _log(run, metrics, Path(output))
+        _log(run, settings, metrics, Path(output))
     return metrics
 
 
@@ -166,7 +167,7 @@ def join_evaluations(
     with _run(settings, training_set, Path(data), model) as run:
         with atomic_folder(Path(output)) as folder:
             metrics = _join(settings.evaluation, training_set, parts, Path(data), training, champion, folder)
-        _log(run, metrics, Path(output))
+        _log(run, settings, metrics, Path(output))
     return metrics
 
 
@@ -188,11 +189,13 @@ def write_again(
     found = load_results(Path(evaluation) / "results")
     others = load_results(Path(champion) / "results") if champion is not None else {}
     report = ReportInputs(
-        title=f"qure-{training_set}",
+        training_set=training_set,
         evaluations=[found[benchmark] for benchmark in judged_on(training_set) if benchmark in found],
         data=data,
         settings=settings.evaluation,
         controls=read_json(Path(evaluation) / "metrics.json").get("controls", {}),
+        differences=read_json(Path(evaluation) / "comparisons.json").get("controls", {}),
+        findings=read_findings(Path(evaluation)),
         champion=list(others.values()),
         training=training,
         plots=Path(evaluation) / PLOTS,
@@ -233,24 +236,28 @@ def _write(
     folder: Path,
 ) -> None:
     metrics, comparisons = outcome.metrics(), outcome.comparisons(settings)
+    findings = findings_of(outcome.evaluations, comparisons["controls"], outcome.chance)
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "intervals.json", outcome.intervals())
     write_json(folder / "comparisons.json", comparisons)
+    write_findings(folder, findings, outcome.evaluations)
     logger.info("drawing curves, pictures and the report")
     _draw(outcome, data, training, folder / PLOTS)
     report = ReportInputs(
-        title=f"qure-{training_set}",
+        training_set=training_set,
         evaluations=outcome.evaluations,
         data=data,
         settings=settings,
         controls=metrics["controls"],
+        differences=comparisons["controls"],
+        findings=findings,
         champion=list(outcome.champion.values()),
         training=training,
         excluded=dropped,
         plots=folder / PLOTS,
     )
     write_report(report, folder)
-    _say(outcome, comparisons["controls"])
+    _say(outcome, findings)
 
 
 def _draw(outcome: Outcome, data: Path, training: Path | None, folder: Path) -> None:
@@ -264,26 +271,15 @@ def _draw(outcome: Outcome, data: Path, training: Path | None, folder: Path) -> 
         set_sizes(training).to_csv(folder / "set_size.csv", index=False)
 
 
-def _say(outcome: Outcome, controls: Mapping[str, Numbers]) -> None:
-    """Says what a reader must not miss: a control that the model does not beat, a champion that was asked otherwise."""
+def _say(outcome: Outcome, findings: Sequence[Finding]) -> None:
+    """Says what a reader must not miss: what is wrong with the model, and a champion that was asked otherwise."""
     for one in outcome.evaluations:
         if outcome.champion and not outcome.is_comparable(one):
             logger.warning("the champion was not evaluated on the same %s data: no comparison", one.benchmark)
     main = outcome.evaluations[0]
-    logger.info("%s: %s %.2f", main.benchmark, MAIN_METRIC, main.metrics[MAIN_METRIC])
-    for control, results in controls.items():
-        found = results[MAIN_METRIC]
-        if found["low"] <= 0.0:
-            logger.warning(
-                "%s: %s is %.2f, and %.2f with the control %s: the difference may be chance (%.2f to %.2f)",
-                main.benchmark,
-                MAIN_METRIC,
-                found["a"],
-                found["b"],
-                control,
-                found["low"],
-                found["high"],
-            )
+    logger.info("%s: %s %.2f", main.benchmark, METRIC, main.metrics[METRIC])
+    for finding in findings:
+        logger.warning("%s: %s. To mend it: %s", finding.benchmark, finding.says, finding.remedy)
 
 
 def _fingerprint(model: Path) -> str:
@@ -306,11 +302,22 @@ def _run(
     )
 
 
-def _log(run: SilentRun, metrics: Mapping[str, Numbers], output: Path) -> None:
-    run.log_metrics(_flat(metrics))
+def _log(run: SilentRun, settings: Settings, metrics: Mapping[str, Numbers], output: Path) -> None:
+    """Numbers, findings and report; the report's copies name this run and the day."""
+    findings = read_findings(output)
+    run.log_metrics(_flat(metrics) | {"findings": float(len(findings))})
     run.log_headline(headline(metrics, read_json(output / "intervals.json")))
+    run.set_tags(
+        {
+            "qure.findings": "; ".join(one.label for one in findings) or "none",
+            "qure.warning": " ".join(f"{one.benchmark}: {one.says}." for one in findings) or "none",
+        }
+    )
     for name in LOGGED:
         run.log_artifact(output / name, "evaluation")
+    with stamped_copies(output, provenance_of(run, settings.tracking)) as copies:
+        for copy in copies:
+            run.log_artifact(copy, "evaluation")
 
 
 def _flat(metrics: Mapping[str, Numbers], prefix: str = "") -> dict[str, float]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qure.benchmarks import get_benchmark
-from qure.evaluation.controls import RANDOM
+from qure.evaluation.wording import RANDOM
 from qure.registry.history import Entry
 
 if TYPE_CHECKING:

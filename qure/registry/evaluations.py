@@ -7,11 +7,13 @@ named by what was asked (`key_of`); a tag of the version names the folder and is
 import logging
 import tempfile
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qure.benchmarks import get_benchmark
 from qure.errors import BadInput
+from qure.evaluation.provenance import Provenance, stamped_copies
 from qure.evaluation.statistics.results import Evaluation, load_results
 from qure.files import fingerprint, folder_digest
 
@@ -26,7 +28,7 @@ TAG = "qure.evaluation."
 LOGGED_MODEL = "qure.logged_model"
 RESULTS = "results"
 _FOLDER = "evaluations"
-_SUMMARY = ("metrics.json", "intervals.json", "summary.md", "report.html")
+_SUMMARY = ("metrics.json", "intervals.json", "findings.json")
 
 
 def read_evaluations(folder: Path, training_set: str, model_fingerprint: str) -> dict[str, Evaluation]:
@@ -60,7 +62,10 @@ def key_of(evaluations: Mapping[str, Evaluation], training_set: str) -> str:
 def attach(
     client: "MlflowClient", version: "ModelVersion", folder: Path, evaluations: Mapping[str, Evaluation], key: str
 ) -> None:
-    """Keeps an evaluate stage's folder with a version; does nothing when it is there already."""
+    """Keeps an evaluate stage's folder with a version; does nothing when it is there already.
+
+    The kept report names the version, its run and the day.
+    """
     digest = folder_digest(folder)
     place = f"{_FOLDER}/{key}-{digest[:8]}"
     if version.tags.get(f"{TAG}{key}") == place:
@@ -69,6 +74,9 @@ def attach(
     for name in _SUMMARY:
         if (Path(folder) / name).is_file():
             client.log_artifact(version.run_id, str(Path(folder) / name), place)
+    with stamped_copies(folder, _provenance(client, version)) as copies:
+        for copy in copies:
+            client.log_artifact(version.run_id, str(copy), place)
     _log_metrics(client, version, evaluations)
     client.set_model_version_tag(version.name, str(version.version), f"{TAG}{key}", place)
 
@@ -98,6 +106,12 @@ def headline(evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
         for benchmark, evaluation in evaluations.items()
         for metric, value in evaluation.metrics.items()
     }
+
+
+def _provenance(client: "MlflowClient", version: "ModelVersion") -> Provenance:
+    experiment = client.get_run(version.run_id).info.experiment_id
+    today = datetime.now(UTC).date()
+    return Provenance(today, client.tracking_uri, experiment, version.run_id, version.name, int(version.version))
 
 
 def _log_metrics(client: "MlflowClient", version: "ModelVersion", evaluations: Mapping[str, Evaluation]) -> None:

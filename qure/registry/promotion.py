@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from qure.config import Settings
 from qure.errors import BadInput, StageFailed
+from qure.evaluation.findings import collapses
 from qure.evaluation.statistics.results import Evaluation
 from qure.registry.champions import ROLLED_BACK, Champions
 from qure.registry.comparison import compare, missed_thresholds
@@ -152,9 +153,17 @@ class Promotion:
         missed, thresholds = missed_thresholds(self._settings, self._training_set, self._evaluations)
         problem = self._loading_problem(version)
         rolled_back = version.tags.get(ROLLED_BACK)
-        checks = {"loads": problem is None, "thresholds": thresholds, "rolled_back": rolled_back}
+        collapsed = collapses(self._evaluations.values())
+        checks = {
+            "loads": problem is None,
+            "collapsed": [f"{one.benchmark}: {one.label}" for one in collapsed],
+            "thresholds": thresholds,
+            "rolled_back": rolled_back,
+        }
         if problem is not None:
             return problem, checks
+        if collapsed:
+            return f"{'; '.join(f'{one.benchmark}: {one.says}' for one in collapsed)}. {collapsed[0].remedy}", checks
         if missed:
             return "; ".join(missed), checks
         if rolled_back is not None:

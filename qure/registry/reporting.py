@@ -25,6 +25,7 @@ def report_beside(
     settings: Settings,
     training_set: str,
     *,
+    version: int,
     champion: int,
     key: str,
     evaluation: Path,
@@ -39,19 +40,21 @@ def report_beside(
         client: of the registry.
         settings: `evaluation` is read.
         training_set: "fashioniq" or "cirr".
+        version: the challenger.
         champion: version that was champion when the promotion was decided.
         key: of the evaluations that were compared (`evaluations.key_of`).
         evaluation: evaluate stage's folder of the challenger.
         data: data root; the pictures come from it.
         run: the promotion's.
     """
+    from qure.evaluation.provenance import provenance_of, stamped_copies
     from qure.evaluation.stage import write_again
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         try:
-            version = client.get_model_version(registered_name(training_set), str(champion))
-            other = download(client, version, key, folder / "champion")
+            rival = client.get_model_version(registered_name(training_set), str(champion))
+            other = download(client, rival, key, folder / "champion")
             if other is None:
                 return
             write_again(
@@ -60,5 +63,7 @@ def report_beside(
         except QureError as error:
             logger.warning("no report beside the champion: %s", error)
             return
-        run.log_artifact(folder / FOLDER / "report.html", FOLDER)
-        run.log_artifact(folder / FOLDER / "summary.md", FOLDER)
+        told = provenance_of(run, settings.tracking, name=registered_name(training_set), version=version)
+        with stamped_copies(folder / FOLDER, told) as copies:
+            for copy in copies:
+                run.log_artifact(copy, FOLDER)

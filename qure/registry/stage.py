@@ -191,6 +191,7 @@ def promote(
                 client,
                 settings,
                 training_set,
+                version=told["version"],
                 champion=int(decision.champion_before),
                 key=key_of(evaluations, training_set),
                 evaluation=Path(evaluation),

@@ -48,6 +48,7 @@ class SilentRun:
     """What `stage_run` yields when tracking is switched off: takes everything, keeps nothing."""
 
     run_id: str | None = None
+    experiment_id: str | None = None
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Takes numbers by name."""
@@ -77,6 +78,7 @@ class StageRun(SilentRun):
 
     def __init__(self, client: "MlflowClient", run: "Run", *, continued: bool) -> None:
         self.run_id: str = run.info.run_id
+        self.experiment_id: str = run.info.experiment_id
         self._client, self._run = client, run
         self._logged: dict[str, set[tuple[int, float]]] | None = {} if continued else None
         self._waiting: list[Metric] = []

@@ -42,55 +42,78 @@ td { overflow-wrap: anywhere; } th { background: #f2f4f8; }
 .fa-exclamation-triangle::before { content: "!"; color: #8a5a00; }
 .badge { background: #eef1f6; border-radius: .2rem; padding: 0 .25rem; font-family: ui-monospace, monospace; }
 .popover, .cooltip > span { display: none; }
+/* A telephone: every row is a card, every cell a line with its column's name. Tables inside a cell stay tables. */
+@media (max-width: 640px) {
+  body { padding: .6rem; overflow-wrap: anywhere; }
+  h1 { font-size: 1.4rem; }
+  .rows, .rows > tbody, .rows > tbody > tr, .rows > tbody > tr > td,
+  .table-responsive > table, .table-responsive > table > tbody, .table-responsive > table > tbody > tr,
+  .table-responsive > table > tbody > tr > td { display: block; width: auto; }
+  .rows > tbody > tr:has(> th), .table-responsive > table > thead { display: none; }
+  .rows > tbody > tr, .table-responsive > table > tbody > tr {
+    border: 1px solid #d8dde5; border-radius: .3rem; margin: .5rem 0; padding: .3rem .5rem; }
+  .rows > tbody > tr > td, .table-responsive > table > tbody > tr > td { border: 0; padding: .1rem 0; }
+  .rows > tbody > tr > td:empty { display: none; }
+  .rows > tbody > tr > td[data-label]::before { content: attr(data-label) ": "; color: #5b6570; font-weight: 400; }
+  .table-responsive > table > tbody > tr > td:nth-child(3)::before { content: "Observed: "; color: #5b6570; }
+  .table-responsive > table > tbody > tr > td:nth-child(3) > div { display: inline; }
+  td table { font-size: .8rem; } td table th { overflow-wrap: normal; padding: .2rem .3rem; }
+}
 </style>"""
 
 _INDEX = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-    """<!DOCTYPE html>
+    """{% macro head(names) %}<tr>{% for name in names %}<th>{{ name }}</th>{% endfor %}</tr>{% endmacro %}
+<!DOCTYPE html>
 <html lang="en">
-<head><meta charset="utf-8">{{ policy }}<title>Validation of {{ training_set }}</title>{{ style }}</head>
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">{{ policy }}
+<title>Validation of {{ training_set }}</title>{{ style }}</head>
 <body>
 <h1>Validation of {{ training_set }}: <span class="{{ 'ok' if success else 'failed' }}">{{ verdict }}</span></h1>
 <p>Data fingerprint <span class="badge">{{ fingerprint[:16] }}</span></p>
 <h2>Rules</h2>
-<table>
-<tr><th>Benchmark</th><th>Rule</th><th>Weight</th><th>Rows</th><th>Tolerated</th><th>Outcome</th>
-<th>What it says</th></tr>
+<table class="rows">
+{{ head(["Benchmark", "Rule", "Weight", "Rows", "Tolerated", "Outcome", "What it says"]) }}
 {% for outcome in outcomes %}
-<tr><td>{{ outcome.benchmark }}</td><td>{{ outcome.rule }}</td><td>{{ outcome.severity }}</td>
-<td>{{ outcome.rows }}</td><td>{{ outcome.tolerated or "" }}</td>
-<td class="{{ outcome.outcome }}">{{ outcome.outcome }}</td>
-<td>{% if outcome.rows %}{{ rules[outcome.rule].reason }}{% endif %}</td></tr>
+<tr><td data-label="Benchmark">{{ outcome.benchmark }}</td><td data-label="Rule">{{ outcome.rule }}</td>
+<td data-label="Weight">{{ outcome.severity }}</td><td data-label="Rows">{{ outcome.rows }}</td>
+<td data-label="Tolerated">{{ outcome.tolerated or "" }}</td>
+<td data-label="Outcome" class="{{ outcome.outcome }}">{{ outcome.outcome }}</td>
+<td data-label="What it says">{% if outcome.rows %}{{ rules[outcome.rule].reason }}{% endif %}</td></tr>
 {% endfor %}
 </table>
 {% if drift %}
 <h2>Against the champion's training data</h2>
-<table>
-<tr><th>Split</th><th>Measure</th><th>Outcome</th><th>Effect</th></tr>
+<table class="rows">
+{{ head(["Split", "Measure", "Outcome", "Effect"]) }}
 {% for measure in drift %}
-<tr><td>{{ measure.split }}</td><td>{{ measure.measure }}</td>
-<td class="{{ 'warned' if measure.shifted else 'ok' }}">{{ "shifted" if measure.shifted else "alike" }}</td>
-<td>{{ measure.says }}</td></tr>
+<tr><td data-label="Split">{{ measure.split }}</td><td data-label="Measure">{{ measure.measure }}</td>
+<td data-label="Outcome" class="{{ 'warned' if measure.shifted else 'ok' }}">
+{{- "shifted" if measure.shifted else "alike" }}</td>
+<td data-label="Effect">{{ measure.says }}</td></tr>
 {% endfor %}
 </table>
 {% endif %}
 <h2>Bad rows</h2>
 <p>{{ findings | length }} in all{% if findings | length > shown %}, the first {{ shown }} here{% endif %};
 the file bad_rows.csv beside this folder lists each.</p>
-<table>
-<tr><th>File</th><th>Row</th><th>Field</th><th>Value</th><th>Reason</th><th>What to do</th></tr>
+{% if findings %}
+<table class="rows">
+{{ head(["File", "Row", "Field", "Value", "Reason", "What to do"]) }}
 {% for finding in findings[:shown] %}
-<tr><td>{{ finding.file }}</td><td>{{ finding.row }}</td><td>{{ finding.field }}</td><td>{{ finding.value }}</td>
-<td class="{{ 'failed' if finding.severity == 'error' else 'warned' }}">{{ finding.reason }}</td>
-<td>{{ rules[finding.rule].remedy }}</td></tr>
+<tr><td data-label="File">{{ finding.file }}</td><td data-label="Row">{{ finding.row }}</td>
+<td data-label="Field">{{ finding.field }}</td><td data-label="Value">{{ finding.value }}</td>
+<td data-label="Reason" class="{{ 'failed' if finding.severity == 'error' else 'warned' }}">{{ finding.reason }}</td>
+<td data-label="What to do">{{ rules[finding.rule].remedy }}</td></tr>
 {% endfor %}
 </table>
+{% endif %}
 <h2>Suites</h2>
-<table>
-<tr><th>Table</th><th>Rows</th><th>Expectations</th><th>Not met</th></tr>
+<table class="rows">
+{{ head(["Table", "Rows", "Expectations", "Not met"]) }}
 {% for suite in suites %}
-<tr><td><a href="{{ suite.name }}.html">{{ suite.name }}</a></td><td>{{ suite.rows }}</td>
-<td>{{ suite.expectations | length }}</td>
-<td>{{ suite.expectations | rejectattr("success") | list | length }}</td></tr>
+<tr><td data-label="Table"><a href="{{ suite.name }}.html">{{ suite.name }}</a></td>
+<td data-label="Rows">{{ suite.rows }}</td><td data-label="Expectations">{{ suite.expectations | length }}</td>
+<td data-label="Not met">{{ suite.expectations | rejectattr("success") | list | length }}</td></tr>
 {% endfor %}
 </table>
 </body></html>
@@ -100,7 +123,8 @@ the file bad_rows.csv beside this folder lists each.</p>
 _SUITE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
     """<!DOCTYPE html>
 <html lang="en">
-<head><meta charset="utf-8">{{ policy }}<title>{{ suite.name }}</title>{{ style }}</head>
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">{{ policy }}
+<title>{{ suite.name }}</title>{{ style }}</head>
 <body>
 <p><a href="index.html">All rules and suites</a></p>
 <h1>{{ suite.name }}</h1>
@@ -147,7 +171,7 @@ def write_docs(
         success=success,
         verdict="passed" if success else "failed",
         fingerprint=fingerprint,
-        outcomes=outcomes,
+        outcomes=sorted(outcomes, key=lambda outcome: outcome.rows == 0),  # broken rules first
         rules=RULES,
         findings=sorted(findings, key=lambda finding: finding.severity != "error"),
         shown=SHOWN,

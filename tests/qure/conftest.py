@@ -12,6 +12,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -202,3 +203,48 @@ def mlflow_server(postgres_uri: str, s3: str, s3_endpoint: str, tmp_path: Path) 
     for server in servers:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+
+
+@pytest.fixture(scope="session")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Opens a page in headless Chromium, in a window of some (width, height); there is one browser per size.
+
+    A window narrower than 600 is a telephone's: the page decides how wide it wants to be.
+    """
+    pytest.importorskip("selenium.webdriver", reason="needs selenium")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("needs Debian's packages chromium and chromium-driver")
+    browsers: dict[tuple[int, int], Any] = {}
+
+    def open_page(page: Path, size: tuple[int, int] = (1400, 1000)) -> Any:
+        if size not in browsers:
+            browsers[size] = _browser(chromium, driver, size, tmp_path_factory.mktemp("profile"))
+        browser = browsers[size]
+        # Leaves the page before, or the browser's own first page, and what both have logged.
+        browser.get("about:blank")
+        for kind in ("browser", "performance"):
+            browser.get_log(kind)
+        browser.get(page.as_uri())
+        return browser
+
+    yield open_page
+    for browser in browsers.values():
+        browser.quit()
+
+
+def _browser(chromium: str, driver: str, size: tuple[int, int], profile: Path) -> Any:
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    flags = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
+    for flag in (*flags.split(), "disable-component-update", "disable-sync", "disable-dev-shm-usage"):
+        options.add_argument(f"--{flag}")
+    options.add_argument(f"--user-data-dir={profile}")
+    options.add_argument(f"--window-size={size[0]},{size[1]}")
+    if size[0] < 600:
+        metrics = {"width": size[0], "height": size[1], "pixelRatio": 2.0}
+        options.add_experimental_option("mobileEmulation", {"deviceMetrics": metrics})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))

@@ -13,8 +13,8 @@ import pandas as pd
 from qure.datasets.truth import Truth
 from qure.evaluation.statistics.results import Evaluation
 
-#: Queries shown of each kind (worst, best, drawn at random), spread over the categories where there are any.
-SHOWN = {"worst": 9, "best": 9, "random": 15}
+#: Queries shown of each kind (drawn at random, worst, best), spread over the categories where there are any.
+SHOWN = {"random": 15, "worst": 9, "best": 9}
 TOP_SHOWN = 10
 #: Right answers shown as pictures; CIRCO has up to some thirty.
 ANSWERS_SHOWN = 4
@@ -25,7 +25,9 @@ Row = dict[str, Any]
 
 
 def cards(evaluation: Evaluation, picture: Callable[[str], str], truth: Truth | None) -> list[Card]:
-    """The cards of an evaluation's chosen queries: worst first, then some drawn at random, then the best.
+    """The cards of an evaluation's chosen queries: some drawn at random, then the worst, then the best.
+
+    Random ones come first: they show what the model is like, the worst what it is like at its worst.
 
     Args:
         evaluation: any benchmark's.
@@ -75,7 +77,7 @@ def hard_negative_cards(
 
 
 def chosen(table: pd.DataFrame) -> list[tuple[str, Row]]:
-    """(kind, row) of the worst queries, some drawn at random (the same ones every time), and the best.
+    """(kind, row) of some queries drawn at random (the same ones every time), the worst, and the best.
 
     >>> table = pd.DataFrame({"query_id": [f"q{n}" for n in range(40)], "rank": range(1, 41), "category": "dress"})
     >>> picked = chosen(table)
@@ -87,7 +89,7 @@ def chosen(table: pd.DataFrame) -> list[tuple[str, Row]]:
     groups = [_best_first(own) for _, own in table.groupby("category", sort=True)] if _has_categories(table) else []
     groups = groups or [_best_first(table)]
     share = {kind: -(-count // len(groups)) for kind, count in SHOWN.items()}
-    picked: dict[str, list[Row]] = {"worst": [], "random": [], "best": []}
+    picked: dict[str, list[Row]] = {"random": [], "worst": [], "best": []}
     for rows in groups:
         best, rest = rows[: share["best"]], rows[share["best"] :]
         worst, middle = rest[::-1][: share["worst"]], rest[: max(0, len(rest) - share["worst"])]

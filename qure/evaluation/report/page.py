@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML file and a Markdown summary per evaluated model.
+"""The report: one self-contained HTML file, a Markdown summary and a model card per evaluated model.
 
 People look before they read: queries stand in it as pictures. Captions and ids are other people's text and are escaped.
 """
@@ -14,6 +14,11 @@ from qure.benchmarks import benchmarks, get_benchmark
 from qure.config import EvaluationSettings
 from qure.datasets.image_store import open_images
 from qure.datasets.truth import read_truth
+from qure.evaluation.findings import METRIC, Finding
+from qure.evaluation.headline import Headline, headline
+from qure.evaluation.markdown import table
+from qure.evaluation.model_card import model_card, warnings
+from qure.evaluation.provenance import UNFILLED
 from qure.evaluation.report import hard_negatives
 from qure.evaluation.report.cards import SYMBOLS, Card, cards, hard_negative_cards
 from qure.evaluation.report.meanings import meaning
@@ -21,6 +26,7 @@ from qure.evaluation.report.pictures import Thumbnails, plot_uri
 from qure.evaluation.statistics.bootstrap import Measure
 from qure.evaluation.statistics.paired import paired_difference
 from qure.evaluation.statistics.results import Evaluation
+from qure.evaluation.wording import between, control_name, difference, number, short_name
 from qure.files import atomic_file, read_json
 
 
@@ -29,11 +35,13 @@ class ReportInputs:
     """Everything a report is made of.
 
     Attributes:
-        title: for example "qure-fashioniq".
+        training_set: "fashioniq" or "cirr".
         evaluations: of the model, one per benchmark.
         data: data root, for the pictures and the true attributes.
         settings: how intervals were made.
         controls: control name -> metrics on the training benchmark (untrained, shuffled references, ...).
+        differences: control name -> metric -> paired difference to the model (comparisons.json).
+        findings: what is wrong with the model (`qure.evaluation.findings`).
         champion: the champion's evaluations on the same benchmarks; empty where there is none.
         champion_name: what the report calls it, for example "The champion, version 3".
         training: the training stage's folder, for its plots and findings.
@@ -41,11 +49,13 @@ class ReportInputs:
         plots: the evaluation's plots folder, for its hard negatives.
     """
 
-    title: str
+    training_set: str
     evaluations: Sequence[Evaluation]
     data: Path
     settings: EvaluationSettings
     controls: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    differences: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
     champion: Sequence[Evaluation] = ()
     champion_name: str = "The champion"
     training: Path | None = None
@@ -54,36 +64,55 @@ class ReportInputs:
 
 
 def write_report(inputs: ReportInputs, folder: Path) -> None:
-    """Writes report.html and summary.md into `folder`."""
+    """Writes report.html, summary.md and model_card.md into `folder`."""
     blocks = [_block(evaluation, inputs) for evaluation in inputs.evaluations]
-    findings = _findings(inputs)
+    own = inputs.evaluations[0]
+    told = headline(
+        f"qure-{inputs.training_set}",
+        own,
+        blocks[0]["heading"],
+        inputs.controls,
+        inputs.findings,
+        rendered=blocks[0]["rendered"],
+    )
+    notes = _training_notes(inputs)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("qure.evaluation.report", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    html = environment.get_template("report.html.j2").render(
-        title=f"Evaluation of {inputs.title}",
-        subtitle=_subtitle(inputs),
+    page = environment.get_template("report.html.j2").render(
+        title=f"Evaluation of qure-{inputs.training_set}",
+        told=told,
+        method=_method(inputs),
+        unfilled=UNFILLED,
         confidence=f"{inputs.settings.confidence:.0%}",
-        findings=findings,
+        findings=inputs.findings,
+        notes=notes,
         blocks=blocks,
         symbols={**SYMBOLS, "shown": ""},
+        short_name=short_name,
         training=_plots(inputs.training),
     )
-    with atomic_file(folder / "report.html") as temporary:
-        temporary.write_text(html, encoding="utf-8")
-    with atomic_file(folder / "summary.md") as temporary:
-        temporary.write_text(_markdown(inputs, blocks, findings), encoding="utf-8")
+    card = model_card(
+        inputs.training_set,
+        told,
+        inputs.findings,
+        {block["heading"]: one for block, one in zip(blocks, inputs.evaluations, strict=True)},
+        inputs.controls,
+        rendered=blocks[0]["rendered"],
+    )
+    texts = {"report.html": page, "summary.md": _markdown(inputs, told, blocks, notes), "model_card.md": card}
+    for name, text in texts.items():
+        with atomic_file(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
-def _subtitle(inputs: ReportInputs) -> str:
+def _method(inputs: ReportInputs) -> str:
     settings = inputs.settings
-    model = inputs.evaluations[0].details.get("model")
     others = "".join(f"; for {one.title} of the {one.resampled}" for one in benchmarks() if one.resampled != "queries")
     return (
-        (f"Model {str(model)[:12]}. " if model else "")
-        + f"Numbers are percent. {settings.confidence:.0%} intervals from {settings.bootstrap_samples:,} bootstrap "
+        f"Numbers are percent. {settings.confidence * 100:g} % intervals from {settings.bootstrap_samples:,} bootstrap "
         f"resamples (seed {settings.seed}) of the queries{others}."
     )
 
@@ -108,9 +137,14 @@ def _block(evaluation: Evaluation, inputs: ReportInputs) -> dict[str, Any]:
         "champion_note": _champion_note(champion, comparable, inputs.champion_name),
         "rows": [_row(evaluation, each, rival, inputs.settings) for each in measured if each.where is None],
         "by_category": [_row(evaluation, each, rival, inputs.settings) for each in measured if each.where is not None],
-        "meanings": {each.name: meaning(each.name, benchmark) for each in measured if each.where is None},
-        "controls": _controls(evaluation, inputs.controls) if trained_here and inputs.controls else None,
+        "meanings": {
+            f"{short_name(each.name)} ({each.name})": meaning(each.name, benchmark)
+            for each in measured
+            if each.where is None
+        },
+        "controls": _controls(evaluation, inputs) if trained_here and inputs.controls else None,
         "published": one.published,
+        "drawn": sum(card["kind"] == "random" for card in shown),
         "cards": shown,
         "drops": plot_uri(sets.with_name(hard_negatives.PICTURE)) if sets and sets.is_file() else None,
         "hard_negatives": (
@@ -157,11 +191,10 @@ def _row(
     evaluation: Evaluation, measure: Measure, champion: Evaluation | None, settings: EvaluationSettings
 ) -> dict[str, str]:
     name = measure.name
-    low, high = evaluation.intervals[name]
     row = {
-        "name": name,
-        "value": f"{evaluation.metrics[name]:.2f}",
-        "interval": f"{low:.2f} to {high:.2f}",
+        "name": short_name(name),
+        "value": number(evaluation.metrics[name]),
+        "interval": between(evaluation.intervals[name]),
         "champion": "",
         "difference": "",
     }
@@ -174,18 +207,22 @@ def _row(
             confidence=settings.confidence,
             seed=settings.seed,
         )
-        row["champion"] = f"{paired.b:.2f}"
-        row["difference"] = f"{paired.difference:+.2f} ({paired.low:+.2f} to {paired.high:+.2f})"
+        row["champion"] = number(paired.b)
+        row["difference"] = difference(paired.difference, (paired.low, paired.high))
     return row
 
 
-def _controls(evaluation: Evaluation, controls: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    metrics = [name for name in next(iter(controls.values())) if name in evaluation.metrics]
-    rows = [("trained model", [f"{evaluation.metrics[name]:.2f}" for name in metrics])]
-    rows += [
-        (name.replace("_", " "), [f"{values[metric]:.2f}" for metric in metrics]) for name, values in controls.items()
-    ]
-    return {"metrics": metrics, "rows": rows}
+def _controls(evaluation: Evaluation, inputs: ReportInputs) -> dict[str, Any]:
+    """The model's row and each control's; last, what separates them in the headline's metric."""
+    metrics = [name for name in next(iter(inputs.controls.values())) if name in evaluation.metrics]
+    rows = [("this model", [number(evaluation.metrics[name]) for name in metrics], "")]
+    for name, values in inputs.controls.items():
+        paired = inputs.differences.get(name, {}).get(METRIC)
+        gap = difference(paired["difference"], (paired["low"], paired["high"])) if paired else ""
+        rows.append((control_name(name), [number(values[metric]) for metric in metrics], gap))
+    return {"metrics": [short_name(name) for name in metrics], "gap": f"model minus control, {short_name(METRIC)}"} | {
+        "rows": rows
+    }
 
 
 def _filters(shown: Sequence[Card]) -> list[dict[str, Any]]:
@@ -197,7 +234,7 @@ def _filters(shown: Sequence[Card]) -> list[dict[str, Any]]:
     return [{**one, "choices": ["all", *one["choices"]]} for one in found if len(one["choices"]) > 1]
 
 
-def _findings(inputs: ReportInputs) -> list[str]:
+def _training_notes(inputs: ReportInputs) -> list[str]:
     """What training said loudly: H in the tail, every pair won, a temperature that ran away."""
     if inputs.training is None or not (inputs.training / "summary.json").is_file():
         return []
@@ -228,29 +265,27 @@ def _plots(training: Path | None) -> dict[str, Any] | None:
     }
 
 
-def _markdown(inputs: ReportInputs, blocks: Sequence[Mapping[str, Any]], findings: Sequence[str]) -> str:
-    lines = [f"# Evaluation of {inputs.title}", "", _subtitle(inputs), ""]
-    lines += [f"> {finding}" for finding in findings] + ([""] if findings else [])
+def _markdown(inputs: ReportInputs, told: Headline, blocks: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> str:
+    lines = [f"# Evaluation of qure-{inputs.training_set}", "", *warnings(inputs.findings), told.text, ""]
+    lines += [f"<!-- provenance -->{UNFILLED}<!-- /provenance -->", "", _method(inputs), ""]
+    lines += [f"> {note}" for note in notes] + ([""] if notes else [])
     for block in blocks:
         lines += [f"## {block['heading']}", "", str(block["note"]), ""]
         lines += _table_of_metrics(block, inputs.settings.confidence)
         if block["controls"]:
-            rows = [[name, *values] for name, values in block["controls"]["rows"]]
-            lines += ["", *_table(["model and query", *block["controls"]["metrics"]], rows)]
+            controls = block["controls"]
+            rows = [[name, *values, gap] for name, values, gap in controls["rows"]]
+            lines += ["", *table(["model and query", *controls["metrics"], controls["gap"]], rows)]
         lines += ["", str(block["champion_note"]), ""]
         if block["published"]:
             published = block["published"]
             rows = [[name, *(f"{value:.2f}" for value in values)] for name, values in published.rows.items()]
             lines += [f"Published, on {published.measured_on}: other data and other weights, not a comparison.", ""]
-            lines += [*_table(["method", *published.metrics], rows), ""]
+            lines += [*table(["method", *map(short_name, published.metrics)], rows), ""]
     return "\n".join(lines)
 
 
 def _table_of_metrics(block: Mapping[str, Any], confidence: float) -> list[str]:
     columns = ["name", "value", "interval"] + (["champion", "difference"] if block["has_champion"] else [])
-    head = ["metric", "value", f"{confidence:.0%} interval", *columns[3:]]
-    return _table(head, [[row[column] for column in columns] for row in (*block["rows"], *block["by_category"])])
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+    head = ["metric", "this model", f"{confidence:.0%} interval", *columns[3:]]
+    return table(head, [[row[column] for column in columns] for row in (*block["rows"], *block["by_category"])])

@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 
 from qure.evaluation.report.meanings import meaning
+from qure.evaluation.wording import between, number, short_name
 
 #: What the results table shows of a benchmark, in this order, where it was measured.
 HEADLINES = (
@@ -83,10 +84,10 @@ def results_tables(
             if metric in values:
                 low_high = intervals.get(name, {}).get(metric)
                 table.add_row(
-                    _short(metric),
-                    f"{values[metric]:.1f}",
-                    f"{low_high[0]:.1f} to {low_high[1]:.1f}" if low_high else "",
-                    *(f"{found[metric]:.1f}" if metric in found else "" for found in beside.values()),
+                    short_name(metric),
+                    number(values[metric]),
+                    between(low_high) if low_high else "",
+                    *(number(found[metric]) if metric in found else "" for found in beside.values()),
                 )
         tables += [f"qure-{training_set} on {name.replace('_', '-')}, percent", table]
     return tables
@@ -120,11 +121,11 @@ def _meanings(benchmarks: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, 
         for name, values in benchmarks:
             if metric in values:
                 benchmark = name.replace("_", "-")
-                short, told = _short(metric), meaning(metric, benchmark)
+                short, told = short_name(metric), meaning(metric, benchmark)
                 if "_at_" in metric:
                     short, told = (re.sub(r"\b\d+\b", "k", words) for words in (short, told))
                 else:
-                    told = re.sub(r"[a-z_]+_at_\d+", lambda one: _short(one[0]), told)
+                    told = re.sub(r"[a-z_]+_at_\d+", lambda one: short_name(one[0]), told)
                 of = found.setdefault(short, {}).setdefault(told, [])
                 of += [benchmark] if benchmark not in of else []
     return found
@@ -133,21 +134,3 @@ def _meanings(benchmarks: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, 
 def _benchmarks(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The training set's own benchmark first."""
     return {name: values for name, values in metrics.items() if name != "controls" and isinstance(values, Mapping)}
-
-
-def _short(name: str) -> str:
-    """
-    >>> _short("recall_subset_at_1"), _short("map_at_5"), _short("average")
-    ('Rs@1', 'mAP@5', 'average')
-    """
-    for long, short in (
-        ("recall_subset_at_", "Rs@"),
-        ("recall_at_", "R@"),
-        ("map_at_", "mAP@"),
-        ("ndcg_at_", "nDCG@"),
-        ("relevant_at_", "relevant@"),
-        ("preference_rate", "preference"),
-    ):
-        if name.startswith(long):
-            return short + name.removeprefix(long)
-    return name.replace("_", " ")

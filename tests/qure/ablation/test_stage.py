@@ -18,7 +18,7 @@ from qure.errors import BadInput
 from qure.evaluation.statistics.results import Evaluation
 from qure.files import folder_digest
 
-FILES = ["figure.png", "results.csv", "results.json", "table.md"]
+FILES = ["figure.png", "report.html", "results.csv", "results.json", "table.md"]
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from qure.evaluation.findings import read_findings
 from qure.evaluation.stage import evaluate
 
 
@@ -35,4 +36,15 @@ def test_the_report_is_attached_to_the_mlflow_run(
     attached = {entry.path for entry in client.list_artifacts(run.info.run_id, "evaluation")}
     assert attached >= {"evaluation/report.html", "evaluation/summary.md", "evaluation/metrics.json"}
     found = download_artifacts(run_id=run.info.run_id, artifact_path="evaluation/report.html", tracking_uri=sqlite_uri)
-    assert Path(found).read_bytes() == (tmp_path / "evaluation" / "report.html").read_bytes()
+    own, logged = (tmp_path / "evaluation" / "report.html").read_text(), Path(found).read_text()
+    before, after = own.split("<!-- provenance -->")[0], own.split("<!-- /provenance -->")[1]
+    assert logged.startswith(before), "the copy differs in one place only"
+    assert logged.endswith(after)
+    assert f"/runs/{run.info.run_id}" in logged
+    assert run.info.run_id not in own, "what DVC keeps is the same for every run"
+    card = download_artifacts(run_id=run.info.run_id, artifact_path="evaluation/model_card.md", tracking_uri=sqlite_uri)
+    assert f"/runs/{run.info.run_id}" in Path(card).read_text()
+    told = read_findings(tmp_path / "evaluation")
+    assert run.data.metrics["findings"] == len(told)
+    assert run.data.tags["qure.findings"] == ("; ".join(one.label for one in told) or "none")
+    assert all(one.says in run.data.tags["qure.warning"] for one in told)

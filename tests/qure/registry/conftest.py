@@ -79,18 +79,19 @@ def judged(catalogue: Path, tmp_path: Path) -> Callable[..., Path]:
     """Model folder and quality (0..1) -> an evaluate stage's folder, as far as the registry reads it.
 
     FashionIQ's own protocol on the catalogue's queries; the embeddings are the targets' with noise, so that quality
-    can be chosen and two qualities differ on the same queries.
+    can be chosen and two qualities differ on the same queries. `collapsed`: "queries" or "candidates" have become one.
     """
 
-    def judge(model: Path, quality: float, *, images: str = "the images", seed: int = 0) -> Path:
+    def judge(model: Path, quality: float, *, images: str = "the images", seed: int = 0, collapsed: str = "") -> Path:
         from qure.benchmarks.fashioniq import files as files
         from qure.benchmarks.fashioniq import protocol as fashioniq
+        from qure.evaluation.findings import collapses, write_findings
         from qure.evaluation.ranking.embeddings import Embeddings
         from qure.evaluation.statistics.results import save_results
         from qure.files import write_json
         from qure.models.folder import read_manifest
 
-        folder = tmp_path / "evaluations" / f"{model.name}-{quality}-{seed}-{images}"
+        folder = tmp_path / "evaluations" / f"{model.name}-{quality}-{seed}-{images}-{collapsed}"
         if folder.is_dir():
             return folder
         root = catalogue / "fashioniq"
@@ -102,6 +103,10 @@ def judged(catalogue: Path, tmp_path: Path) -> Callable[..., Path]:
         row_of = {identifier: row for row, identifier in enumerate(ids)}
         right = candidates[[row_of[str(triplet.target)] for triplet in triplets]]
         queries = _unit(quality * right + (1 - quality) * _unit(draw.normal(size=right.shape)))
+        if collapsed == "queries":
+            queries[:] = queries[0]
+        if collapsed == "candidates":
+            candidates = _unit(candidates[:1] + 1e-4 * candidates)
         found = fashioniq.evaluate(
             triplets,
             galleries,
@@ -112,6 +117,8 @@ def judged(catalogue: Path, tmp_path: Path) -> Callable[..., Path]:
         fingerprint = read_manifest(model)["fingerprint"]
         save_results(folder / "results", [replace(found, details={**found.details, "model": fingerprint})])
         write_json(folder / "metrics.json", {"fashioniq": found.metrics})
+        write_json(folder / "comparisons.json", {"controls": {}, "champion": {}})
+        write_findings(folder, collapses([found]), [found])
         return folder
 
     return judge

@@ -117,7 +117,8 @@ def test_the_report_beside_the_champion_is_kept_with_the_promotion(world: World,
     page = report.read_text()
     assert "<th>champion</th>" in page
     first = world.judged(world.model_of(1), 0.2) / "metrics.json"
-    assert f"{json.loads(first.read_text())['fashioniq']['recall_at_10']:.2f}" in page
+    assert f"{json.loads(first.read_text())['fashioniq']['recall_at_10']:.1f}" in page
+    assert "/#/models/qure-fashioniq/versions/2" in page
 
 
 def test_the_same_model_keeps_its_version(world: World) -> None:
@@ -272,6 +273,36 @@ def test_thresholds_are_absolute(world: World) -> None:
     assert world.champions.current() is None
     with pytest.raises(BadInput, match=r"no metric 'recall_at_11'.*fashioniq/recall_at_10"):
         world.changed(thresholds={"fashioniq": {"recall_at_11": 1.0}}).promote(1, 0.3)
+
+
+@pytest.mark.parametrize("part", ["queries", "candidates"])
+def test_a_collapsed_model_is_registered_and_never_promoted(world: World, part: str) -> None:
+    told = world.enter(1, 0.9, collapsed=part)
+    assert (told["outcome"], told["champion_before"]) == ("refused", None)
+    assert "collapsed: " in told["reason"]
+    assert "train again" in told["reason"]
+    kind = {"queries": "same ranking", "candidates": "level relevance"}[part]
+    assert f"fashioniq: {kind}" in told["checks"]["collapsed"]
+    assert world.champions.current() is None
+    client = connect(world.settings.tracking)
+    assert int(client.get_model_version_by_alias("qure-fashioniq", "challenger").version) == 1
+    (run,) = client.search_runs([client.get_experiment_by_name("qure").experiment_id], "tags.`qure.stage` = 'promote'")
+    assert "collapsed" in run.data.tags["qure.promotion.reason"]
+    healthy = world.enter(2, 0.3)
+    assert (healthy["outcome"], healthy["checks"]["collapsed"]) == ("promoted", [])
+
+
+def test_the_kept_report_names_the_version_and_links_to_it(world: World) -> None:
+    folder = world.judged(world.model_of(1), 0.5)
+    (folder / "report.html").write_text("<p><!-- provenance -->nothing<!-- /provenance --></p>")
+    told = world.register(1, 0.5)
+    client = connect(world.settings.tracking)
+    version = client.get_model_version("qure-fashioniq", "1")
+    (place,) = [value for name, value in version.tags.items() if name.startswith("qure.evaluation.")]
+    page = Path(client.download_artifacts(told["run_id"], f"{place}/report.html")).read_text()
+    assert "/#/models/qure-fashioniq/versions/1" in page
+    assert f"/runs/{told['run_id']}" in page
+    assert (folder / "report.html").read_text() == "<p><!-- provenance -->nothing<!-- /provenance --></p>"
 
 
 def test_a_champion_that_was_asked_something_else_is_judged_again(world: World) -> None:

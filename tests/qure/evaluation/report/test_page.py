@@ -2,61 +2,23 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qure.benchmarks import get_benchmark
-from qure.evaluation.outcome import Outcome
+from qure.evaluation.findings import Finding, write_findings
 from qure.evaluation.stage import write_again
 from qure.evaluation.statistics.results import load_results
+from qure.evaluation.wording import between, difference, number, short_name
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+pytestmark = pytest.mark.integration
 
-DESKTOP, PHONE = (1200, 1000), (390, 844)
+DESKTOP, PHONE = (1400, 1000), (390, 844)
 
 Drive = Callable[..., Any]
-
-
-@pytest.fixture(scope="session")
-def drive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drive]:
-    """Opens a page in a window of some size; there is one browser per size."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("needs Debian's packages chromium and chromium-driver")
-    browsers: dict[tuple[int, int], Any] = {}
-
-    def open_page(page: Path, size: tuple[int, int] = DESKTOP) -> Any:
-        if size not in browsers:
-            browsers[size] = _browser(chromium, driver, size, tmp_path_factory.mktemp("profile"))
-        browser = browsers[size]
-        # Leaves the page before, or the browser's own first page, and what both have logged.
-        browser.get("about:blank")
-        for kind in ("browser", "performance"):
-            browser.get_log(kind)
-        browser.get(page.as_uri())
-        return browser
-
-    yield open_page
-    for browser in browsers.values():
-        browser.quit()
-
-
-def _browser(chromium: str, driver: str, size: tuple[int, int], profile: Path) -> Any:
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    flags = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
-    for flag in (*flags.split(), "disable-component-update", "disable-sync", "disable-dev-shm-usage"):
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={profile}")
-    options.add_argument(f"--window-size={size[0]},{size[1]}")
-    if size == PHONE:
-        metrics = {"width": size[0], "height": size[1], "pixelRatio": 2.0}
-        options.add_experimental_option("mobileEmulation", {"deviceMetrics": metrics})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
 
 
 def _requested(browser: Any) -> list[str]:
@@ -92,6 +54,67 @@ def test_every_picture_is_inside_the_page_and_loads(evaluated: Any, drive: Drive
     )
     assert len(pictures) > 300
     assert all(start == "data:image/" and complete and width > 0 and alt for start, complete, width, alt in pictures)
+
+
+def test_says_first_what_a_reader_wants_to_know(evaluated: Any, drive: Drive) -> None:
+    browser = drive(evaluated.report)
+    found = load_results(evaluated.folder / "evaluation" / "results")["fashioniq"]
+    metrics = json.loads((evaluated.folder / "evaluation" / "metrics.json").read_text())
+    first, second = _texts(browser, ".headline")
+    value, bounds = found.metrics["recall_at_10"], found.intervals["recall_at_10"]
+    assert first == (
+        f"qure-fashioniq (model {found.details['model'][:12]}) finds the labelled target among the first ten for "
+        f"{value:.1f} % of {len(found.per_query)} queries (95 % interval {between(bounds)})."
+    )
+    for control, name in (("random", "chance"), ("untrained_backbone", "the backbone before training")):
+        assert f"{name} {metrics['controls'][control]['recall_at_10']:.1f}" in second
+    assert "rendered catalogue, not photographs" in second
+    assert found.data_fingerprint[:12] in second
+    order = "return [...document.querySelectorAll('h1, .headline, [role=alert], #provenance, nav, section')]"
+    seen = [one or "headline" for one in browser.execute_script(f"{order}.map(e => e.id || e.role || e.tagName)")]
+    assert seen[:3] == ["H1", "P", "P"]
+    assert seen[-4:] == ["NAV", "fashioniq", "hp-fashioniq", "training"]
+
+
+def test_random_queries_stand_before_the_worst_and_the_best(evaluated: Any, drive: Drive) -> None:
+    for block in ("fashioniq", "hp-fashioniq"):
+        kinds = [kind for kind, _ in _shown(drive(evaluated.report), block)]
+        assert list(dict.fromkeys(kinds)) == ["random", "worst", "best"]
+        assert kinds == sorted(kinds, key=["random", "worst", "best"].index)
+
+
+@pytest.mark.parametrize("which", ["evaluated", "scenes"])
+def test_no_table_scrolls_sideways_on_a_desktop(which: str, request: pytest.FixtureRequest, drive: Drive) -> None:
+    browser = drive(request.getfixturevalue(which).report)
+    browser.execute_script("for (const one of document.querySelectorAll('details')) one.open = true")
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    wide = """return [...document.querySelectorAll('.scroll')]
+        .filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"""
+    assert browser.execute_script(wide) == []
+
+
+def test_what_is_wrong_stands_in_a_red_box_before_everything_else(evaluated: Any, tmp_path: Path, drive: Drive) -> None:
+    folder = tmp_path / "evaluation"
+    shutil.copytree(evaluated.folder / "evaluation", folder)
+    found = Finding("same ranking", "fashioniq", "collapsed: <b>always</b> the same", "train again & look")
+    write_findings(folder, [found], [])
+    write_again(evaluated.settings, "fashioniq", data=evaluated.data, evaluation=folder, output=tmp_path / "out")
+    browser = drive(tmp_path / "out" / "report.html")
+    (box,) = _texts(browser, "[role=alert]")
+    assert "has collapsed and must not be used" in box
+    assert "Collapsed: <b>always</b> the same. To mend it: train again & look." in box
+    top, colour = browser.execute_script("""const box = document.querySelector('[role=alert]');
+        return [box.getBoundingClientRect().top, getComputedStyle(box).borderTopColor]""")
+    assert top < 500, "seen without scrolling"
+    red, green, blue = (int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(","))
+    assert red > 2 * green
+    assert red > 2 * blue
+    for name in ("summary.md", "model_card.md"):
+        assert "> **WARNING: collapsed: " in (tmp_path / "out" / name).read_text().split("##")[0]
+    write_findings(folder, [], [])
+    write_again(evaluated.settings, "fashioniq", data=evaluated.data, evaluation=folder, output=tmp_path / "healthy")
+    assert _texts(drive(tmp_path / "healthy" / "report.html"), "[role=alert]") == []
+    assert "WARNING" not in (tmp_path / "healthy" / "model_card.md").read_text()
 
 
 def test_filters_by_kind_and_category(evaluated: Any, drive: Drive) -> None:
@@ -184,15 +207,17 @@ def test_shows_metrics_with_intervals_beside_the_champions(evaluated: Any, drive
             block,
         )
         rows = {row[0]: row[1:] for row in cells if len(row) == 5}
-        assert rows.keys() == intervals[key].keys(), "every metric that has an interval, by category too"
-        for name, (value, interval, champion, difference) in rows.items():
-            low, high = intervals[key][name]
-            assert value == f"{metrics[key][name]:.2f}"
-            assert interval == f"{low:.2f} to {high:.2f}"
+        assert rows.keys() == {short_name(name) for name in intervals[key]}, (
+            "every metric that has an interval, by category too"
+        )
+        for name, bounds in intervals[key].items():
+            value, interval, champion, gap = rows[short_name(name)]
+            assert value == number(metrics[key][name])
+            assert interval == between(bounds)
             if name in compared[key]:
                 told = compared[key][name]
-                assert champion == f"{told['b']:.2f}"
-                assert difference == f"{told['difference']:+.2f} ({told['low']:+.2f} to {told['high']:+.2f})"
+                assert champion == number(told["b"])
+                assert gap == difference(told["difference"], (told["low"], told["high"]))
     assert "paired bootstrap" in _texts(browser, "#fashioniq")[0]
 
 
@@ -313,45 +338,3 @@ def test_without_champion_training_and_truth(evaluated: Any, tmp_path: Path, dri
         "return [...document.querySelectorAll('#fashioniq .row figure')].map(e => e.className)"
     )
     assert set(marks) == {"right", "wrong"}
-
-
-def test_a_champion_that_was_asked_otherwise_is_not_compared(evaluated: Any, tmp_path: Path) -> None:
-    champion = tmp_path / "champion"
-    shutil.copytree(evaluated.folder / "champion", champion)
-    file = champion / "results" / "fashioniq" / "evaluation.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "data_fingerprint": "another"}))
-    write_again(
-        evaluated.settings,
-        "fashioniq",
-        data=evaluated.data,
-        evaluation=evaluated.folder / "evaluation",
-        champion=champion,
-        output=tmp_path,
-    )
-    first, second = (tmp_path / "summary.md").read_text().split("## HP-FashionIQ")
-    assert "was evaluated on other data" in first
-    assert "| champion | difference |" not in first
-    assert "| champion | difference |" in second
-
-
-def test_the_reports_difference_is_the_one_in_the_comparisons(evaluated: Any) -> None:
-    """Both are made from the settings' seed, whatever it is."""
-    settings = evaluated.settings.evaluation.model_copy(update={"seed": 7})
-    own, other = (load_results(evaluated.folder / name / "results") for name in ("evaluation", "champion"))
-    compared = Outcome([own["fashioniq"]], {}, {}, other).comparisons(settings)["champion"]["fashioniq"]
-    write_again(
-        evaluated.settings.model_copy(update={"evaluation": settings}),
-        "fashioniq",
-        data=evaluated.data,
-        evaluation=evaluated.folder / "evaluation",
-        champion=evaluated.folder / "champion",
-        output=evaluated.folder / "seeded",
-    )
-    told = compared["recall_at_10"]
-    expected = f"{told['difference']:+.2f} ({told['low']:+.2f} to {told['high']:+.2f})"
-    (row,) = [
-        line
-        for line in (evaluated.folder / "seeded" / "summary.md").read_text().splitlines()
-        if line.startswith("| recall_at_10 |")
-    ]
-    assert row.endswith(f"| {expected} |")
