@@ -152,11 +152,38 @@ class QureModel(nn.Module):
         shapes when there is text, and all image tokens count anyway.
         """
         image = self.ln_vision(features.to(self.ln_vision.weight.dtype))
+        if features.device.type == "cuda":
+            return self._attend_on_gpu(sequence, image, mask)
         states: torch.Tensor = self.qformer(
             query_embeds=sequence,
             query_length=self.config.query_tokens,
             attention_mask=mask,
             encoder_hidden_states=image,
+        ).last_hidden_state
+        return states
+
+    def _attend_on_gpu(
+        self, sequence: torch.Tensor, image: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The Q-Former's own steps, without what makes a GPU wait or copy.
+
+        Image features are cast for autocast's products once, where the module hands them to twelve products in fp32
+        and each casts them again; the mask is added to the scores as it is, where the module first asks the device
+        whether it hides anything at all.
+        """
+        device = sequence.device.type
+        reduced = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        hidden = self.qformer.dropout(self.qformer.layernorm(sequence))
+        added = None
+        if mask is not None:
+            zeros = torch.zeros(mask.shape, dtype=reduced or hidden.dtype, device=mask.device)
+            added = zeros.masked_fill_(mask == 0, float("-inf"))[:, None, None, :]
+            added = added.expand(-1, -1, mask.shape[1], -1)
+        states: torch.Tensor = self.qformer.encoder(
+            hidden,
+            attention_mask=added,
+            encoder_hidden_states=image if reduced is None else image.to(reduced),
+            query_length=self.config.query_tokens,
         ).last_hidden_state
         return states
 

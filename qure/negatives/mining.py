@@ -14,7 +14,7 @@ from torch import Tensor
 from qure.config import NegativeSettings
 from qure.errors import BadInput
 from qure.negatives import sets
-from qure.negatives.relevance import DEFAULT_MEMORY_BUDGET, RankedBlock, rank, ranked_blocks
+from qure.negatives.relevance import RankedBlock, Tiles, rank, ranked_blocks
 from qure.negatives.sets import Columns, HardNegatives, Integers, WholeCorpus, whole_corpus
 from qure.negatives.statistics import Observations, observe, statistics_of
 from qure.negatives.strategies import Copies, Selection, copies_of, select
@@ -75,10 +75,11 @@ def mine(
     settings: NegativeSettings,
     *,
     device: torch.device | str | None = None,
-    memory_budget: int = DEFAULT_MEMORY_BUDGET,
+    memory_budget: int | None = None,
     curve_examples: int = 8,
     images: ArrayLike | Tensor | None = None,
     exclude: ArrayLike | Tensor | None = None,
+    tiles: Tiles | None = None,
 ) -> Mining:
     """Ranks one corpus for every query and takes the hard negatives of the settings' strategy.
 
@@ -87,11 +88,13 @@ def mine(
         candidates: (N, T, D) embeddings of the corpus, each token of unit length.
         targets: (Q,) corpus column of each query's target.
         device: where to compute; default: where the candidates are.
-        memory_budget: bytes of working memory, on top of embeddings and result. Never changes a result.
+        memory_budget: bytes of working memory, on top of embeddings and result; default: 512 MiB, on a GPU as much as
+            half of its free memory. Never changes a result.
         curve_examples: how many evenly spaced queries' rankings to keep.
         images: (N,) integer identity of the image each column shows, where a corpus lists images more than once.
         exclude: (Q, E) columns that are never negatives of a query, padded with -1. As released nothing but the
             target is excluded: the query's own reference image can be a negative.
+        tiles: shape of the matrix products; default: that of the device.
 
     Raises:
         BadInput: no queries, a target or excluded column outside the corpus, NaN or infinite embeddings, a corpus
@@ -107,7 +110,7 @@ def mine(
     observations: list[Observations] = []
     examples: list[CurveExample] = []
     described = settings.strategy == "all_corpus" and copies is None and exclude_columns is None
-    for block in ranked_blocks(queries, candidates, device=device, memory_budget=memory_budget):
+    for block in ranked_blocks(queries, candidates, device=device, memory_budget=memory_budget, tiles=tiles):
         chosen = _select_block(block, target_columns, settings, copies, exclude_columns)
         observations.append(observe(chosen))
         examples.extend(_examples(block, chosen, observations[-1], wanted))
@@ -234,7 +237,7 @@ def _listed(members: Tensor) -> tuple[Integers, Columns]:
 
 def _joined(parts: list[tuple[Integers, Columns]]) -> HardNegatives:
     sizes = np.concatenate([part[0] for part in parts])
-    return HardNegatives(sets.offsets_of(sizes), np.concatenate([part[1] for part in parts]))
+    return HardNegatives.made(sets.offsets_of(sizes), np.concatenate([part[1] for part in parts]))
 
 
 def _examples(block: RankedBlock, chosen: Selection, observed: Observations, wanted: set[int]) -> list[CurveExample]:

@@ -32,19 +32,27 @@ def prepare_temperature(model: QureModel, settings: TrainingSettings) -> None:
 
 
 def make_optimizer(model: QureModel, settings: TrainingSettings) -> torch.optim.AdamW:
-    """AdamW over every trainable parameter; weight decay on all of them, biases and LayerNorms too, as released."""
+    """AdamW over every trainable parameter; weight decay on all of them, biases and LayerNorms too, as released.
+
+    On a GPU the learning rate lives there too, so that a step captured as a CUDA graph sees it change.
+    """
+    cuda = model.device.type == "cuda"
     return torch.optim.AdamW(
         model.trainable_parameters(),
-        lr=settings.learning_rate,
+        lr=torch.tensor(settings.learning_rate, device=model.device) if cuda else settings.learning_rate,
         weight_decay=settings.weight_decay,
-        fused=model.device.type == "cuda",
+        fused=cuda,
+        capturable=cuda,
     )
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Changes the learning rate of all parameters."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def optimizer_step(
