@@ -261,6 +261,7 @@ def trained(
     from qure.training.distributed import Processes
     from qure.training.loop import Trainer
 
+    release(device)
     model = new_model(sizes.config, device, vision=False, as_it_was=engine == "launched")
     model.load_state_dict(initial)
     settings = TrainingSettings.model_validate(
