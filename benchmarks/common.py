@@ -45,7 +45,7 @@ def circumstances() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit, with "+changes" where the working tree differs from it; outside a repository what QURE_COMMIT says."""
+    """The commit, with "+changes" where the working tree differs from it; outside a repository QURE_COMMIT."""
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str | None:

@@ -213,7 +213,7 @@ class TrainingSettings(Frozen):
         if self.batches == "mixed" and self.negatives.shared_negatives and self.loss == "bradley_terry":
             raise ValueError("shared_negatives needs batches of one category: set batches to auto or one_category")
         if self.engine == "graph" and self.gradient_checkpointing:
-            raise ValueError("engine graph cannot recompute layers: set engine to auto or gradient_checkpointing to false")
+            raise ValueError("engine graph cannot recompute layers: set engine to auto, or no gradient_checkpointing")
         if self.accumulation_steps > self.batch_size:
             raise ValueError(f"accumulation_steps {self.accumulation_steps} exceeds batch_size {self.batch_size}")
         return self

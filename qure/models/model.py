@@ -1,6 +1,7 @@
 """The QuRe model on transformers' CLIP vision tower and BLIP-2 Q-Former."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from transformers import (
 from transformers.models.blip_2.modeling_blip_2 import Blip2TextEmbeddings
 
 from qure.models.config import QFormerConfig, QureConfig, VisionConfig
+from qure.models.fused import FusedQFormer
 from qure.models.text import CaptionTokenizer
 
 #: Start of the learned temperature (LAVIS, `temp`).
@@ -59,6 +61,7 @@ class QureModel(nn.Module):
         self.qformer = Blip2QFormerModel._from_config(qformer_config, attn_implementation=attention)
         self.vision_proj = nn.Linear(config.qformer.hidden, config.embedding)
         self.text_proj = nn.Linear(config.qformer.hidden, config.embedding)
+        self._fused = FusedQFormer(self.qformer)
         # BLIP-2's matching head: QuRe never uses it; it is kept so that published weights pass through whole.
         self.itm_head = nn.Linear(config.qformer.hidden, 2)
         self.temperature = nn.Parameter(torch.tensor(INITIAL_TEMPERATURE))
@@ -165,27 +168,31 @@ class QureModel(nn.Module):
     def _attend_on_gpu(
         self, sequence: torch.Tensor, image: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The Q-Former's own steps, without what makes a GPU wait or copy.
+        """The same in fewer operations, none of which waits for the device (`qure.models.fused`).
 
-        Image features are cast for autocast's products once, where the module hands them to twelve products in fp32
-        and each casts them again; the mask is added to the scores as it is, where the module first asks the device
-        whether it hides anything at all.
+        The mask is added to the scores as it is, where the module first asks the device whether it hides anything.
+        Layers that are recomputed in the backward pass are the module's own.
         """
         device = sequence.device.type
-        reduced = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
         hidden = self.qformer.dropout(self.qformer.layernorm(sequence))
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         added = None
         if mask is not None:
-            zeros = torch.zeros(mask.shape, dtype=reduced or hidden.dtype, device=mask.device)
+            zeros = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
             added = zeros.masked_fill_(mask == 0, float("-inf"))[:, None, None, :]
-            added = added.expand(-1, -1, mask.shape[1], -1)
+        if not self.qformer.encoder.layer[0].gradient_checkpointing:
+            return self._fused(hidden, image, added, self.config.query_tokens, dtype)
         states: torch.Tensor = self.qformer.encoder(
             hidden,
             attention_mask=added,
-            encoder_hidden_states=image if reduced is None else image.to(reduced),
+            encoder_hidden_states=image.to(dtype),
             query_length=self.config.query_tokens,
         ).last_hidden_state
         return states
+
+    def sharing_weights(self) -> AbstractContextManager[None]:
+        """Inside, the weights do not change: what passes on a GPU make of them is made once."""
+        return self._fused.sharing()
 
     @staticmethod
     def relevance(queries: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:

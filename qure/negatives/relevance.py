@@ -38,10 +38,13 @@ CANDIDATE_TILE = 1024
 CPU_TILES = Tiles(QUERY_TILE, CANDIDATE_TILE, tokens_at_once=False)
 #: Of a GPU: large products, few launches; at 32 tokens one product takes 256 MiB.
 GPU_TILES = Tiles(1024, 2048, tokens_at_once=True)
+#: Queries that a GPU ranks at once, at most: enough to keep it busy, and while it ranks them the sets of the queries
+#: before them travel to the host.
+GPU_QUERIES = 3 * GPU_TILES.queries
 
 DEFAULT_MEMORY_BUDGET = 512 * 2**20
 #: On a GPU, where nothing else runs while a training mines, and at most half of what is free.
-GPU_MEMORY_BUDGET = 8 * 2**30
+GPU_MEMORY_BUDGET = 4 * 2**30
 
 #: Working bytes per (query, image) pair while a block is scored, sorted and searched for drops: scores 4,
 #: sorted scores 4, order 8, the sort's own copies 12, drops 8, counts and masks 12, selected columns 16.
@@ -127,6 +130,8 @@ def ranked_blocks(
     candidates = candidates.to(device)
     tiles = tiles or tiles_of(device)
     size = queries_per_block(len(candidates), default_budget(device) if memory_budget is None else memory_budget)
+    if tiles.tokens_at_once:
+        size = min(size, GPU_QUERIES)
     for first in range(0, len(queries), size):
         rows = slice(first, min(first + size, len(queries)))
         with torch.no_grad():

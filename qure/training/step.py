@@ -91,7 +91,7 @@ class TripletLoss(nn.Module):
 
         Dropout draws from the default generator: seed it before each call, alike on every process.
         """
-        with self._dropping(batch), self._policy.autocast():
+        with self._dropping(batch), self._policy.autocast(), self.model.sharing_weights():
             queries = self.model.encode_queries(batch.references, batch.input_ids, batch.attention_mask)
             candidates = self.model.encode_images(batch.candidates)
         with torch.autocast(queries.device.type, enabled=False):
