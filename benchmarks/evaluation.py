@@ -21,8 +21,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import write_result
-from qure.datasets import circo, cirr, fashioniq, hp_fashioniq
-from qure.evaluation.embeddings import Floats, write_embeddings
+from qure.benchmarks.circo import files as circo
+from qure.benchmarks.cirr import files as cirr
+from qure.benchmarks.fashioniq import files as fashioniq
+from qure.benchmarks.hp_fashioniq import files as hp_fashioniq
+from qure.evaluation.ranking.embeddings import Floats, write_embeddings
 
 COCO_IMAGES = 123_403
 #: What issue and documentation promise, in MiB.

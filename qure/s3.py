@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from urllib3.exceptions import HTTPError
 
 from qure.errors import BadInput, QureError, StageFailed
-from qure.storage import BLOCK, Stored
+from qure.stores import BLOCK, Stored
 
 #: Files up to this size go in one request; larger ones in parts of at least this size.
 PART_BYTES = 32 << 20

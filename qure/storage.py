@@ -20,13 +20,12 @@ import tempfile
 import time
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import IO
 
 from qure.errors import BadInput, StageFailed
 from qure.files import atomic_file, file_digest, sync
+from qure.stores import BLOCK, Store, Stored
 
 #: The file that makes a stored folder whole.
 MANIFEST = ".qure-manifest.json"
@@ -34,43 +33,6 @@ MANIFEST = ".qure-manifest.json"
 ATTEMPTS = 4
 #: Seconds before the first of these attempts; each further one waits as much longer.
 PAUSE = 2.0
-BLOCK = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A stored file.
-
-    Attributes:
-        name: its key, or its path below the URI that was listed.
-        size: bytes.
-        sha256: hex; None where the storage does not know it.
-        version: changes when the content does (S3's ETag); empty in listings.
-    """
-
-    name: str
-    size: int
-    sha256: str | None = None
-    version: str = ""
-
-
-class Store(Protocol):
-    """One kind of storage: keys and bytes. Errors are `BadInput` and `StageFailed`."""
-
-    def stat(self, key: str) -> Stored | None:
-        """What is stored under a key, digest included where it is known; None when nothing is."""
-
-    def put(self, key: str, source: Path, sha256: str) -> None:
-        """Stores a file, whole or not at all; refuses one whose bytes do not have that digest."""
-
-    def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Stores `data` unless the key exists; False when it does."""
-
-    def read(self, key: str, start: int) -> AbstractContextManager[tuple[str, Iterator[bytes]]]:
-        """The version of what is read, and its bytes from `start`; a broken connection is a ConnectionError."""
-
-    def files(self, prefix: str) -> Iterator[Stored]:
-        """Everything whose key begins with `prefix`; names are what follows it."""
 
 
 def upload_file(source: Path, uri: str) -> Stored:

@@ -84,12 +84,12 @@ def passed() -> Callable[..., Path]:
 def _passed(
     folder: Path, data: Path, image_sets: Sequence[str] = ("fashioniq",), excluded: Mapping[str, Any] | None = None
 ) -> Path:
-    from qure.config import BENCHMARK_FOLDERS
+    from qure.benchmarks import get_benchmark
     from qure.datasets.image_store import open_images
     from qure.datasets.validated import write_images
 
     folder.mkdir(parents=True, exist_ok=True)
-    stores = {name: open_images(data / BENCHMARK_FOLDERS[name]) for name in image_sets}
+    stores = {name: open_images(get_benchmark(name).root(data)) for name in image_sets}
     write_images(
         folder,
         [
@@ -98,7 +98,7 @@ def _passed(
             for image in store.ids
         ],
     )
-    files = [file for name in image_sets for file in (data / BENCHMARK_FOLDERS[name]).rglob("*.json")]
+    files = [file for name in image_sets for file in get_benchmark(name).root(data).rglob("*.json")]
     digests = {str(file.relative_to(data)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     result = {"success": True, "excluded": excluded or {}, "annotations": digests}
     (folder / "result.json").write_text(json.dumps(result))
@@ -112,7 +112,7 @@ def small_settings() -> "Settings":
     return Settings.model_validate(
         {
             "catalogue": {"scale": 0.1},
-            "backbone": {"pretraining": {"steps": 20, "batch_size": 16}},
+            "backbone": {"pretraining": {"steps": 20, "batch_size": 16, "least_recall_at_5": 0.0}},
             "training": {
                 "fashioniq": {"recipe": "catalogue", "overrides": {"epochs": 2}},
                 "cirr": {"recipe": "catalogue", "overrides": {"epochs": 2}},

@@ -45,7 +45,7 @@ def _clone(folder: Path) -> Path:
             shutil.copy(REPOSITORY / name, folder / name)
     params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     params["catalogue"] = {"scale": 0.1}
-    params.setdefault("backbone", {})["pretraining"] = {"steps": 20, "batch_size": 16}
+    params.setdefault("backbone", {})["pretraining"] = {"steps": 20, "batch_size": 16, "least_recall_at_5": 0.0}
     params["training"]["fashioniq"]["overrides"] = {"epochs": 3}
     params["evaluation"] = {"bootstrap_samples": 200}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))

@@ -26,7 +26,7 @@ def evaluate(
     Args:
         params: Text of params.yaml.
         training_set: fashioniq or cirr.
-        number: Which of its benchmarks (qure.config.JUDGED_ON): 0 for its own, 1 for the one beside it.
+        number: Which of its benchmarks (qure.benchmarks.judged_on): 0 for its own, 1 for the one beside it.
         fingerprints: Fingerprints of everything that decides the model: data, validation, backbone, code.
         data: From fetch_data.
         features: From collect_embeddings.
@@ -39,11 +39,11 @@ def evaluate(
 
     from components.runtime import stage
     from components.workspace import located
-    from qure.config import JUDGED_ON, image_sets_of
+    from qure.benchmarks import image_sets_of, judged_on
     from qure.evaluation.stage import evaluate_benchmark
 
     with stage(params) as settings:
-        benchmark = JUDGED_ON[training_set][number]
+        benchmark = judged_on(training_set)[number]
         part.metadata["benchmark"] = benchmark
         evaluate_benchmark(
             settings,

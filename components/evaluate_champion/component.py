@@ -42,7 +42,7 @@ def evaluate_champion(
 
     from components.runtime import stage
     from components.workspace import located, shown
-    from qure.config import image_sets_of
+    from qure.benchmarks import image_sets_of
     from qure.evaluation.stage import evaluate
     from qure.registry.champion import check_champion
 

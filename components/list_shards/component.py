@@ -19,7 +19,7 @@ def list_shards(params: str, training_set: str, shards: int, fingerprints: str) 
         Items {image_set, shard, shards, inputs}; `inputs` is one fingerprint of `fingerprints` and the settings.
     """
     from components.runtime import stage
-    from qure.config import image_sets_of
+    from qure.benchmarks import image_sets_of
     from qure.files import fingerprint
 
     with stage(params) as settings:

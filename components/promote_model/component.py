@@ -34,7 +34,7 @@ def promote_model(
 
     from components.runtime import stage
     from components.workspace import located
-    from qure.config import image_sets_of
+    from qure.benchmarks import image_sets_of
     from qure.registry.champion import reevaluation
     from qure.registry.stage import promote
 

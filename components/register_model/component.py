@@ -36,7 +36,7 @@ def register_model(
 
     from components.runtime import stage
     from components.workspace import located
-    from qure.config import image_sets_of
+    from qure.benchmarks import image_sets_of
     from qure.registry.stage import register
 
     with stage(params) as settings:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from infra.trainer.run import TrainJobs, run_train_job
 from qure.config import validated
 from qure.errors import BadInput
 from qure.files import fingerprint
+from qure.layout import Layout
 from qure.tracking.identity import PIPELINE_VARIABLE
 
 
@@ -43,15 +45,16 @@ def train_as_job(
     chosen = validated(TrainJobSettings, settings, file="distributed")
     for folder in (data, features, work):
         _require_shared(folder, chosen.workspace_path)
-    artifacts = work / "artifacts"
-    _copy(backbone, artifacts / "backbone")
-    _copy(validation, artifacts / training_set / "validation")
-    _link(features, artifacts / training_set / "features")
+    project = Layout(data, work / "artifacts", work / "work")
+    layout = project.of(training_set)
+    _copy(backbone, layout.backbone)
+    _copy(validation, layout.validation)
+    _link(features, layout.features)
     (work / "params.yaml").write_text(params, encoding="utf-8")
     job = build_train_job(
         chosen,
         f"qure-train-{training_set}-{fingerprint(str(work))[:12]}",
-        train_command(training_set, params=work / "params.yaml", data=data, artifacts=artifacts, work=work / "work"),
+        train_command(training_set, params=work / "params.yaml", project=project),
         environment={name: os.environ[name] for name in (PIPELINE_VARIABLE,) if os.environ.get(name)},
     )
     if jobs is None:
@@ -59,12 +62,12 @@ def train_as_job(
 
         jobs = ClusterTrainJobs(chosen.namespace)
     run_train_job(jobs, job, timeout_seconds=chosen.timeout_seconds)
-    return artifacts / training_set
+    return layout.folder
 
 
-def train_command(training_set: str, *, params: Path, data: Path, artifacts: Path, work: Path) -> list[str]:
+def train_command(training_set: str, *, params: Path, project: Layout) -> list[str]:
     """What torchrun starts: the command that a person would give on one machine."""
-    options = {"training-set": training_set, "params": params, "data": data, "artifacts": artifacts, "work": work}
+    options = {"training-set": training_set, "params": params} | asdict(project)
     return ["-m", "qure.cli", "train", *(part for name, value in options.items() for part in (f"--{name}", str(value)))]
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from qure.config import BENCHMARK_FOLDERS, TrainingSettings
+from qure.benchmarks import get_benchmark
+from qure.config import TrainingSettings
 from qure.datasets.truth import Truth, read_truth
 from qure.features.store import FeatureStore
 from qure.models.model import QureModel
@@ -38,7 +39,7 @@ class NegativesOfModels:
         features: FeatureStore,
     ) -> None:
         self._data, self._features = data, features
-        truth = read_truth(root / BENCHMARK_FOLDERS[training_set], "train")
+        truth = read_truth(get_benchmark(training_set).root(root), "train")
         self._relevant = None if truth is None else _relevant(truth, data, corpora)
 
     def of(self, model: QureModel, recipe: TrainingSettings) -> dict[str, float | None]:

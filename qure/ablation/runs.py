@@ -12,8 +12,8 @@ from qure.ablation.arms import Arm
 from qure.ablation.found import NegativesOfModels
 from qure.config import Settings, TrackingSettings, TrainingSetSettings
 from qure.errors import BadInput
-from qure.evaluation.encoding import Encoder
-from qure.evaluation.results import Evaluation
+from qure.evaluation.ranking.encoding import Encoder
+from qure.evaluation.statistics.results import Evaluation
 from qure.evaluation.tasks import Task
 from qure.features.store import FeatureStore
 from qure.files import atomic_folder, fingerprint, read_json, write_json

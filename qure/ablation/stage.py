@@ -22,7 +22,6 @@ from qure.ablation.summary import NDCG, RECALL, Line, record, summarise
 from qure.config import Settings
 from qure.datasets.validated import require_validated
 from qure.errors import BadInput
-from qure.evaluation.controls import chance
 from qure.evaluation.judging import ImageDigests
 from qure.evaluation.tasks import Source, task_for
 from qure.features.images import images_fingerprint, listed_images
@@ -193,7 +192,7 @@ def _told(one: Run) -> list[str]:
 def _results(
     bench: Bench, chosen: Arms, lines: Sequence[Line], runs: dict[str, list[Run]], seeds: Sequence[int]
 ) -> dict[str, Any]:
-    by_chance = chance(bench.task)
+    by_chance = bench.task.of.chance(bench.task.split)
     return {
         "training_set": bench.training_set,
         "baseline": chosen.baseline,

@@ -11,8 +11,8 @@ import pandas as pd
 from qure.ablation.arms import Arm
 from qure.ablation.runs import Run
 from qure.config import EvaluationSettings
-from qure.evaluation.bootstrap import paired_difference
-from qure.evaluation.results import Evaluation
+from qure.evaluation.statistics.paired import paired_difference
+from qure.evaluation.statistics.results import Evaluation
 
 RECALL, NDCG = "recall_at_10", "ndcg_at_10"
 

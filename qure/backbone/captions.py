@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from qure.backbone.pretraining import CaptionedImages
-from qure.config import BENCHMARK_FOLDERS, IMAGES_OF, JUDGED_ON
+from qure.benchmarks import get_benchmark, image_sets, sharing_images, training_sets
 from qure.datasets.benchmarks import training_triplets
 from qure.datasets.exclusions import Exclusions, read_exclusions
-from qure.datasets.fashioniq import CATEGORIES, read_gallery
 from qure.datasets.image_store import ImageStore, open_images
 from qure.datasets.rows import read_rows
 from qure.errors import BadInput
@@ -37,18 +36,19 @@ def captioned_images(data: Path, size: int, validation: Sequence[Path] = ()) -> 
         )
     category = {
         image: category
-        for category in CATEGORIES
-        for image in read_gallery(data / BENCHMARK_FOLDERS["fashioniq"], "train", category).ids
+        for one in map(get_benchmark, training_sets())
+        for category, gallery in one.training_galleries(one.root(data)).items()
+        for image in gallery.ids
     }
     stores: dict[str, ImageStore] = {}
     excluded: dict[str, frozenset[str]] = {}
     pixels, captions, groups = [], [], []
     for row in track(read_rows(file), "reading train images"):
         image_set, image, caption = row.text("image_set"), row.image_id("image"), row.text("caption")
-        if image_set not in IMAGES_OF.values():
+        if image_set not in image_sets():
             raise row.error(f"no image set {image_set!r}", "image_set")
         if image_set not in stores:
-            stores[image_set] = open_images(data / BENCHMARK_FOLDERS[image_set])
+            stores[image_set] = open_images(get_benchmark(image_set).root(data))
             excluded[image_set] = _excluded_images(image_set, validation)
         if image in excluded[image_set]:
             continue
@@ -65,14 +65,13 @@ def training_texts(data: Path, validation: Sequence[Path] = ()) -> list[str]:
     """The train triplets' modification texts: their words belong into the vocabulary."""
     return [
         triplet.text
-        for training_set in JUDGED_ON
+        for training_set in training_sets()
         for triplet in training_triplets(training_set, data, _exclusions(training_set, validation))
     ]
 
 
 def _excluded_images(image_set: str, validation: Sequence[Path]) -> frozenset[str]:
-    benchmarks = [benchmark for benchmark, images in IMAGES_OF.items() if images == image_set]
-    return frozenset().union(*(_exclusions(benchmark, validation).images for benchmark in benchmarks))
+    return frozenset().union(*(_exclusions(benchmark, validation).images for benchmark in sharing_images(image_set)))
 
 
 def _exclusions(benchmark: str, validation: Sequence[Path]) -> Exclusions:

@@ -2,18 +2,19 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from qure.backbone.captions import captioned_images, training_texts
-from qure.backbone.pretraining import pretrain
+from qure.backbone.pretraining import Observe, pretrain
 from qure.config import BackboneSettings, Settings
 from qure.datasets.validated import require_validated
 from qure.models.build import build_catalogue_model
 from qure.models.folder import read_manifest, save_model
 from qure.models.weights import import_backbone
-from qure.tracking import data_fingerprint, pipeline_run_id, stage_run
+from qure.tracking import SilentRun, data_fingerprint, pipeline_run_id, stage_run
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ def prepare_backbone(
 
     Raises:
         BadInput: captions, images or weights are missing or wrong (named), or the data has not passed validation.
+        StageFailed: the pre-training has learned nothing.
     """
     chosen = settings.backbone
     if chosen.name == "catalogue":
@@ -51,7 +53,7 @@ def prepare_backbone(
         pipeline=pipeline_run_id(settings.model_dump(mode="json"), data_fingerprint(data)),
     ) as run:
         if chosen.name == "catalogue":
-            run.log_metrics(make_backbone(chosen, data, output, validation))
+            run.log_metrics(make_backbone(chosen, data, output, validation, observe=partial(_log_curve, run)))
         else:
             import_backbone(chosen, output)
         manifest = read_manifest(output)
@@ -60,15 +62,28 @@ def prepare_backbone(
 
 
 def make_backbone(
-    settings: BackboneSettings, data: Path, output: Path, validation: Sequence[Path] = ()
+    settings: BackboneSettings,
+    data: Path,
+    output: Path,
+    validation: Sequence[Path] = (),
+    observe: Observe | None = None,
 ) -> dict[str, float]:
-    """Builds, pre-trains and saves the catalogue's backbone; returns the pre-training's metrics."""
+    """Builds, pre-trains and saves the catalogue's backbone; returns the pre-training's metrics.
+
+    Raises:
+        BadInput: captions or images are missing or wrong (named).
+        StageFailed: the pre-training has learned nothing; no folder is written.
+    """
     images = captioned_images(data, settings.vision.image_size, validation)
     groups = Counter(images.groups)
     logger.info("pre-training on %s", ", ".join(f"{count} {group}" for group, count in sorted(groups.items())))
     texts = training_texts(data, validation)
     model = build_catalogue_model(settings, [*images.captions, *texts], settings.pretraining.seed)
-    metrics = pretrain(model, images, settings.pretraining, settings.pretraining.seed)
+    metrics = pretrain(model, images, settings.pretraining, settings.pretraining.seed, observe)
     logger.info("pre-training: %s", ", ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
     save_model(model, output, notes={"pretraining": metrics, "images": len(images.captions)})
     return metrics
+
+
+def _log_curve(run: SilentRun, step: int, values: Mapping[str, float]) -> None:
+    run.log_metrics({f"pretraining/{name}": value for name, value in values.items()}, step=step)

@@ -1,12 +1,16 @@
 """Image ids become file names, so an id that could name anything outside its folder is refused where it is read."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from qure.errors import BadInput
 
 #: Longest id: with a suffix it still fits every file system's 255 bytes a name.
 MAX_ID_BYTES = 200
+
+#: How many ids an error message lists before it only counts.
+NAMED = 5
 
 #: File name suffixes, lower case, that count as images.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -109,3 +113,16 @@ def unsafe_to_print(value: str) -> bool:
     (False, True)
     """
     return any(0xD800 <= ord(character) <= 0xDFFF for character in value)
+
+
+def named(ids: Iterable[str], count: int = NAMED) -> str:
+    """The first few ids, and how many more there are.
+
+    >>> named(["a", "b", "c"], count=2)
+    "'a', 'b' and 1 more"
+    >>> named(["a"])
+    "'a'"
+    """
+    listed = list(ids)
+    text = ", ".join(repr(identifier) for identifier in listed[:count])
+    return text if len(listed) <= count else f"{text} and {len(listed) - count} more"

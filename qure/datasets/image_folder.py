@@ -1,17 +1,13 @@
-"""Images as files, in the public layouts of FashionIQ, CIRR and CIRCO."""
+"""Images as files."""
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from qure.datasets import circo, cirr
 from qure.datasets.ids import IMAGE_SUFFIXES, check_image_id, shown
 from qure.datasets.image_base import ImageStore, check_inside, missing_image
 from qure.datasets.rows import LAYOUT_REMEDY
 from qure.errors import BadInput
-
-#: Where CIRR's image paths may begin, in the order of looking.
-CIRR_BASES = ("", "images", "img_raw")
 
 
 class FolderStore(ImageStore):
@@ -58,43 +54,14 @@ class FolderStore(ImageStore):
         return self._root / self._files[image_id]
 
 
-def cirr_images(root: Path) -> FolderStore:
-    """CIRR: the paths of all split files, below the benchmark's folder or one of `CIRR_BASES` in it."""
-    published = {}
-    for split in cirr.SPLITS:
-        if cirr.split_path(root, split).is_file():
-            published.update(cirr.image_paths(root, split))
-    files: dict[str, str] = {}
-    listings: dict[Path, set[str]] = {}
-    for image_id, path in published.items():
-        for base in CIRR_BASES:
-            relative = Path(base) / path
-            if relative.parent not in listings:
-                listings[relative.parent] = set(_list_images(root, relative.parent))
-            if relative.name in listings[relative.parent]:
-                files[image_id] = relative.as_posix()
-                break
-    return FolderStore(root, files, "{,images,img_raw}/{train,dev,test1}")
-
-
-def circo_images(root: Path) -> FolderStore:
-    """CIRCO: COCO's unlabeled images, named by twelve digits."""
-    files = {
-        str(int(Path(name).stem)): (circo.IMAGES / name).as_posix()
-        for name in _list_images(root, circo.IMAGES, required=True)
-        if len(Path(name).stem) == 12 and Path(name).stem.isdecimal() and Path(name).stem.isascii()
-    }
-    return FolderStore(root, files, str(circo.IMAGES))
-
-
 def flat_images(root: Path, folder: Path = Path("images")) -> FolderStore:
-    """FashionIQ: one folder, the file's name without suffix is the id.
+    """The plain layout, FashionIQ's: one folder, the file's name without suffix is the id.
 
     Raises:
         BadInput: there is no such folder, or two files for one image.
     """
     files: dict[str, str] = {}
-    for name in _list_images(root, folder, required=True):
+    for name in list_images(root, folder, required=True):
         image_id = Path(name).stem
         if image_id in files:
             raise BadInput(
@@ -107,7 +74,7 @@ def flat_images(root: Path, folder: Path = Path("images")) -> FolderStore:
     return FolderStore(root, files, str(folder))
 
 
-def _list_images(root: Path, folder: Path, *, required: bool = False) -> Iterable[str]:
+def list_images(root: Path, folder: Path, *, required: bool = False) -> Iterable[str]:
     """Names of the image files in a folder, sorted; links must stay inside the benchmark's folder.
 
     Raises:

@@ -7,9 +7,9 @@ files (unpacked into the benchmark's folder they restore the public layout) and 
 import logging
 from pathlib import Path
 
-from qure.datasets import circo, cirr
+from qure.benchmarks import benchmarks
 from qure.datasets.image_base import ImageStore
-from qure.datasets.image_folder import FolderStore, circo_images, cirr_images, flat_images
+from qure.datasets.image_folder import FolderStore, flat_images
 from qure.datasets.image_shards import ShardStore, write_shards
 from qure.datasets.rows import LAYOUT_REMEDY
 from qure.errors import BadInput
@@ -32,12 +32,10 @@ def open_images(root: Path) -> ImageStore:
     root = Path(root)
     if (root / SHARDS).is_dir():
         return ShardStore(root / SHARDS)
-    if any(cirr.split_path(root, split).is_file() for split in cirr.SPLITS):
-        return cirr_images(root)
-    if (root / circo.IMAGES.parent).is_dir() or any(
-        circo.annotations_path(root, split).is_file() for split in circo.SPLITS
-    ):
-        return circo_images(root)
+    for one in benchmarks():
+        store = one.image_files(root)
+        if store is not None:
+            return store
     return flat_images(root)
 
 

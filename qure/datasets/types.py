@@ -1,5 +1,6 @@
 """The few types that every reader returns and every later stage takes."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -28,6 +29,23 @@ class Triplet:
     answers: tuple[str, ...] = ()
     source: str = ""
     split: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a model is asked: a reference image and a text.
+
+    Attributes:
+        query_id: the benchmark's query id.
+        reference: image id.
+        text: modification text.
+        group: questions that may trade their references for a control (FashionIQ's category), else "".
+    """
+
+    query_id: str
+    reference: str
+    text: str
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +89,11 @@ class PreferencePair:
     preferred: int
     scores: tuple[int, int]
     source: str = ""
+
+
+def named_images(triplets: Iterable[Triplet]) -> Iterable[str]:
+    """Every image id that triplets name."""
+    for triplet in triplets:
+        yield from (triplet.reference, *triplet.members, *triplet.answers)
+        if triplet.target is not None:
+            yield triplet.target

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from qure.config import BENCHMARK_FOLDERS
+from qure.benchmarks import get_benchmark
 from qure.datasets.ids import shown
 from qure.datasets.image_store import open_images
 from qure.errors import BadInput
@@ -125,7 +125,7 @@ def _compare_images(data: Path, validation: Path, image_sets: Collection[str] | 
         if image_sets is None or image_set in image_sets:
             listed.setdefault(image_set, []).append((image, size))
     for image_set, images in listed.items():
-        store = open_images(data / BENCHMARK_FOLDERS[image_set])
+        store = open_images(get_benchmark(image_set).root(data))
         present = {image: store.size(image) if image in store else None for image, _ in images}
         changed = [(image, size) for image, size in images if present[image] != size]
         if changed:
@@ -134,7 +134,7 @@ def _compare_images(data: Path, validation: Path, image_sets: Collection[str] | 
             raise BadInput(
                 f"image {shown(image)} has changed since the data was validated: "
                 f"{_size(present[image])}, then {_size(size)}{others}",
-                file=store.name(image) if image in store else data / BENCHMARK_FOLDERS[image_set],
+                file=store.name(image) if image in store else get_benchmark(image_set).root(data),
                 remedy=_AGAIN,
             )
 

@@ -1,56 +1,45 @@
-"""Judging composed image retrieval: four protocols, intervals, paired comparison, submissions.
+"""Judging composed image retrieval: metrics with intervals, paired comparison, submissions, reports.
 
 Everything public is importable from here and is loaded when it is first used::
 
     from qure.evaluation import evaluate_embeddings, read_embeddings, write_embeddings
     from qure.evaluation import Evaluation, paired_difference, interval
-    from qure.evaluation import check_cirr_submission, check_circo_submission
+    from qure.evaluation import check_submission
 
-The protocols themselves are the modules `fashioniq`, `cirr`, `circo` and `hp_fashioniq`, each with `evaluate`.
+The protocols themselves are the benchmarks' own: `qure.benchmarks.cirr.protocol.evaluate` and its like.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qure.evaluation.bootstrap import Measure, PairedResult, interval, paired_difference
-    from qure.evaluation.embeddings import Embeddings, read_embeddings, write_embeddings
     from qure.evaluation.external import evaluate_embeddings
-    from qure.evaluation.results import Evaluation
-    from qure.evaluation.submissions import (
-        check_circo_submission,
-        check_cirr_submission,
-        write_circo_submission,
-        write_cirr_submissions,
-    )
+    from qure.evaluation.ranking.embeddings import Embeddings, read_embeddings, write_embeddings
+    from qure.evaluation.statistics.bootstrap import Measure, interval
+    from qure.evaluation.statistics.paired import PairedResult, paired_difference
+    from qure.evaluation.statistics.results import Evaluation
+    from qure.evaluation.submissions.checks import check_submission
 
 __all__ = [
     "Embeddings",
     "Evaluation",
     "Measure",
     "PairedResult",
-    "check_circo_submission",
-    "check_cirr_submission",
+    "check_submission",
     "evaluate_embeddings",
     "interval",
     "paired_difference",
     "read_embeddings",
-    "write_circo_submission",
-    "write_cirr_submissions",
     "write_embeddings",
 ]
 
 _MODULES = {
-    "bootstrap": ("Measure", "PairedResult", "interval", "paired_difference"),
-    "embeddings": ("Embeddings", "read_embeddings", "write_embeddings"),
+    "statistics.bootstrap": ("Measure", "interval"),
+    "ranking.embeddings": ("Embeddings", "read_embeddings", "write_embeddings"),
     "external": ("evaluate_embeddings",),
-    "results": ("Evaluation",),
-    "submissions": (
-        "check_circo_submission",
-        "check_cirr_submission",
-        "write_circo_submission",
-        "write_cirr_submissions",
-    ),
+    "statistics.paired": ("PairedResult", "paired_difference"),
+    "statistics.results": ("Evaluation",),
+    "submissions.checks": ("check_submission",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

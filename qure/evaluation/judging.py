@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qure.config import JUDGED_ON, EvaluationSettings, NegativeSettings
-from qure.evaluation import hard_negatives
-from qure.evaluation.controls import chance, run_controls
-from qure.evaluation.embeddings import Embeddings
-from qure.evaluation.encoding import Encoder
-from qure.evaluation.hard_negatives import typical_rankings
+from qure.config import EvaluationSettings, NegativeSettings
+from qure.evaluation.controls import run_controls
 from qure.evaluation.parts import PLOTS, SUBMISSIONS, Part
-from qure.evaluation.results import Evaluation
+from qure.evaluation.ranking.embeddings import Embeddings
+from qure.evaluation.ranking.encoding import Encoder
+from qure.evaluation.report import hard_negatives
+from qure.evaluation.report.hard_negatives import typical_rankings
+from qure.evaluation.statistics.results import Evaluation
+from qure.evaluation.submissions.withheld import submit
 from qure.evaluation.tasks import Source, Task, task_for
-from qure.evaluation.withheld import submit
 from qure.features.store import FeatureStore, read_index
 from qure.files import fingerprint
 from qure.models.folder import read_manifest
@@ -56,11 +56,11 @@ def judge(settings: EvaluationSettings, training_set: str, benchmark: str, input
     queries = trained.queries(task.image_set, task.questions, task.benchmark)
     found = task.judge(queries, gallery)
     found = replace(found, details={**found.details, "model": str(read_manifest(inputs.model)["fingerprint"])})
-    part = Part(found, {}, {}, task.dropped)
-    if benchmark == JUDGED_ON[training_set][0]:
+    part = Part(found, {}, {}, task.split.dropped)
+    if benchmark == training_set:
         _draw_drops(task, queries, gallery, inputs, folder / PLOTS)
         controls = _controls(settings, task, trained, gallery, stores, inputs, scratch)
-        part = replace(part, controls=controls, chance=chance(task))
+        part = replace(part, controls=controls, chance=task.of.chance(task.split))
     submit(task.benchmark, trained, gallery, source, folder / SUBMISSIONS)
     shutil.rmtree(scratch)
     part.save(folder)
@@ -85,9 +85,8 @@ def _controls(
 
 def _draw_drops(task: Task, queries: Embeddings, candidates: Embeddings, inputs: Inputs, folder: Path) -> None:
     """The two steep drops in the task's first gallery (FashionIQ: dresses)."""
-    assert task.galleries is not None
-    category, gallery = next(iter(task.galleries.items()))
-    triplets = [one for one in task.triplets if not category or one.category == category]
+    category, gallery = next(iter(task.split.galleries.items()))
+    triplets = [one for one in task.split.triplets if not category or one.category == category]
     found = typical_rankings(triplets, gallery, queries, candidates, inputs.negatives, device=inputs.device)
     folder.mkdir(exist_ok=True)
     draw_sorted_scores([one.curve for one in found], folder / hard_negatives.PICTURE)

@@ -6,11 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from qure.config import BENCHMARK_FOLDERS, EvaluationSettings
-from qure.evaluation.bootstrap import paired_difference
+from qure.benchmarks import get_benchmark
+from qure.config import EvaluationSettings
 from qure.evaluation.controls import RANDOM, comparable
-from qure.evaluation.curves import recall_curve
-from qure.evaluation.results import Evaluation
+from qure.evaluation.statistics.curves import recall_curve
+from qure.evaluation.statistics.paired import paired_difference
+from qure.evaluation.statistics.results import Evaluation
 
 Numbers = dict[str, Any]
 
@@ -71,7 +72,7 @@ class Outcome:
 
 
 def _key(evaluation: Evaluation) -> str:
-    return BENCHMARK_FOLDERS[evaluation.benchmark]
+    return get_benchmark(evaluation.benchmark).folder
 
 
 def _paired(ours: Evaluation, other: Evaluation, settings: EvaluationSettings) -> Numbers:

@@ -1,7 +1,7 @@
 """One benchmark's share of an evaluation, as a folder: benchmarks can be judged side by side and joined afterwards.
 
 part.json            benchmark, the model's fingerprint, what chance scores, what validation left out
-results/<benchmark>/ the model's evaluation (`qure.evaluation.results`)
+results/<benchmark>/ the model's evaluation (`qure.evaluation.statistics.results`)
 controls/<control>/  the controls' evaluations; on the training set's own benchmark only
 submissions/         files for the evaluation servers, where the split without answers is there
 plots/               what can be drawn only while the embeddings are at hand; on the training set's own benchmark only
@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qure.config import JUDGED_ON
+from qure.benchmarks import judged_on
 from qure.errors import BadInput
 from qure.evaluation.outcome import Outcome
-from qure.evaluation.results import Evaluation, load_results, save_results
+from qure.evaluation.statistics.results import Evaluation, load_results, save_results
 from qure.files import read_json, write_json
 
 RESULTS, CONTROLS, SUBMISSIONS, PLOTS = "results", "controls", "submissions", "plots"
@@ -77,12 +77,12 @@ class Part:
 
 
 def in_order(training_set: str, parts: Sequence[Part]) -> list[Part]:
-    """The parts as `JUDGED_ON` orders their benchmarks: the training set's own first.
+    """The parts as `qure.benchmarks.judged_on` orders their benchmarks: the training set's own first.
 
     Raises:
         BadInput: a benchmark is missing, there twice or not of this training set; or the parts are of several models.
     """
-    wanted, found = JUDGED_ON[training_set], [part.benchmark for part in parts]
+    wanted, found = judged_on(training_set), [part.benchmark for part in parts]
     if sorted(found) != sorted(wanted):
         raise BadInput(
             f"an evaluation of {training_set!r} is made of {', '.join(wanted)}; these are {', '.join(found)}",

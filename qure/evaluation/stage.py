@@ -6,7 +6,7 @@ and `join_evaluations` makes of these parts the same folder:
 metrics.json             {"fashioniq": {...}, "hp_fashioniq": {...}, "controls": {...}}, percent, for `dvc metrics`
 intervals.json           the same keys -> [low, high]
 comparisons.json         paired differences: the model against each control, and against the champion
-results/<benchmark>/     per-query results (`qure.evaluation.results`), which promotion pairs
+results/<benchmark>/     per-query results (`qure.evaluation.statistics.results`), which promotion pairs
 plots/recall_curve.csv   recall at every depth, for `dvc plots`
 plots/loss.csv           loss and pair accuracy of every epoch of the training, likewise
 plots/set_size.csv       size of the hard-negative sets at every mining, likewise
@@ -23,17 +23,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from qure.config import BENCHMARK_FOLDERS, IMAGES_OF, JUDGED_ON, EvaluationSettings, Settings, image_sets_of
+from qure.benchmarks import get_benchmark, image_sets_of, judged_on
+from qure.config import EvaluationSettings, Settings
 from qure.datasets.truth import read_truth
 from qure.datasets.validated import require_validated
 from qure.errors import BadInput
-from qure.evaluation.curves import set_sizes, training_curve
-from qure.evaluation.figures import draw_retrieval
 from qure.evaluation.judging import Inputs, judge
 from qure.evaluation.outcome import Numbers, Outcome
 from qure.evaluation.parts import PLOTS, RESULTS, SUBMISSIONS, Part, in_order, joined
-from qure.evaluation.report import ReportInputs, write_report
-from qure.evaluation.results import load_results
+from qure.evaluation.report.figures import draw_retrieval
+from qure.evaluation.report.page import ReportInputs, write_report
+from qure.evaluation.statistics.curves import set_sizes, training_curve
+from qure.evaluation.statistics.results import load_results
 from qure.files import atomic_folder, read_json, write_json
 from qure.models.folder import read_manifest
 from qure.models.precision import default_device
@@ -64,7 +65,7 @@ def evaluate(
 
     Args:
         settings: `evaluation` and `tracking` are read.
-        training_set: "fashioniq" or "cirr": which benchmarks judge it (`config.JUDGED_ON`).
+        training_set: which benchmarks judge it (`qure.benchmarks.judged_on`).
         data: data root.
         features: image set -> feature store, computed with the model's vision tower.
         model: model folder.
@@ -87,7 +88,7 @@ def evaluate(
     inputs = Inputs(Path(data), features, model, backbone, validation, rule, str(device or default_device()))
     with _run(settings, training_set, inputs.data, _fingerprint(model)) as run:
         with atomic_folder(Path(output)) as folder:
-            folders = {benchmark: folder / ".parts" / benchmark for benchmark in JUDGED_ON[training_set]}
+            folders = {benchmark: folder / ".parts" / benchmark for benchmark in judged_on(training_set)}
             for benchmark, place in folders.items():
                 place.mkdir(parents=True)
                 judge(settings.evaluation, training_set, benchmark, inputs, place)
@@ -113,7 +114,7 @@ def evaluate_benchmark(
     """Evaluates a model on one benchmark of its training set: one part of an evaluation (`qure.evaluation.parts`).
 
     Args:
-        benchmark: one of `config.JUDGED_ON[training_set]`.
+        benchmark: one of `qure.benchmarks.judged_on(training_set)`.
         output: folder to write, whole or not at all; `join_evaluations` reads it.
         settings, training_set, data, features, model, backbone, validation, device: as `evaluate` takes them.
 
@@ -124,16 +125,16 @@ def evaluate_benchmark(
         BadInput: no such benchmark; or as `evaluate`.
         StageFailed: the model gives numbers that are not finite.
     """
-    if benchmark not in JUDGED_ON[training_set]:
-        known = ", ".join(JUDGED_ON[training_set])
+    if benchmark not in judged_on(training_set):
+        known = ", ".join(judged_on(training_set))
         raise BadInput(f"{training_set!r} is not judged on {benchmark!r}", field="benchmark", remedy=f"One of {known}")
-    require_validated(validation, data, [IMAGES_OF[benchmark]])
+    require_validated(validation, data, [get_benchmark(benchmark).images])
     rule = settings.training_for(training_set).negatives
     inputs = Inputs(Path(data), features, model, backbone, validation, rule, str(device or default_device()))
     with _run(settings, training_set, inputs.data, _fingerprint(model), benchmark) as run:
         with atomic_folder(Path(output)) as folder:
             part = judge(settings.evaluation, training_set, benchmark, inputs, folder)
-        metrics = {BENCHMARK_FOLDERS[benchmark]: dict(part.evaluation.metrics)}
+        metrics = {get_benchmark(benchmark).folder: dict(part.evaluation.metrics)}
         run.log_metrics(_flat(metrics))
     return metrics
 
@@ -187,7 +188,7 @@ def write_again(
     others = load_results(Path(champion) / "results") if champion is not None else {}
     report = ReportInputs(
         title=f"qure-{training_set}",
-        evaluations=[found[benchmark] for benchmark in JUDGED_ON[training_set] if benchmark in found],
+        evaluations=[found[benchmark] for benchmark in judged_on(training_set) if benchmark in found],
         data=data,
         settings=settings.evaluation,
         controls=read_json(Path(evaluation) / "metrics.json").get("controls", {}),
@@ -253,7 +254,7 @@ def _draw(outcome: Outcome, data: Path, training: Path | None, folder: Path) -> 
     """The training set's own benchmark as curves and pictures, and how the model was trained."""
     folder.mkdir(exist_ok=True)
     own = outcome.evaluations[0]
-    draw_retrieval(own, data, read_truth(data / BENCHMARK_FOLDERS[own.benchmark]), folder / "retrieval.png")
+    draw_retrieval(own, data, read_truth(get_benchmark(own.benchmark).root(data)), folder / "retrieval.png")
     outcome.recall_curves().to_csv(folder / "recall_curve.csv", index=False)
     if training is not None:
         training_curve(training).to_csv(folder / "loss.csv", index=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from qure.config import BENCHMARK_FOLDERS, IMAGES_OF
+from qure.benchmarks import get_benchmark
 from qure.datasets.benchmarks import image_ids_needed, present_splits
 from qure.features.store import FeatureStore
 
@@ -21,7 +21,7 @@ def split_centroids(store: FeatureStore, data: Path, image_set: str) -> dict[str
     Args:
         store: the image set's features.
         data: the data root, whose annotation files say which images a split has.
-        image_set: fashioniq, cirr or circo.
+        image_set: which.
 
     Returns:
         "{benchmark}/{split}" -> {"fingerprint": of the image tower, "vector": list of `width` floats, "images": how
@@ -30,8 +30,7 @@ def split_centroids(store: FeatureStore, data: Path, image_set: str) -> dict[str
     Raises:
         BadInput: an annotation file is damaged.
     """
-    assert IMAGES_OF[image_set] == image_set
-    root, present = Path(data) / BENCHMARK_FOLDERS[image_set], set(store.ids)
+    root, present = get_benchmark(image_set).root(data), set(store.ids)
     found: dict[str, dict[str, object]] = {}
     for split in present_splits(image_set, root):
         chosen = spread([image for image in image_ids_needed(image_set, root, [split]) if image in present], MOST)

@@ -3,21 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from qure.config import BENCHMARK_FOLDERS, IMAGES_OF
+from qure.benchmarks import get_benchmark, image_sets, sharing_images
 from qure.datasets.exclusions import read_exclusions
 from qure.datasets.image_store import ImageStore, open_images
 from qure.datasets.validated import validated_digests
 from qure.errors import BadInput
 from qure.files import fingerprint
-
-
-def image_sets() -> list[str]:
-    """Names of the image sets: fashioniq (HP-FashionIQ's too), cirr, circo.
-
-    >>> image_sets()
-    ['circo', 'cirr', 'fashioniq']
-    """
-    return sorted(set(IMAGES_OF.values()))
 
 
 def listed_images(data: Path, image_set: str, validation: Path | None = None) -> tuple[ImageStore, list[str]]:
@@ -30,9 +21,9 @@ def listed_images(data: Path, image_set: str, validation: Path | None = None) ->
     """
     if image_set not in image_sets():
         raise BadInput(f"no image set {image_set!r}; there are {', '.join(image_sets())}")
-    store = open_images(Path(data) / BENCHMARK_FOLDERS[image_set])
-    benchmarks = [benchmark for benchmark, images in IMAGES_OF.items() if images == image_set]
-    excluded = frozenset().union(*(read_exclusions(validation, benchmark).images for benchmark in benchmarks))
+    store = open_images(get_benchmark(image_set).root(data))
+    sharing = sharing_images(image_set)
+    excluded = frozenset().union(*(read_exclusions(validation, benchmark).images for benchmark in sharing))
     passed = validated_digests(validation, image_set)
     ids = store.ids if passed is None else [image_id for image_id in store.ids if image_id in passed]
     return store, sorted(image_id for image_id in ids if image_id not in excluded)

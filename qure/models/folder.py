@@ -7,18 +7,18 @@ features depend on: the vision tower's tensors and dimensions, and how images ar
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from qure.errors import BadInput
 from qure.files import atomic_folder, fingerprint, read_json, write_json
 from qure.images import preparation
 from qure.models.config import QureConfig
-from qure.models.model import Attention, QureModel
 from qure.models.text import CaptionTokenizer
 
 CONFIG, TENSORS, TOKENIZER, MANIFEST = "config.json", "model.safetensors", "tokenizer", "manifest.json"
@@ -27,8 +27,76 @@ VISION_PREFIX = "vision."
 _RESTORE = "The folder is damaged: make it again or restore it (dvc checkout)"
 
 
+Attention = Literal["sdpa", "eager"]
+
+
+class FolderModel(nn.Module):
+    """A module that is kept as such a folder (`qure.models.model.QureModel` is the one there is).
+
+    Attributes:
+        config: dimensions.
+        tokenizer: text -> ids, fixed length.
+        vision: the image tower; None when it is left out.
+        vision_fingerprint: of the image tower; set by `load` and `save`.
+    """
+
+    config: QureConfig
+    tokenizer: CaptionTokenizer | None
+    vision: nn.Module | None
+    vision_fingerprint: str | None
+
+    def __init__(
+        self,
+        config: QureConfig,
+        tokenizer: CaptionTokenizer | None = None,
+        *,
+        vision: bool = True,
+        attention: Attention = "sdpa",
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = tokenizer
+        self.vision_fingerprint = None
+
+    def save(self, folder: Path, *, vision_from: Path | None = None, notes: dict[str, Any] | None = None) -> None:
+        """Writes the model folder, whole or not at all; see `save_model`."""
+        save_model(self, folder, vision_from=vision_from, notes=notes)
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        device: torch.device | str = "cpu",
+        *,
+        vision: bool = True,
+        attention: Attention = "sdpa",
+    ) -> Self:
+        """Reads a model folder in evaluation mode, after comparing its content with its manifest.
+
+        Args:
+            folder: what `save` wrote.
+            device: where the parameters go.
+            vision: False leaves the vision tower out (training and evaluation from precomputed features).
+            attention: "sdpa" (PyTorch's fused attention) or "eager".
+
+        Raises:
+            BadInput: a file is missing, damaged, or is not the one that the manifest describes; names it.
+        """
+        folder = Path(folder)
+        manifest, config, tokenizer = read_manifest(folder), read_config(folder), CaptionTokenizer.load(folder)
+        tensors = _read_tensors(folder / TENSORS)
+        _verify(folder, manifest, make_manifest(config, tensors, tokenizer))
+        if not vision:
+            tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(VISION_PREFIX)}
+        with torch.device("meta"):
+            model = cls(config, tokenizer, vision=vision, attention=attention)
+        _fill(model, tensors, folder / TENSORS, device)
+        model.vision_fingerprint = manifest["vision_fingerprint"]
+        return model.eval()
+
+
 def save_model(
-    model: QureModel, folder: Path, *, vision_from: Path | None = None, notes: dict[str, Any] | None = None
+    model: FolderModel, folder: Path, *, vision_from: Path | None = None, notes: dict[str, Any] | None = None
 ) -> None:
     """Writes a whole model folder, atomically; the same model always gives the same bytes.
 
@@ -54,33 +122,6 @@ def save_model(
         model.tokenizer.save(temporary / TOKENIZER)
         write_json(temporary / MANIFEST, manifest)
     model.vision_fingerprint = manifest["vision_fingerprint"]
-
-
-def load_model(
-    folder: Path, device: torch.device | str = "cpu", *, vision: bool = True, attention: Attention = "sdpa"
-) -> QureModel:
-    """Reads a model folder in evaluation mode, after comparing its content with its manifest.
-
-    Args:
-        folder: what `save_model` wrote.
-        device: where the parameters go.
-        vision: False leaves the vision tower out (training and evaluation from precomputed features).
-        attention: "sdpa" (PyTorch's fused attention) or "eager".
-
-    Raises:
-        BadInput: a file is missing, damaged, or is not the one that the manifest describes; names it.
-    """
-    folder = Path(folder)
-    manifest, config, tokenizer = read_manifest(folder), read_config(folder), CaptionTokenizer.load(folder)
-    tensors = _read_tensors(folder / TENSORS)
-    _verify(folder, manifest, make_manifest(config, tensors, tokenizer))
-    if not vision:
-        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(VISION_PREFIX)}
-    with torch.device("meta"):
-        model = QureModel(config, tokenizer, vision=vision, attention=attention)
-    _fill(model, tensors, folder / TENSORS, device)
-    model.vision_fingerprint = manifest["vision_fingerprint"]
-    return model.eval()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -129,7 +170,7 @@ def _tensor_digest(tensor: torch.Tensor) -> str:
     return f"{tensor.dtype} {list(tensor.shape)} {hashlib.sha256(values.data).hexdigest()}"
 
 
-def _vision_tensors(model: QureModel, vision_from: Path | None) -> dict[str, torch.Tensor]:
+def _vision_tensors(model: FolderModel, vision_from: Path | None) -> dict[str, torch.Tensor]:
     if vision_from is None:
         raise ValueError("the model was loaded without its vision tower: say which folder holds it (vision_from)")
     found = read_manifest(vision_from)["vision_fingerprint"]
@@ -165,7 +206,7 @@ def _verify(folder: Path, manifest: dict[str, Any], found: dict[str, Any]) -> No
             )
 
 
-def _fill(model: QureModel, tensors: dict[str, torch.Tensor], file: Path, device: torch.device | str) -> None:
+def _fill(model: FolderModel, tensors: dict[str, torch.Tensor], file: Path, device: torch.device | str) -> None:
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if expected != found:
@@ -176,7 +217,7 @@ def _fill(model: QureModel, tensors: dict[str, torch.Tensor], file: Path, device
     model.load_state_dict(tensors)
 
 
-def _restore_buffers(model: QureModel) -> None:
+def _restore_buffers(model: FolderModel) -> None:
     """Position ids are not saved: on the meta device they had no values, so they are counted out again."""
     for name, buffer in model.named_buffers():
         if not name.endswith("position_ids"):

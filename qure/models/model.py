@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -19,16 +17,15 @@ from transformers import (
 from transformers.models.blip_2.modeling_blip_2 import Blip2TextEmbeddings
 
 from qure.models.config import QFormerConfig, QureConfig, VisionConfig
+from qure.models.folder import Attention, FolderModel
 from qure.models.fused import FusedQFormer
 from qure.models.text import CaptionTokenizer
 
 #: Start of the learned temperature (LAVIS, `temp`).
 INITIAL_TEMPERATURE = 0.07
 
-Attention = Literal["sdpa", "eager"]
 
-
-class QureModel(nn.Module):
+class QureModel(FolderModel):
     """Query and candidate embeddings of composed image retrieval (Kwak et al., ICML 2025, section 3).
 
     Shapes: B batch, T query tokens (32), D embedding (256), tokens x width the vision tower's output (257 x 1024).
@@ -49,11 +46,8 @@ class QureModel(nn.Module):
         vision: bool = True,
         attention: Attention = "sdpa",
     ) -> None:
-        super().__init__()
-        self.config = config
-        self.tokenizer = tokenizer
-        self.vision_fingerprint: str | None = None
-        self.vision: nn.Module | None = vision_tower(config.vision, attention) if vision else None
+        super().__init__(config, tokenizer)
+        self.vision = vision_tower(config.vision, attention) if vision else None
         self.ln_vision = nn.LayerNorm(config.vision.width, eps=config.ln_vision_eps)
         self.query_tokens = nn.Parameter(torch.empty(1, config.query_tokens, config.qformer.hidden))
         qformer_config = _qformer_config(config.qformer, config.vision.width)
@@ -239,26 +233,6 @@ class QureModel(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.query_tokens.device
-
-    def save(self, folder: Path, *, vision_from: Path | None = None, notes: dict[str, Any] | None = None) -> None:
-        """Writes the model folder, whole or not at all; see `qure.models.folder.save_model`."""
-        from qure.models.folder import save_model
-
-        save_model(self, folder, vision_from=vision_from, notes=notes)
-
-    @classmethod
-    def load(
-        cls,
-        folder: Path,
-        device: torch.device | str = "cpu",
-        *,
-        vision: bool = True,
-        attention: Attention = "sdpa",
-    ) -> "QureModel":
-        """Reads and verifies a model folder; see `qure.models.folder.load_model`."""
-        from qure.models.folder import load_model
-
-        return load_model(folder, device, vision=vision, attention=attention)
 
 
 def vision_tower(config: VisionConfig, attention: Attention = "sdpa") -> nn.Module:

@@ -29,12 +29,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from qure.config import BENCHMARK_FOLDERS, JUDGED_ON, Settings
+from qure.benchmarks import get_benchmark
+from qure.config import Settings
 from qure.errors import BadInput
 
 if TYPE_CHECKING:
-    from qure.evaluation.bootstrap import PairedResult
-    from qure.evaluation.results import Evaluation
+    from qure.evaluation.statistics.paired import PairedResult
+    from qure.evaluation.statistics.results import Evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +83,13 @@ def compare(settings: Settings, training_set: str, challenger: "Evaluation", cha
     Raises:
         BadInput: different queries, or no such metric.
     """
-    from qure.evaluation.bootstrap import paired_difference
+    from qure.evaluation.statistics.paired import paired_difference
 
     rule = settings.promotion
     paired = paired_difference(
         challenger,
         champion,
-        rule.compare[training_set],  # type: ignore[index]
+        rule.compare[training_set],
         samples=settings.evaluation.bootstrap_samples,
         confidence=rule.confidence,
         seed=settings.evaluation.seed,
@@ -122,13 +123,13 @@ def missed_thresholds(
         BadInput: a threshold names no metric that there is.
     """
     values = {
-        f"{BENCHMARK_FOLDERS[benchmark]}/{metric}": value
+        f"{get_benchmark(benchmark).folder}/{metric}": value
         for benchmark, evaluation in evaluations.items()
         for metric, value in evaluation.metrics.items()
     }
-    own = BENCHMARK_FOLDERS[JUDGED_ON[training_set][0]]
+    own = get_benchmark(training_set).folder
     sentences, found = [], {}
-    thresholds: dict[str, float] = settings.promotion.thresholds.get(training_set, {})  # type: ignore[call-overload]
+    thresholds: dict[str, float] = settings.promotion.thresholds.get(training_set, {})
     for name, least in thresholds.items():
         key = name if name in values else f"{own}/{name}"
         if key not in values:

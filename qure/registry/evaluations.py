@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qure.config import BENCHMARK_FOLDERS, JUDGED_ON
+from qure.benchmarks import get_benchmark
 from qure.errors import BadInput
-from qure.evaluation.results import Evaluation, load_results
+from qure.evaluation.statistics.results import Evaluation, load_results
 from qure.files import fingerprint, folder_digest
 
 if TYPE_CHECKING:
@@ -37,9 +37,10 @@ def read_evaluations(folder: Path, training_set: str, model_fingerprint: str) ->
             model that was evaluated.
     """
     found = load_results(Path(folder) / RESULTS)
-    own = JUDGED_ON[training_set][0]
-    if own not in found:
-        raise BadInput(f"no evaluation on {own!r}", file=folder, remedy="Evaluate the model again: qure evaluate")
+    if training_set not in found:
+        raise BadInput(
+            f"no evaluation on {training_set!r}", file=folder, remedy="Evaluate the model again: qure evaluate"
+        )
     for benchmark, evaluation in found.items():
         judged = evaluation.details.get("model")
         if judged != model_fingerprint:
@@ -53,7 +54,7 @@ def read_evaluations(folder: Path, training_set: str, model_fingerprint: str) ->
 
 def key_of(evaluations: Mapping[str, Evaluation], training_set: str) -> str:
     """What was asked on the training set's own benchmark: equal for two models only if they can be compared."""
-    return fingerprint(evaluations[JUDGED_ON[training_set][0]].data_fingerprint)[:16]
+    return fingerprint(evaluations[training_set].data_fingerprint)[:16]
 
 
 def attach(
@@ -78,7 +79,7 @@ def attached(client: "MlflowClient", version: "ModelVersion", benchmark: str, ke
     if place is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        inside = f"{place}/{RESULTS}/{BENCHMARK_FOLDERS[benchmark]}"
+        inside = f"{place}/{RESULTS}/{get_benchmark(benchmark).folder}"
         return Evaluation.load(Path(client.download_artifacts(version.run_id, inside, folder)))
 
 
@@ -93,7 +94,7 @@ def download(client: "MlflowClient", version: "ModelVersion", key: str, folder: 
 def headline(evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
     """Every metric as "<benchmark>/<metric>"."""
     return {
-        f"{BENCHMARK_FOLDERS[benchmark]}/{metric}": float(value)
+        f"{get_benchmark(benchmark).folder}/{metric}": float(value)
         for benchmark, evaluation in evaluations.items()
         for metric, value in evaluation.metrics.items()
     }

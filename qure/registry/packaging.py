@@ -84,7 +84,7 @@ def package(folder: Path, *, model: Path, gallery: Path, example: Example, facts
     with _quiet():
         mlflow.pyfunc.save_model(
             path=str(folder),
-            python_model=str(Path(__file__).parent / "serving.py"),
+            python_model=str(_PACKAGE / "serving" / "packaged.py"),
             code_paths=[str(_PACKAGE)],
             mlflow_model=description,
             signature=_signature(),

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from qure.config import JUDGED_ON, Settings
+from qure.config import Settings
 from qure.errors import BadInput, StageFailed
-from qure.evaluation.results import Evaluation
+from qure.evaluation.statistics.results import Evaluation
 from qure.registry.champions import ROLLED_BACK, Champions
 from qure.registry.comparison import compare, missed_thresholds
 from qure.registry.evaluations import attach, attached, key_of, read_evaluations
@@ -84,7 +84,7 @@ class Promotion:
         self._evaluations, self._reevaluate, self._scratch = evaluations, reevaluate, scratch
         self._name = registered_name(training_set)
         self._champions = Champions(client, self._name)
-        self._benchmark = JUDGED_ON[training_set][0]
+        self._benchmark = training_set
         self._key = key_of(evaluations, training_set)
 
     def decide(self, number: int, evaluation: Path) -> Decision:

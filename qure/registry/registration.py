@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qure.config import BENCHMARK_FOLDERS, JUDGED_ON, Settings
-from qure.evaluation.results import Evaluation
+from qure.benchmarks import get_benchmark
+from qure.config import Settings
+from qure.evaluation.statistics.results import Evaluation
 from qure.registry.champions import Champions
 from qure.registry.evaluations import LOGGED_MODEL, headline
 from qure.registry.packaging import Example, package
@@ -153,7 +154,7 @@ def _uploaded(
 
 
 def _packaged(settings: Settings, trained: Trained, temporary: Path, device: str) -> Path:
-    from qure.registry.gallery import write_gallery
+    from qure.serving.gallery import write_gallery
 
     gallery = temporary / "gallery"
     gallery.mkdir()
@@ -176,9 +177,9 @@ def _example(trained: Trained) -> Example:
     """The first query that the model was evaluated on."""
     from qure.datasets.image_store import open_images
 
-    benchmark = JUDGED_ON[trained.training_set][0]
-    first = trained.evaluations[benchmark].per_query.iloc[0]
-    images = open_images(trained.data / BENCHMARK_FOLDERS[benchmark])
+    benchmark = get_benchmark(trained.training_set)
+    first = trained.evaluations[benchmark.name].per_query.iloc[0]
+    images = open_images(benchmark.root(trained.data))
     return Example(images.read(first["reference"]), first["text"], first.get("category"))
 
 

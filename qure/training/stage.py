@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from qure import tracking
-from qure.config import IMAGES_OF, Settings, TrainingSettings
+from qure.benchmarks import sharing_images
+from qure.config import Settings, TrainingSettings
 from qure.datasets.benchmarks import training_corpus, training_triplets
 from qure.datasets.exclusions import Exclusions, read_exclusions
 from qure.datasets.types import Triplet
@@ -149,7 +150,7 @@ def triplets_and_corpora(
     Returns:
         the triplets, image ids of each category's corpus (`benchmarks.training_corpus`), and what was left out.
     """
-    sharing = [benchmark for benchmark, images in IMAGES_OF.items() if images == training_set]
+    sharing = sharing_images(training_set)
     images = frozenset().union(*(read_exclusions(validation, benchmark).images for benchmark in sharing))
     exclusions = Exclusions(images, read_exclusions(validation, training_set).queries)
     return (

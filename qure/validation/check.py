@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from qure.config import BENCHMARK_FOLDERS, IMAGES_OF, ValidationSettings
-from qure.datasets.circo import INDEX
+from qure.benchmarks import get_benchmark, judged_on
+from qure.config import ValidationSettings
+from qure.datasets import truth
 from qure.datasets.image_store import ImageStore, open_images
 from qure.errors import BadInput
-from qure.validation.annotations import circo, cirr, fashioniq, hp_fashioniq
-from qure.validation.annotations.collect import Annotations
+from qure.validation.annotations import Annotations
 from qure.validation.cache import ImageCache
 from qure.validation.findings import Finding, findings_of
 from qure.validation.images import ImageChecks, content_table, image_table
@@ -52,7 +52,7 @@ def check(settings: ValidationSettings, training_set: str, *, data: Path, work: 
 
     Args:
         settings: bounds.
-        training_set: "fashioniq" or "cirr".
+        training_set: which.
         data: the data root.
         work: where the cache of image checks is.
 
@@ -85,10 +85,10 @@ def read_annotations(training_set: str, data: Path) -> dict[str, Annotations]:
     Raises:
         BadInput: a file is missing or damaged as a whole.
     """
-    if training_set == "cirr":
-        return {"cirr": cirr.read(data), "circo": circo.read(data)}
-    garments = fashioniq.read(data)
-    return {"fashioniq": garments, "hp-fashioniq": hp_fashioniq.read(data, garments.lists)}
+    found: dict[str, Annotations] = {}
+    for name in judged_on(training_set):
+        found[name] = get_benchmark(name).tables(data, found)
+    return found
 
 
 def _start_images(
@@ -100,10 +100,11 @@ def _start_images(
 ) -> BadInput | None:
     """Starts the image checks; an image folder that cannot be opened is returned, as bad rows may be the cause."""
     for benchmark, annotations in checked.annotations.items():
-        if IMAGES_OF[benchmark] != benchmark:
+        one = get_benchmark(benchmark)
+        if one.images != benchmark:
             continue
         try:
-            store = open_images(data.resolve() / BENCHMARK_FOLDERS[benchmark])
+            store = open_images(one.root(data.resolve()))
         except BadInput as error:
             return error
         running[benchmark] = (store, ImageChecks(store, list(annotations.images), cache, settings))
@@ -140,10 +141,11 @@ def _claims_public(data: Path, benchmark: str, settings: ValidationSettings) -> 
     """Whether the data claims to be the published benchmark; the rendered catalogue says that it is not."""
     if settings.expect_public is not None:
         return settings.expect_public
-    return False if (data / BENCHMARK_FOLDERS[benchmark] / "truth.json").is_file() else None
+    return False if (get_benchmark(benchmark).root(data) / truth.FILE).is_file() else None
 
 
 def _no_gallery(benchmark: str) -> Finding:
     rule = RULES["no_gallery"]
-    file = f"{BENCHMARK_FOLDERS[benchmark]}/{INDEX.as_posix()}"
+    one = get_benchmark(benchmark)
+    file = f"{one.folder}/{one.gallery_file}"
     return Finding(rule.name, benchmark, file, "", "images", "", rule.reason, rule.severity)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from qure.config import IMAGES_OF
+from qure.benchmarks import get_benchmark
 from qure.datasets.exclusions import Exclusions
-from qure.validation.annotations.collect import Annotations
+from qure.validation.annotations import Annotations
 from qure.validation.findings import Finding, Outcome
 
 
@@ -34,7 +34,7 @@ def exclusions(
             leaked[finding.benchmark].add(finding.image)
         elif finding.image is not None:
             for benchmark in annotations:
-                if IMAGES_OF[benchmark] == finding.benchmark:
+                if get_benchmark(benchmark).images == finding.benchmark:
                     images[benchmark].add(finding.image)
     for benchmark, named in leaked.items():
         queries[benchmark] |= _training_queries(annotations[benchmark], named)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qure.datasets.ids import shown, unsafe_reason
-from qure.validation.annotations.collect import Annotations
+from qure.validation.annotations import Annotations
 from qure.validation.rules import RULES, Severity
 
 COLUMNS = ("file", "row", "field", "value", "reason", "remedy", "rule", "severity")

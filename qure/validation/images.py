@@ -15,7 +15,7 @@ from qure.config import ValidationSettings
 from qure.datasets.image_store import ImageStore
 from qure.errors import BadInput, StageFailed
 from qure.progress import track
-from qure.validation.annotations.collect import Listed
+from qure.validation.annotations import Listed
 from qure.validation.cache import ImageCache, Stamp
 from qure.validation.decode import ImageFacts, check_batch, check_image, prepare_worker
 

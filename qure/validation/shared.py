@@ -7,7 +7,7 @@ from great_expectations.expectations.expectation import Expectation
 
 from qure.config import ValidationSettings
 from qure.datasets import checks
-from qure.validation.annotations.collect import RECORD
+from qure.validation.annotations import RECORD
 from qure.validation.rules import RULES, Severity
 
 #: Control characters that no text needs; tab and line breaks are white space.

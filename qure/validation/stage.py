@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qure.config import JUDGED_ON, Settings
+from qure.benchmarks import judged_on
+from qure.config import Settings
 from qure.datasets.validated import IMAGES, RESULT
 from qure.errors import BadInput, StageFailed
 from qure.files import atomic_folder
@@ -43,7 +44,7 @@ def validate(
 
     Args:
         settings: `validation` has bounds, tolerance and drift thresholds; `tracking` is read.
-        training_set: "fashioniq" or "cirr".
+        training_set: which.
         data: the data root.
         output: the folder to write.
         work: scratch, which keeps the cache of image checks and, when annotations fail, the report.
@@ -57,17 +58,14 @@ def validate(
         StageFailed: images break a rule more often than tolerated; `output` is written, its "success" is false.
     """
     data, output, work = Path(data), Path(output), Path(work)
-    if training_set not in JUDGED_ON:
-        raise BadInput(f"no training set {training_set!r}", remedy=f"Training sets are {', '.join(JUDGED_ON)}")
+    judges = judged_on(training_set)
     check_tolerance(settings.validation.tolerate)
     _refuse_foreign_output(output)
     with contextlib.ExitStack() as opened:
         with _withdrawn_on_failure(output):
             champion = read_statistics(champion_statistics) if champion_statistics else None
             checked = check(settings.validation, training_set, data=data, work=work)
-            outcomes = judge(
-                JUDGED_ON[training_set], checked.findings, settings.validation.tolerate, sorted(checked.rules())
-            )
+            outcomes = judge(judges, checked.findings, settings.validation.tolerate, sorted(checked.rules()))
             report = Report(settings.validation, training_set, checked, outcomes, champion)
             run = opened.enter_context(tracked(settings, training_set, data, report, work / REPORT))
             _refuse_broken_annotations(report, data, work / REPORT)

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from qure.validation.annotations.collect import Annotations
+from qure.benchmarks import get_benchmark
+from qure.validation.annotations import Annotations
 
 #: Raise when a measure changes its meaning or its bins: only equal versions are compared.
 VERSION = 1
@@ -23,14 +24,6 @@ EDGES = {
     "image_width": SIDE_EDGES,
     "image_height": SIDE_EDGES,
     "image_aspect": ASPECT_EDGES,
-}
-
-#: A benchmark's column of modification texts and of categories.
-_TEXT = {
-    "fashioniq": "captions",
-    "cirr": "caption",
-    "circo": "relative_caption",
-    "hp-fashioniq": "sentences",
 }
 
 
@@ -55,7 +48,7 @@ def statistics(
         named = list(dict.fromkeys([*queries["split"], *(sizes["split"] if sizes is not None else ())]))
         for split in named:
             splits[f"{annotations.benchmark}/{split}"] = {
-                **_of_queries(queries[queries["split"] == split], _TEXT[annotations.benchmark]),
+                **_of_queries(queries[queries["split"] == split], get_benchmark(annotations.benchmark).text),
                 **(_of_images(sizes[sizes["split"] == split]) if sizes is not None else {}),
             }
     return {"version": VERSION, "training_set": training_set, "splits": splits}
@@ -86,9 +79,10 @@ def histogram(values: Sequence[float] | npt.NDArray[np.float64], edges: Sequence
 
 
 def _queries(annotations: Annotations) -> pd.DataFrame:
-    if annotations.benchmark == "hp-fashioniq":
-        return annotations.tables["answers"].assign(split="answers")
-    tables = [annotations.tables[name] for name in ("queries", "unlabelled")]
+    tables = [
+        annotations.tables[name] if split is None else annotations.tables[name].assign(split=split)
+        for name, split in get_benchmark(annotations.benchmark).queries.items()
+    ]
     return pd.concat([table for table in tables if len(table)] or tables[:1])
 
 

@@ -19,7 +19,7 @@ PARAMS: dict[str, Any] = {
     "backbone": {
         "vision": {"image_size": 16, "patch_size": 8, "width": 16, "layers": 1, "heads": 2},
         "qformer": {"hidden": 16, "layers": 2, "heads": 2, "intermediate": 32, "query_tokens": 4, "embedding": 8},
-        "pretraining": {"steps": 1, "batch_size": 8},
+        "pretraining": {"steps": 1, "batch_size": 8, "least_recall_at_5": 0.0},
     },
     "training": {"fashioniq": {"recipe": "catalogue", "overrides": {"batch_size": 64}}},
     "evaluation": {"bootstrap_samples": 100},

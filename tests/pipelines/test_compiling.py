@@ -12,7 +12,7 @@ from components import readme
 from pipelines.compiling import COMPILED, PIPELINES, compile_one, compile_to, outdated
 from pipelines.config import PipelineConfig
 from pipelines.placement import RUN_LABEL, RUN_VARIABLE, USER
-from qure.config import JUDGED_ON
+from qure.benchmarks import judged_on, training_sets
 
 #: Arguments that identify content: Kubeflow's cache looks at artifacts' names, never at what is in them.
 FINGERPRINTS = {"data_fingerprint", "fingerprints", "inputs", "listed", "data_hash"}
@@ -143,7 +143,7 @@ def test_the_benchmarks_of_a_training_set_are_judged_side_by_side() -> None:
     found = tasks(next(yaml.safe_load_all((COMPILED / "training.yaml").read_text())))
     judging = {name: task for name, task in found.items() if task["componentRef"]["name"].startswith("comp-evaluate")}
     numbers = {task["inputs"]["parameters"]["number"]["runtimeValue"]["constant"] for task in judging.values()}
-    assert all(numbers == set(range(len(benchmarks))) for benchmarks in JUDGED_ON.values())
+    assert all(numbers == set(range(len(judged_on(name)))) for name in training_sets())
     assert not [name for name, task in judging.items() if set(task["dependentTasks"]) & judging.keys()]
     assert judging.keys() <= set(found["join-evaluations"]["dependentTasks"])
 

@@ -22,7 +22,8 @@ import yaml
 from pipelines.compiling import pipeline
 from pipelines.config import PipelineConfig
 from pipelines.local import local_config, run_locally
-from qure.config import BENCHMARK_FOLDERS, JUDGED_ON, Settings, image_sets_of
+from qure.benchmarks import get_benchmark, image_sets_of, judged_on
+from qure.config import Settings
 from qure.errors import StageFailed
 
 pytestmark = pytest.mark.timeout(1800)
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.timeout(1800)
 IMAGE = os.environ.get("QURE_TEST_IMAGE", "localhost/qure:python")
 PARAMS = {
     "catalogue": {"scale": 0.1},
-    "backbone": {"pretraining": {"steps": 20, "batch_size": 16}},
+    "backbone": {"pretraining": {"steps": 20, "batch_size": 16, "least_recall_at_5": 0.0}},
     "training": {
         "fashioniq": {"recipe": "catalogue", "overrides": {"epochs": 2}},
         "cirr": {"recipe": "catalogue", "overrides": {"epochs": 2}},
@@ -193,11 +194,11 @@ def test_each_benchmark_of_the_training_set_was_judged_by_a_task_of_its_own(firs
     judged = [
         json.loads((first.artifact(task, "part") / "part.json").read_text()) for task in ("evaluate", "evaluate-2")
     ]
-    assert [one["benchmark"] for one in judged] == list(JUDGED_ON[place.training_set])
+    assert [one["benchmark"] for one in judged] == list(judged_on(place.training_set))
     assert [bool(one["controls"]) for one in judged] == [True, False]
     evaluation = first.artifact("join-evaluations", "evaluation")
     found = {one.name for one in (evaluation / "results").iterdir()}
-    assert found == {BENCHMARK_FOLDERS[one] for one in JUDGED_ON[place.training_set]}
+    assert found == {get_benchmark(one).folder for one in judged_on(place.training_set)}
 
 
 def test_judging_side_by_side_gives_what_judging_at_one_go_gives(

@@ -14,6 +14,7 @@ import pytest
 
 from infra.trainer.launch import train_as_job, train_command
 from qure.errors import BadInput, StageFailed
+from qure.layout import Layout
 
 SETTINGS = {"namespace": "qure", "image": "qure@sha256:" + "0" * 64, "workspace_claim": "w", "timeout_seconds": 60}
 
@@ -122,7 +123,7 @@ def test_the_command_is_one_that_the_command_line_takes() -> None:
 
     from qure.cli import app
 
-    command = train_command("cirr", params=Path("p"), data=Path("d"), artifacts=Path("a"), work=Path("w"))
+    command = train_command("cirr", params=Path("p"), project=Layout(Path("d"), Path("a"), Path("w")))
     assert command[:3] == ["-m", "qure.cli", "train"]
     result = CliRunner().invoke(app, [*command[2:], "--help"])
     assert result.exit_code == 0

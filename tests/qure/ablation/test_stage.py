@@ -15,7 +15,7 @@ from PIL import Image
 
 import qure.ablation.runs
 from qure.errors import BadInput
-from qure.evaluation.results import Evaluation
+from qure.evaluation.statistics.results import Evaluation
 from qure.files import folder_digest
 
 FILES = ["figure.png", "results.csv", "results.json", "table.md"]

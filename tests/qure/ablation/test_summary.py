@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from qure.ablation.summary import Difference, averaged, estimate, t_quantile
-from qure.evaluation.results import Evaluation
+from qure.evaluation.statistics.results import Evaluation
 
 
 @pytest.mark.parametrize("degrees", range(1, 13))

@@ -14,7 +14,7 @@ from qure.backbone import stage
 from qure.backbone.captions import captioned_images, training_texts
 from qure.backbone.stage import prepare_backbone
 from qure.config import Settings
-from qure.errors import BadInput
+from qure.errors import BadInput, StageFailed
 from qure.images import ImageError
 from qure.models.folder import read_manifest
 from qure.models.model import QureModel
@@ -24,7 +24,7 @@ from qure.models.model import QureModel
 def settings() -> Settings:
     return Settings.model_validate(
         {
-            "backbone": {"pretraining": {"steps": 3, "batch_size": 8}},
+            "backbone": {"pretraining": {"steps": 3, "batch_size": 8, "least_recall_at_5": 0.0}},
             "training": {"fashioniq": {"recipe": "catalogue"}},
             "tracking": {"uri": None},
         }
@@ -147,3 +147,11 @@ def test_killed_run_leaves_nothing_and_starts_again(settings, catalogue, tmp_pat
     assert not output.exists()
     stage.make_backbone(settings.backbone, catalogue, output)
     QureModel.load(output)
+
+
+def test_nothing_is_written_where_nothing_was_learned(settings, catalogue, tmp_path):
+    asking = settings.model_dump(mode="json")
+    asking["backbone"]["pretraining"]["least_recall_at_5"] = 1.0
+    with pytest.raises(StageFailed, match="has not learned"):
+        prepare_backbone(Settings.model_validate(asking), catalogue, tmp_path / "backbone")
+    assert list(tmp_path.iterdir()) == []

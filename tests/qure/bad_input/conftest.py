@@ -22,7 +22,7 @@ def _params() -> dict[str, Any]:
     return {
         "training": {name: {"recipe": "catalogue", "overrides": {"epochs": 1}} for name in ("fashioniq", "cirr")},
         "backbone": {
-            "pretraining": {"steps": 1, "batch_size": 8},
+            "pretraining": {"steps": 1, "batch_size": 8, "least_recall_at_5": 0.0},
             "vision": {"width": 32, "layers": 1, "heads": 2, "patch_size": 16},
             "qformer": {
                 "hidden": 32, "layers": 2, "heads": 2, "intermediate": 64, "query_tokens": 4, "embedding": 16,

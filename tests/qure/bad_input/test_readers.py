@@ -137,7 +137,7 @@ def test_any_bytes_are_read_or_bad_input(name: str, content: bytes, tmp_path: Pa
 
 
 def test_embeddings_cut_at_every_byte(tmp_path: Path) -> None:
-    from qure.evaluation.embeddings import read_embeddings, write_embeddings
+    from qure.evaluation.ranking.embeddings import read_embeddings, write_embeddings
 
     file = tmp_path / "embeddings.safetensors"
     write_embeddings(file, ["a", "b"], np.eye(2, dtype=np.float32))

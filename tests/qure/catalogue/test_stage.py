@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from qure.benchmarks.circo import files as circo
+from qure.benchmarks.cirr import files as cirr
+from qure.benchmarks.fashioniq import files as fashioniq
+from qure.benchmarks.hp_fashioniq import files as hp_fashioniq
 from qure.catalogue import stage
 from qure.config import CatalogueSettings, Settings
-from qure.datasets import circo, cirr, fashioniq, hp_fashioniq
 from qure.datasets.image_store import open_images
 from qure.errors import BadInput
 from qure.files import fingerprint, folder_digest

@@ -5,7 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qure.datasets import circo, cirr, fashioniq, hp_fashioniq
+from qure.benchmarks.circo import files as circo
+from qure.benchmarks.cirr import files as cirr
+from qure.benchmarks.fashioniq import files as fashioniq
+from qure.benchmarks.hp_fashioniq import files as hp_fashioniq
 from qure.datasets.truth import Truth, read_truth
 from qure.files import read_json
 

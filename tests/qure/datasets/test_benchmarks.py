@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from qure.config import BENCHMARK_FOLDERS
+from qure.benchmarks import get_benchmark
 from qure.datasets import benchmarks
 from qure.datasets.exclusions import Exclusions
 from qure.datasets.image_store import open_images
@@ -81,7 +81,7 @@ def test_excluded_images_leave_triplets_and_corpus(fashioniq_root: Path, cirr_ro
 
 def test_the_catalogue_holds_every_image_its_files_name(catalogue: Path) -> None:
     for benchmark in ("fashioniq", "cirr", "circo"):
-        root = catalogue / BENCHMARK_FOLDERS[benchmark]
+        root = get_benchmark(benchmark).root(catalogue)
         assert list(open_images(root).ids) == benchmarks.image_ids_needed(benchmark, root)
     named = benchmarks.image_ids_needed("hp-fashioniq", catalogue / "hp_fashioniq")
     assert set(named) <= set(benchmarks.image_ids_needed("fashioniq", catalogue / "fashioniq", ["val"]))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from qure.datasets import circo
+from qure.benchmarks.circo import files as circo
 from qure.errors import BadInput
 
 

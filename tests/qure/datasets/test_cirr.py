@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from qure.datasets import Triplet, cirr
+from qure.benchmarks.cirr import files as cirr
+from qure.datasets import Triplet
 from qure.errors import BadInput
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from qure.datasets import Triplet, fashioniq
+from qure.benchmarks.fashioniq import files as fashioniq
+from qure.datasets import Triplet
 from qure.datasets.exclusions import Exclusions
 from qure.errors import BadInput
 

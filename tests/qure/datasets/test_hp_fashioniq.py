@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from qure.datasets import PreferencePair, hp_fashioniq
+from qure.benchmarks.hp_fashioniq import files as hp_fashioniq
+from qure.datasets import PreferencePair
 from qure.errors import BadInput
 
 

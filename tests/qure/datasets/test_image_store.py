@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from qure.datasets import circo, image_store
+from qure.benchmarks.circo import files as circo
+from qure.datasets import image_store
 from qure.datasets.image_store import SHARDS, ImageStore, open_images, pack_images
 from qure.errors import BadInput
 

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from qure.datasets import benchmarks, circo, cirr, fashioniq, hp_fashioniq
+from qure.benchmarks.circo import files as circo
+from qure.benchmarks.cirr import files as cirr
+from qure.benchmarks.fashioniq import files as fashioniq
+from qure.benchmarks.hp_fashioniq import files as hp_fashioniq
+from qure.datasets import benchmarks
 
 
 def test_fashioniq(annotations: Path) -> None:

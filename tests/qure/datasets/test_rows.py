@@ -9,7 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qure.datasets import circo, cirr, fashioniq, hp_fashioniq
+from qure.benchmarks.circo import files as circo
+from qure.benchmarks.cirr import files as cirr
+from qure.benchmarks.fashioniq import files as fashioniq
+from qure.benchmarks.hp_fashioniq import files as hp_fashioniq
 from qure.datasets.rows import load_json, read_id_list, read_rows
 from qure.datasets.truth import read_truth
 from qure.errors import BadInput

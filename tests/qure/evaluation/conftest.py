@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qure.config import EvaluationSettings, Settings, image_sets_of
-from qure.evaluation.embeddings import Embeddings
+from qure.benchmarks import image_sets_of
+from qure.config import EvaluationSettings, Settings
+from qure.evaluation.ranking.embeddings import Embeddings
 
 CATEGORIES = ("dress", "shirt", "toptee")
 

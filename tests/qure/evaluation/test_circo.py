@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qure.benchmarks.circo import files as files
+from qure.benchmarks.circo import protocol as circo
 from qure.config import EvaluationSettings
-from qure.datasets import circo as files
 from qure.datasets.types import Gallery
 from qure.errors import BadInput
-from qure.evaluation import circo
-from qure.evaluation.embeddings import Embeddings
-from qure.evaluation.results import Evaluation
+from qure.evaluation.ranking.embeddings import Embeddings
+from qure.evaluation.statistics.results import Evaluation
 
 
 def plain_average_precision(ranking: list[int], answers: list[int], depth: int) -> float:

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qure.benchmarks.cirr import files as files
+from qure.benchmarks.cirr import protocol as cirr
 from qure.config import EvaluationSettings
-from qure.datasets import cirr as files
 from qure.errors import BadInput
-from qure.evaluation import cirr
-from qure.evaluation.embeddings import Embeddings
-from qure.evaluation.results import Evaluation
+from qure.evaluation.ranking.embeddings import Embeddings
+from qure.evaluation.statistics.results import Evaluation
 
 
 def plain_rankings(root: Path, split: str, queries: Embeddings, gallery: Embeddings) -> tuple[dict, dict]:

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from qure.cli import app
-from qure.evaluation.embeddings import Embeddings
+from qure.evaluation.ranking.embeddings import Embeddings
 
 CATEGORIES = ("dress", "shirt", "toptee")
 ASKED = [f"{category}/{row}" for category in CATEGORIES for row in range(20)]

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from qure.datasets import circo, cirr
+from qure.benchmarks.circo import files as circo
+from qure.benchmarks.cirr import files as cirr
 from qure.evaluation import Embeddings, evaluate_embeddings
-from qure.evaluation.results import load_results
 from qure.evaluation.stage import LOGGED
+from qure.evaluation.statistics.results import load_results
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "evaluation.md"
 

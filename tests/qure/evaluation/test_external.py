@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from qure.benchmarks.circo import files as circo_files
+from qure.benchmarks.circo import protocol as circo
+from qure.benchmarks.cirr import files as cirr_files
+from qure.benchmarks.fashioniq import files as fashioniq_files
+from qure.benchmarks.hp_fashioniq import files as hp_fashioniq_files
 from qure.config import EvaluationSettings
-from qure.datasets import circo as circo_files
-from qure.datasets import cirr as cirr_files
-from qure.datasets import fashioniq as fashioniq_files
-from qure.datasets import hp_fashioniq as hp_fashioniq_files
 from qure.datasets.types import Gallery
 from qure.errors import BadInput
-from qure.evaluation import Evaluation, check_circo_submission, check_cirr_submission, circo, evaluate_embeddings
-from qure.evaluation.embeddings import Embeddings, write_embeddings
-from qure.evaluation.show import metrics_table
+from qure.evaluation import Evaluation, check_submission, evaluate_embeddings
+from qure.evaluation.ranking.embeddings import Embeddings, write_embeddings
+from qure.evaluation.report.show import metrics_table
 
 CATEGORIES = ("dress", "shirt", "toptee")
 Make = Callable[..., Embeddings]
@@ -91,7 +92,7 @@ def test_cirr(cirr_root: Path, tmp_path: Path, unit_embeddings: Make, settings: 
     assert json.loads(output.read_text()) == test
     assert "recall_at_1" not in test
     for metric, name in test["submissions"].items():
-        assert check_cirr_submission(output.parent / name, cirr_root) == metric
+        assert check_submission("cirr", output.parent / name, cirr_root) == metric
 
 
 def test_hp_fashioniq(
@@ -125,7 +126,7 @@ def test_circo(
     assert found["partial_gallery"] is False
     assert {name: found[name] for name in expected.metrics} == expected.metrics
     evaluate_embeddings("circo", circo_root, "test", queries, gallery, output, settings=settings)
-    check_circo_submission(output.parent / "circo_test.json", circo_root)
+    check_submission("circo", output.parent / "circo_test.json", circo_root)
 
 
 def test_circo_without_cocos_index_has_a_partial_gallery(

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qure.benchmarks.fashioniq import files as files
+from qure.benchmarks.fashioniq import protocol as fashioniq
 from qure.config import EvaluationSettings
-from qure.datasets import fashioniq as files
 from qure.errors import BadInput
-from qure.evaluation import fashioniq
-from qure.evaluation.embeddings import Embeddings
-from qure.evaluation.results import Evaluation
+from qure.evaluation.ranking.embeddings import Embeddings
+from qure.evaluation.statistics.results import Evaluation
 
 CATEGORIES = ("dress", "shirt", "toptee")
 
@@ -132,7 +132,7 @@ def test_missing_embeddings_are_named_before_anything_is_ranked(
     settings: EvaluationSettings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("qure.evaluation.queries.score_rows", lambda *_, **__: pytest.fail("ranked"))
+    monkeypatch.setattr("qure.evaluation.ranking.queries.score_rows", lambda *_, **__: pytest.fail("ranked"))
     asked = [f"{category}/{row}" for category in CATEGORIES for row in range(20)]
     images = [f"{category}{number:02d}" for category in CATEGORIES for number in range(30)]
     full_queries, full_gallery = unit_embeddings(asked, 1), unit_embeddings(images, 2)

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qure.benchmarks.hp_fashioniq import files as files
+from qure.benchmarks.hp_fashioniq import protocol as hp_fashioniq
 from qure.config import EvaluationSettings
-from qure.datasets import hp_fashioniq as files
 from qure.datasets.types import PreferencePair
 from qure.errors import BadInput
-from qure.evaluation import hp_fashioniq
-from qure.evaluation.embeddings import Embeddings
-from qure.evaluation.results import Evaluation
+from qure.evaluation.ranking.embeddings import Embeddings
+from qure.evaluation.statistics.results import Evaluation
 
 
 def plain_rows(root: Path) -> Iterator[dict]:

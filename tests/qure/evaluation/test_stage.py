@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 import torch
 
+from qure.benchmarks.fashioniq.files import read_gallery, read_triplets
 from qure.config import Settings
-from qure.datasets.fashioniq import read_gallery, read_triplets
 from qure.datasets.truth import read_truth
 from qure.errors import BadInput, StageFailed
-from qure.evaluation.results import load_results
 from qure.evaluation.stage import evaluate, evaluate_benchmark, join_evaluations
-from qure.evaluation.submissions import check_circo_submission, check_cirr_submission
+from qure.evaluation.statistics.results import load_results
+from qure.evaluation.submissions.checks import check_submission
 from qure.features.stage import precompute
 from qure.features.store import FeatureStore
 from qure.models.build import build_catalogue_model
@@ -201,9 +201,9 @@ def test_cirr_and_circo_with_submissions(built: Built, tmp_path: Path) -> None:
     assert {"map_at_5", "map_at_50", "ndcg_at_10"} <= metrics["circo"].keys()
     assert metrics["controls"]["random"]["recall_subset_at_1"] == pytest.approx(20.0)
     folder = output / "submissions"
-    assert check_cirr_submission(folder / "cirr_test1_recall.json", built.data / "cirr") == "recall"
-    assert check_cirr_submission(folder / "cirr_test1_recall_subset.json", built.data / "cirr") == "recall_subset"
-    check_circo_submission(folder / "circo_test.json", built.data / "circo")
+    assert check_submission("cirr", folder / "cirr_test1_recall.json", built.data / "cirr") == "recall"
+    assert check_submission("cirr", folder / "cirr_test1_recall_subset.json", built.data / "cirr") == "recall_subset"
+    check_submission("circo", folder / "circo_test.json", built.data / "circo")
 
 
 def test_what_validation_excludes_is_left_out(
@@ -265,7 +265,7 @@ def test_large_galleries_go_through_a_file_and_give_the_same(
     built: Built, evaluated: tuple[Path, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, metrics = evaluated
-    monkeypatch.setattr("qure.evaluation.encoding.IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("qure.evaluation.ranking.encoding.IN_MEMORY_BYTES", 1000)
     assert built.evaluate("fashioniq", tmp_path / "evaluation") == metrics
     assert (tmp_path / "evaluation" / "metrics.json").read_bytes() == (output / "metrics.json").read_bytes()
 

@@ -82,10 +82,10 @@ def judged(catalogue: Path, tmp_path: Path) -> Callable[..., Path]:
     """
 
     def judge(model: Path, quality: float, *, images: str = "the images", seed: int = 0) -> Path:
-        from qure.datasets import fashioniq as files
-        from qure.evaluation import fashioniq
-        from qure.evaluation.embeddings import Embeddings
-        from qure.evaluation.results import save_results
+        from qure.benchmarks.fashioniq import files as files
+        from qure.benchmarks.fashioniq import protocol as fashioniq
+        from qure.evaluation.ranking.embeddings import Embeddings
+        from qure.evaluation.statistics.results import save_results
         from qure.files import write_json
         from qure.models.folder import read_manifest
 

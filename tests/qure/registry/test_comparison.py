@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qure.config import COMPARED_BY, PromotionSettings, Settings
-from qure.evaluation.bootstrap import Measure
-from qure.evaluation.results import Evaluation
+from qure.config import PromotionSettings, Settings
+from qure.evaluation.statistics.bootstrap import Measure
+from qure.evaluation.statistics.results import Evaluation
 from qure.registry.comparison import Comparison, compare, risk_of
 
 QUERIES = 600
@@ -102,6 +102,9 @@ def test_the_sentence_holds_the_numbers() -> None:
 
 
 def test_settings_fill_what_is_left_out() -> None:
-    assert PromotionSettings(compare={"cirr": "recall_at_1"}).compare == COMPARED_BY | {"cirr": "recall_at_1"}
+    assert PromotionSettings(compare={"cirr": "recall_at_1"}).compare == {
+        "fashioniq": "recall_at_10",
+        "cirr": "recall_at_1",
+    }
     with pytest.raises(ValueError, match="max_risk"):
         PromotionSettings(max_risk=1.5)

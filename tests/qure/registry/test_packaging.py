@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from qure.errors import BadInput, StageFailed
-from qure.evaluation.embeddings import read_embeddings, write_embeddings
+from qure.evaluation.ranking.embeddings import read_embeddings, write_embeddings
 from qure.files import write_json
 from qure.images import normalise, prepare_image
 from qure.models import QureModel
 from qure.registry.packaging import Example, answers, package, requirements
-from qure.registry.retriever import Retriever
+from qure.serving.retriever import Retriever
 
 IDS = [f"image-{number}" for number in range(12)]
 

@@ -194,7 +194,7 @@ print(*answer["ids"][0])
 @pytest.mark.integration
 def test_the_champion_answers_a_query_in_a_process_that_knows_nothing(world: World, tmp_path: Path) -> None:
     """Another working folder, and no qure to import but the model's own copy."""
-    from qure.datasets import fashioniq
+    from qure.benchmarks.fashioniq import files as fashioniq
 
     world.enter(1, 0.5)
     root = world.data / "fashioniq"

@@ -9,10 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from qure.benchmarks.circo import tables as circo
+from qure.benchmarks.cirr import tables as cirr
+from qure.benchmarks.fashioniq import tables as fashioniq
+from qure.benchmarks.hp_fashioniq import tables as hp_fashioniq
 from qure.config import ValidationSettings
 from qure.errors import BadInput
-from qure.validation.annotations import circo, cirr, fashioniq, hp_fashioniq
-from qure.validation.annotations.collect import Annotations
+from qure.validation.annotations import Annotations
 from qure.validation.rules import RULES
 
 ANY_JSON = st.recursive(

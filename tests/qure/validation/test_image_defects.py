@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from qure.datasets import fashioniq
+from qure.benchmarks.fashioniq import files as fashioniq
 from qure.datasets.exclusions import read_exclusions
 from qure.datasets.image_store import pack_images
 from qure.errors import BadInput, StageFailed

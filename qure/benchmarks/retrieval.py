@@ -1,0 +1,93 @@
+"""What benchmarks share whose queries have labelled targets in a gallery: FashionIQ, CIRR, CIRCO and their like."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qure.benchmarks.base import Benchmark
+
+if TYPE_CHECKING:
+    from qure.datasets.exclusions import Exclusions
+    from qure.datasets.split import Split
+    from qure.datasets.types import Gallery, Triplet
+
+
+class RetrievalBenchmark(Benchmark):
+    """Queries and galleries are read apart; the rest follows."""
+
+    @abstractmethod
+    def read_triplets(
+        self,
+        root: Path,
+        split: str,
+        *,
+        categories: Sequence[str] | None = None,
+        checked: bool = True,
+        exclusions: "Exclusions | None" = None,
+    ) -> "list[Triplet]":
+        """A split's queries in the files' order.
+
+        Args:
+            root: the benchmark's folder.
+            split: one of `splits`.
+            categories: some of `categories`; None for all.
+            checked: refuse what no later stage can use (`qure.datasets.checks`).
+            exclusions: what is left out before that check.
+
+        Raises:
+            BadInput: a file is missing or malformed, or a rule is broken; names file, row and field.
+        """
+
+    @abstractmethod
+    def read_galleries(
+        self,
+        root: Path,
+        split: str,
+        *,
+        gallery_protocol: str = "original",
+        categories: Sequence[str] | None = None,
+        candidates: Sequence[str] | None = None,
+    ) -> "Mapping[str, Gallery]":
+        """Category -> candidates, one gallery under "" where there are no categories; arguments as `read` takes them.
+
+        Raises:
+            BadInput: a file is missing or malformed, or the gallery cannot be known.
+        """
+
+    def read(
+        self,
+        root: Path,
+        split: str,
+        *,
+        gallery_protocol: str = "original",
+        categories: Sequence[str] | None = None,
+        exclusions: "Exclusions | None" = None,
+        candidates: Sequence[str] | None = None,
+    ) -> "Split":
+        from qure.datasets.exclusions import Exclusions
+        from qure.datasets.split import Split, distinct_ids
+        from qure.datasets.truth import read_truth
+
+        left_out = exclusions or Exclusions()
+        everything = self.read_triplets(root, split, categories=categories, checked=False) if left_out else None
+        triplets = self.read_triplets(root, split, categories=categories, exclusions=left_out)
+        whole = self.read_galleries(
+            root, split, gallery_protocol=gallery_protocol, categories=categories, candidates=candidates
+        )
+        galleries = {category: left_out.keep_gallery(gallery) for category, gallery in whole.items()}
+        images = len(distinct_ids(whole.values())) - len(distinct_ids(galleries.values()))
+        return Split(
+            split,
+            triplets=tuple(triplets),
+            galleries=galleries,
+            truth=None if split == self.withheld else read_truth(root, split),
+            dropped={"images": images, "queries": len(everything or triplets) - len(triplets)},
+        )
+
+    def count_queries(self, root: Path, split: str, exclusions: "Exclusions") -> tuple[int, int]:
+        kept = len(self.read_triplets(root, split, exclusions=exclusions))
+        return len(self.read_triplets(root, split, checked=False)), kept
+
+    def training_triplets(self, root: Path, exclusions: "Exclusions | None") -> "list[Triplet]":
+        return self.read_triplets(root, "train", exclusions=exclusions)

@@ -1,0 +1,309 @@
+"""Embeddings with ids: in memory, or in a file that is read block by block.
+
+The file format is safetensors with one tensor `embeddings`, (N, D) or (N, T, D), in fp16, bf16 or fp32, and the
+header entry `ids`: a JSON list of N distinct strings, one per row. Anything that can write safetensors can
+write it::
+
+    safetensors.torch.save_file({"embeddings": vectors}, path, metadata={"ids": json.dumps(ids)})
+
+Rows are used exactly as they are given: relevance is the plain dot product, so a model that is meant to be
+compared by cosine must store unit rows (a warning says when rows are not).
+"""
+
+import json
+import logging
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qure.datasets.ids import named
+from qure.errors import BadInput
+from qure.files import atomic_file
+
+logger = logging.getLogger(__name__)
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
+
+TENSOR = "embeddings"
+#: A row whose length differs from 1 by more than this is not a unit vector, even in fp16 or bf16.
+UNIT_TOLERANCE = 1e-2
+
+_STORED: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "BF16": np.dtype("<u2"), "F32": np.dtype("<f4")}
+_FORMAT = (
+    f"An embeddings file is safetensors with a tensor {TENSOR!r}, (N, D) or (N, T, D), in fp16, bf16 or fp32, "
+    "and a header entry 'ids': a JSON list of N distinct strings"
+)
+
+
+class Vectors(Protocol):
+    """Rows that can be read in parts: (N, T, D)."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    def read(self, start: int, stop: int) -> Floats:
+        """Rows start..stop: (stop - start, T, D) float32."""
+        ...
+
+
+class Embeddings:
+    """N ids, and for each T vectors of D numbers (T = 1 for a single-vector model).
+
+    Args:
+        ids: N distinct strings.
+        vectors: (N, D) or (N, T, D) numbers in memory, or anything that reads rows in parts (`Vectors`).
+        name: what error messages call it, for example the file's path.
+
+    Raises:
+        BadInput: ids that are not distinct strings, or not as many as rows; vectors of another shape.
+
+    >>> pair = Embeddings(["a", "b"], np.eye(2, dtype=np.float32))
+    >>> len(pair), pair.tokens, pair.dimension, pair.rows(["b"]).tolist()
+    (2, 1, 2, [1])
+    """
+
+    def __init__(self, ids: Sequence[str], vectors: "NDArray[np.floating] | Vectors", *, name: str = "embeddings"):
+        self.name = name
+        self.source: Vectors = _InMemory(vectors, name) if isinstance(vectors, np.ndarray) else vectors
+        self.ids = tuple(ids)
+        self._told_lengths = False
+        self._row_of = _rows_of(self.ids, self.source.shape[0], name)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, identifier: object) -> bool:
+        return identifier in self._row_of
+
+    @property
+    def tokens(self) -> int:
+        """T: vectors per id."""
+        return self.source.shape[1]
+
+    @property
+    def dimension(self) -> int:
+        """D: numbers per vector."""
+        return self.source.shape[2]
+
+    @property
+    def vectors(self) -> Floats:
+        """All rows at once: (N, T, D) float32."""
+        return self.source.read(0, len(self))
+
+    def rows(self, ids: Sequence[str]) -> Indices:
+        """Row numbers of ids.
+
+        Raises:
+            BadInput: some ids have no row; names the first few and how many.
+        """
+        missing = [identifier for identifier in ids if identifier not in self._row_of]
+        if missing:
+            raise BadInput(
+                f"{len(missing)} of {len(ids)} needed ids have no embedding: {named(missing)}", file=self.name
+            )
+        return np.fromiter((self._row_of[identifier] for identifier in ids), dtype=np.int64, count=len(ids))
+
+    def blocks(self, ids: Sequence[str], size: int) -> Iterator[tuple[Indices, Floats]]:
+        """Reads the rows of distinct `ids` in the order in which they are stored, `size` at a time.
+
+        Yields:
+            positions in `ids` (n,), and the rows (n, T, D) float32, finite.
+
+        Raises:
+            BadInput: an id without a row, or a row that holds NaN or infinity.
+        """
+        rows = self.rows(ids)
+        order = np.argsort(rows, kind="stable")
+        for start in range(0, len(order), size):
+            positions = order[start : start + size]
+            block = self._read_sorted(rows[positions])
+            self._require_finite(block, rows[positions])
+            self._warn_unless_unit(block)
+            yield positions, block
+
+    def take(self, ids: Sequence[str]) -> Floats:
+        """The rows of `ids` (repeats allowed), in their order: (len(ids), T, D) float32, finite."""
+        distinct = list(dict.fromkeys(ids))
+        place = {identifier: number for number, identifier in enumerate(distinct)}
+        rows = np.empty((len(distinct), self.tokens, self.dimension), dtype=np.float32)
+        for positions, block in self.blocks(distinct, size=4096):
+            rows[positions] = block
+        return rows[[place[identifier] for identifier in ids]]
+
+    def _read_sorted(self, rows: Indices) -> Floats:
+        runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
+        parts = [self.source.read(int(run[0]), int(run[-1]) + 1) for run in runs]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _require_finite(self, block: Floats, rows: Indices) -> None:
+        bad = rows[~np.isfinite(block).all(axis=(1, 2))]
+        if len(bad):
+            raise BadInput(
+                f"NaN or infinity in the embedding of {named([self.ids[row] for row in bad])}",
+                file=self.name,
+                row=int(bad[0]),
+                field=TENSOR,
+            )
+
+    def _warn_unless_unit(self, block: Floats) -> None:
+        if self._told_lengths:
+            return
+        lengths = np.sqrt(np.einsum("ntd,ntd->nt", block, block, dtype=np.float32))
+        self._told_lengths = bool((np.abs(lengths - 1.0) > UNIT_TOLERANCE).any())
+        if self._told_lengths:
+            logger.warning(
+                "%s: rows are not of unit length (found %.4g to %.4g); they are used as given, "
+                "relevance is their plain dot product and not the cosine",
+                self.name,
+                lengths.min(),
+                lengths.max(),
+            )
+
+
+def read_embeddings(path: Path | str) -> Embeddings:
+    """Opens an embeddings file; rows are read when they are asked for, so a gallery may be larger than memory.
+
+    Raises:
+        BadInput: no such file, not safetensors, no tensor `embeddings`, another shape or dtype, no header entry
+            `ids`, or ids that are not a JSON list of as many distinct strings as there are rows.
+    """
+    path = Path(path)
+    header = _read_header(path)
+    if TENSOR not in header:
+        there = ", ".join(sorted(key for key in header if key != "__metadata__")) or "none"
+        raise BadInput(f"no tensor {TENSOR!r}; tensors there: {there}", file=path, remedy=_FORMAT)
+    stored = _StoredRows(path, header)
+    return Embeddings(_header_ids(path, header), stored, name=str(path))
+
+
+def write_embeddings(
+    path: Path | str,
+    ids: Sequence[str],
+    vectors: "NDArray[np.floating] | Vectors",
+    *,
+    dtype: Literal["fp16", "fp32"] = "fp32",
+) -> None:
+    """Writes an embeddings file whole or not at all, in blocks.
+
+    Args:
+        path: the file to write.
+        ids: N distinct strings.
+        vectors: (N, D) or (N, T, D) numbers, or anything that reads rows in parts; written as (N, T, D) when T > 1.
+        dtype: how the numbers are stored.
+
+    Raises:
+        BadInput: as `Embeddings`; or NaN or infinity in a row, also after rounding to `dtype`.
+    """
+    embeddings = Embeddings(ids, vectors, name=str(path))
+    count, tokens, dimension = len(embeddings), embeddings.tokens, embeddings.dimension
+    shape = [count, tokens, dimension] if tokens > 1 else [count, dimension]
+    code = {"fp16": "F16", "fp32": "F32"}[dtype]
+    size = count * tokens * dimension * _STORED[code].itemsize
+    header = {
+        "__metadata__": {"ids": json.dumps(list(embeddings.ids), ensure_ascii=False)},
+        TENSOR: {"dtype": code, "shape": shape, "data_offsets": [0, size]},
+    }
+    text = json.dumps(header, ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    block_rows = max(1, (32 << 20) // (4 * tokens * dimension))
+    with atomic_file(Path(path)) as temporary, temporary.open("wb") as stream:
+        stream.write(struct.pack("<Q", len(text)) + text)
+        for start in range(0, count, block_rows):
+            block = embeddings.source.read(start, min(start + block_rows, count))
+            with np.errstate(over="ignore"):
+                rounded = block.astype(_STORED[code])
+            embeddings._require_finite(rounded.astype(np.float32), np.arange(start, start + len(block)))
+            stream.write(rounded.tobytes())
+
+
+class _InMemory:
+    def __init__(self, vectors: NDArray[np.floating], name: str):
+        if vectors.ndim not in (2, 3) or 0 in vectors.shape:
+            raise BadInput(f"embeddings of shape {vectors.shape}, neither (N, D) nor (N, T, D)", file=name)
+        self._rows = vectors if vectors.ndim == 3 else vectors[:, None, :]
+        self.shape = self._rows.shape
+
+    def read(self, start: int, stop: int) -> Floats:
+        return self._rows[start:stop].astype(np.float32, copy=False)
+
+
+class _StoredRows:
+    """Rows of a safetensors file, read with plain reads: mapped pages would count as this process's memory."""
+
+    def __init__(self, path: Path, header: dict[str, dict[str, object]]):
+        from safetensors import safe_open
+
+        with safe_open(path, framework="np") as file:
+            view = file.get_slice(TENSOR)
+            shape, code = tuple(view.get_shape()), str(view.get_dtype())
+        if code not in _STORED:
+            raise BadInput(f"numbers of type {code}", file=path, field=TENSOR, remedy=_FORMAT)
+        if len(shape) not in (2, 3) or 0 in shape:
+            raise BadInput(f"shape {shape}", file=path, field=TENSOR, remedy=_FORMAT)
+        self._path, self._dtype = path, _STORED[code]
+        self.shape: tuple[int, int, int] = (shape[0], shape[1] if len(shape) == 3 else 1, shape[-1])
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+        offsets = header[TENSOR]["data_offsets"]
+        assert isinstance(offsets, list)
+        self._first_byte = 8 + length + offsets[0]
+
+    def read(self, start: int, stop: int) -> Floats:
+        _, tokens, dimension = self.shape
+        row = tokens * dimension
+        numbers = np.fromfile(
+            self._path,
+            dtype=self._dtype,
+            count=(stop - start) * row,
+            offset=self._first_byte + start * row * self._dtype.itemsize,
+        )
+        if len(numbers) != (stop - start) * row:
+            raise BadInput("the file became shorter while it was read", file=self._path)
+        if self._dtype == _STORED["BF16"]:
+            numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
+        return numbers.astype(np.float32, copy=False).reshape(stop - start, tokens, dimension)
+
+
+def _read_header(path: Path) -> dict[str, dict[str, object]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise BadInput("the file does not exist", file=path, remedy=_FORMAT)
+    try:
+        with safe_open(path, framework="np"), path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header: dict[str, dict[str, object]] = json.loads(stream.read(length))
+            return header
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"not a whole safetensors file: {error}", file=path, remedy=_FORMAT) from None
+
+
+def _header_ids(path: Path, header: dict[str, dict[str, object]]) -> list[str]:
+    text = header.get("__metadata__", {}).get("ids")
+    if not isinstance(text, str):
+        raise BadInput("no 'ids' in the header", file=path, field="ids", remedy=_FORMAT)
+    try:
+        ids = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"not JSON: {error}", file=path, field="ids", remedy=_FORMAT) from None
+    if not isinstance(ids, list):
+        raise BadInput(f"not a list but {type(ids).__name__}", file=path, field="ids", remedy=_FORMAT)
+    return ids
+
+
+def _rows_of(ids: tuple[str, ...], count: int, name: str) -> dict[str, int]:
+    for row, identifier in enumerate(ids):
+        if not isinstance(identifier, str) or not identifier:
+            raise BadInput(f"{identifier!r} is not an id: ids are strings", file=name, row=row, field="ids")
+    if len(ids) != count:
+        raise BadInput(f"{len(ids)} ids for {count} rows", file=name, field="ids")
+    row_of = {identifier: row for row, identifier in enumerate(ids)}
+    if len(row_of) != count:
+        repeated = [identifier for row, identifier in enumerate(ids) if row_of[identifier] != row]
+        raise BadInput(f"ids that occur more than once: {named(dict.fromkeys(repeated))}", file=name, field="ids")
+    return row_of

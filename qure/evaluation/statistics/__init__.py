@@ -1,0 +1,1 @@
+"""What an evaluation leaves, with intervals, and two evaluations compared."""

@@ -1,0 +1,1 @@
+"""Files for the evaluation servers that alone know a split's answers."""

@@ -1,0 +1,100 @@
+"""Ranking against plain sorting, with ties, in blocks."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qure.errors import BadInput
+from qure.evaluation.ranking.embeddings import Embeddings
+from qure.evaluation.ranking.scores import query_vectors, ranks, score_pairs, score_rows, top, without
+
+
+def sorted_columns(line: np.ndarray) -> list[int]:
+    """Best first; equal scores in gallery order."""
+    return sorted(range(len(line)), key=lambda column: (-float(line[column]), column))
+
+
+def some(count: int, tokens: int, dimension: int = 8, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((count, tokens, dimension)).astype(np.float32)
+
+
+scores = st.integers(1, 12).flatmap(
+    lambda width: st.lists(
+        st.lists(st.sampled_from([-1.0, -0.5, -0.0, 0.0, 0.25, 0.5]), min_size=width, max_size=width),
+        min_size=1,
+        max_size=70,
+    )
+)
+
+
+@given(scores, st.integers(1, 15))
+def test_top_and_ranks_are_plain_sorting(lines: list[list[float]], count: int) -> None:
+    values = np.array(lines, dtype=np.float32)
+    best = top(values, count)
+    everything = np.tile(np.arange(values.shape[1]), (len(values), 1))
+    found = ranks(values, everything)
+    for line, columns, places in zip(values, best, found, strict=True):
+        expected = sorted_columns(line)
+        assert columns.tolist() == expected[:count]
+        assert [expected.index(column) + 1 for column in range(len(line))] == places.tolist()
+
+
+def test_what_is_left_out_ranks_last() -> None:
+    values = np.array([[0.3, 0.9, 0.5], [0.3, 0.9, 0.5]], dtype=np.float32)
+    left = without(values, np.array([1, -1]))
+    assert top(left, 2).tolist() == [[2, 0], [1, 2]]
+    assert values[0, 1] == np.float32(0.9), "the caller's scores stay as they are"
+
+
+@pytest.mark.parametrize("tokens", [1, 5])
+@pytest.mark.parametrize(("block_bytes", "rows_bytes"), [(1, 1), (3000, 300), (1 << 20, 1 << 20)])
+def test_scores_are_the_largest_product_in_any_blocks(tokens: int, block_bytes: int, rows_bytes: int) -> None:
+    queries, candidates = some(7, 1)[:, 0], some(30, tokens, seed=1)
+    ids = [f"i{number}" for number in range(30)]
+    asked = ids[::-1][:20]
+    gallery = Embeddings(ids, candidates)
+    found = np.full((7, 20), np.nan, dtype=np.float32)
+    for chosen, rows in score_rows(queries, gallery, asked, block_bytes=block_bytes, rows_bytes=rows_bytes):
+        found[chosen] = rows
+    for query in range(7):
+        for column, identifier in enumerate(asked):
+            own = candidates[ids.index(identifier)]
+            expected = max(float(np.dot(token.astype(float), queries[query].astype(float))) for token in own)
+            assert found[query, column] == np.float32(expected)
+
+
+def test_equal_candidates_have_equal_scores_wherever_they_stand() -> None:
+    """Float32 products of equal rows differ in their last bits by place and block size; these must not."""
+    generator = np.random.default_rng(3)
+    queries = generator.standard_normal((40, 256)).astype(np.float32)
+    distinct = generator.standard_normal((5, 3, 256)).astype(np.float32)
+    copies = generator.integers(0, 5, size=101)
+    gallery = Embeddings([str(number) for number in range(101)], distinct[copies])
+    for size in (1 << 14, 1 << 18, 1 << 24):
+        ((_, rows),) = score_rows(queries, gallery, gallery.ids, block_bytes=size)
+        for number in range(5):
+            own = rows[:, copies == number]
+            assert (own == own[:, :1]).all()
+
+
+def test_pairs_have_the_same_scores_as_rows() -> None:
+    queries, candidates = some(9, 1)[:, 0], some(25, 4, seed=1)
+    gallery = Embeddings([str(number) for number in range(25)], candidates)
+    ((_, rows),) = score_rows(queries, gallery, gallery.ids)
+    generator = np.random.default_rng(2)
+    asked, columns = generator.integers(0, 9, size=60), generator.integers(0, 25, size=60)
+    found = score_pairs(queries, asked, gallery, [str(column) for column in columns])
+    assert np.array_equal(found, rows[asked, columns])
+
+
+def test_another_dimension_is_named() -> None:
+    gallery = Embeddings(["a", "b"], some(2, 1, dimension=6), name="gallery.safetensors")
+    with pytest.raises(BadInput, match=r"gallery.safetensors.* dimension 6, but the queries' have dimension 8"):
+        list(score_rows(some(3, 1)[:, 0], gallery, ["a"]))
+
+
+def test_a_query_has_one_vector() -> None:
+    queries = Embeddings(["a", "b"], some(2, 3), name="queries.safetensors")
+    with pytest.raises(BadInput, match=r"queries.safetensors.*3 vectors per query"):
+        query_vectors(queries, ["a"])
