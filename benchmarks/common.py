@@ -45,7 +45,7 @@ def circumstances() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit, with "+changes" where the working tree differs from it; None outside a repository."""
+    """The commit, with "+changes" where the working tree differs from it; outside a repository QURE_COMMIT."""
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str | None:
@@ -56,6 +56,8 @@ def _commit() -> str | None:
         return done.stdout.strip()
 
     commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return os.environ.get("QURE_COMMIT")
     return commit and commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
 
 

@@ -24,6 +24,7 @@ from qure.benchmarks import get_benchmark, training_sets
 from qure.errors import BadInput
 
 Precision = Literal["fp32", "fp16", "bf16"]
+Engine = Literal["auto", "graph", "eager"]
 Model = TypeVar("Model", bound=BaseModel)
 
 #: The recipes that come with qure.
@@ -162,6 +163,8 @@ class TrainingSettings(Frozen):
         gradient_clipping: largest norm of the gradients; None as published.
         precision: fp32, bf16, or fp16 with loss scaling (CUDA only).
         gradient_checkpointing: recompute the Q-Former in the backward pass: less memory, a third more time.
+        engine: graph launches a whole optimizer step as one CUDA graph (one process on one GPU), eager launches every
+            operation, auto is graph where it is possible. Results are the same to rounding.
         loss: the published reward objective, or the in-batch contrastive baseline.
         several_negatives: Bradley-Terry with several negatives a query: mean of the pairs' losses, or softmax over
             all of them; the same for one.
@@ -184,6 +187,7 @@ class TrainingSettings(Frozen):
     gradient_clipping: float | None = Field(None, gt=0)
     precision: Precision = "fp16"
     gradient_checkpointing: bool = False
+    engine: Engine = "auto"
     loss: Literal["bradley_terry", "contrastive"] = "bradley_terry"
     several_negatives: Literal["mean", "softmax"] = "mean"
     batches: Literal["auto", "one_category", "mixed"] = "auto"
@@ -202,6 +206,8 @@ class TrainingSettings(Frozen):
             )
         if self.batches == "mixed" and self.negatives.shared_negatives and self.loss == "bradley_terry":
             raise ValueError("shared_negatives needs batches of one category: set batches to auto or one_category")
+        if self.engine == "graph" and self.gradient_checkpointing:
+            raise ValueError("engine graph cannot recompute layers: set engine to auto, or no gradient_checkpointing")
         if self.accumulation_steps > self.batch_size:
             raise ValueError(f"accumulation_steps {self.accumulation_steps} exceeds batch_size {self.batch_size}")
         return self

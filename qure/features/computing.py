@@ -1,30 +1,21 @@
-"""Images -> features: files are read and decoded in parallel threads while the device works on the batch before."""
+"""Images -> features: files are read and decoded in parallel while the device works on the batch before."""
 
-import hashlib
-import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from qure.config import FeatureSettings
 from qure.datasets.image_store import ImageStore
 from qure.errors import StageFailed
-from qure.images import normalise, prepare_image
+from qure.features.preparing import Batches, preparing
+from qure.images import normalise
 from qure.models.model import QureModel
 from qure.models.precision import DTYPES, PrecisionPolicy
 
-#: Batches that are decoded ahead of the device.
-_AHEAD = 2
-
-
-class _Prepared(NamedTuple):
-    pixels: npt.NDArray[np.uint8]
-    sha256: str
+#: Batches of features on their way from a GPU at once.
+_UNDER_WAY = 2
 
 
 def compute_features(
@@ -33,6 +24,7 @@ def compute_features(
     ids: Sequence[str],
     settings: FeatureSettings,
     advance: Callable[[int], None] = lambda count: None,
+    batches: Batches | None = None,
 ) -> tuple[torch.Tensor, list[str]]:
     """Features of some images and the SHA-256 of their files.
 
@@ -45,6 +37,7 @@ def compute_features(
         ids: which.
         settings: `dtype` and `batch_size` are read.
         advance: told after each batch how many images it held.
+        batches: workers of `qure.features.preparing` that several calls share; None: this call's own.
 
     Returns:
         (len(ids), tokens, width) in the stored dtype on the CPU, digests in the same order.
@@ -53,41 +46,56 @@ def compute_features(
         ImageError: an image cannot be decoded.
         StageFailed: a feature is not finite in the stored dtype.
     """
-    vision = model.config.vision
-    result = torch.empty(len(ids), vision.tokens, vision.width, dtype=DTYPES[settings.dtype])
+    vision, cuda = model.config.vision, model.device.type == "cuda"
+    result = torch.empty(
+        len(ids), vision.tokens, vision.width, dtype=DTYPES[settings.dtype], pin_memory=cuda and len(ids) > 0
+    )
     digests: list[str] = []
-    policy = PrecisionPolicy.of(settings.dtype if model.device.type == "cuda" else "fp32", model.device)
-    for batch in _prepared_batches(images, ids, vision.image_size, settings.batch_size):
-        pixels = torch.from_numpy(np.stack([one.pixels for one in batch])).to(model.device, non_blocking=True)
-        with policy.autocast():
-            features = model.encode_vision(normalise(pixels)).to(result.dtype)
-        result[len(digests) : len(digests) + len(batch)] = features.cpu()
-        digests += [one.sha256 for one in batch]
-        advance(len(batch))
-    _refuse_overflow(result, ids, settings.dtype)
+    finite: list[torch.Tensor] = []
+    policy = PrecisionPolicy.of(settings.dtype if cuda else "fp32", model.device)
+    back = _CopyBack(model.device)
+    with nullcontext(batches) if batches else preparing(images, vision.image_size, processes=cuda) as prepared:
+        for batch in prepared(ids, settings.batch_size):
+            pixels = torch.from_numpy(batch.pixels)
+            pixels = (pixels.pin_memory() if cuda else pixels).to(model.device, non_blocking=True)
+            with policy.autocast():
+                features = model.encode_vision(normalise(pixels)).to(result.dtype)
+            finite.append(torch.isfinite(features).flatten(1).all(dim=1))
+            back(features, result[len(digests) : len(digests) + len(batch.digests)])
+            digests += batch.digests
+            advance(len(batch.digests))
+        back.wait()
+    _refuse_overflow(finite, ids, settings.dtype)
     return result, digests
 
 
-def _prepared_batches(images: ImageStore, ids: Sequence[str], size: int, batch_size: int) -> Iterator[list[_Prepared]]:
-    def prepare(image_id: str) -> _Prepared:
-        data = images.read(image_id)
-        return _Prepared(prepare_image(data, size, name=images.name(image_id)), hashlib.sha256(data).hexdigest())
+class _CopyBack:
+    """Copies features to page-locked host memory on a stream of its own, while the next batch is computed."""
 
-    waiting: deque[list[Future[_Prepared]]] = deque()
-    with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
-        try:
-            for start in range(0, len(ids), batch_size):
-                waiting.append([pool.submit(prepare, image_id) for image_id in ids[start : start + batch_size]])
-                if len(waiting) > _AHEAD:
-                    yield [future.result() for future in waiting.popleft()]
-            while waiting:
-                yield [future.result() for future in waiting.popleft()]
-        finally:  # after a broken image the rest need not be decoded
-            pool.shutdown(wait=False, cancel_futures=True)
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._under_way: deque[torch.cuda.Event] = deque()
+
+    def __call__(self, features: torch.Tensor, place: torch.Tensor) -> None:
+        if self._stream is None:
+            place.copy_(features)
+            return
+        self._stream.wait_stream(torch.cuda.current_stream(features.device))
+        with torch.cuda.stream(self._stream):
+            place.copy_(features, non_blocking=True)
+            features.record_stream(self._stream)
+            self._under_way.append(self._stream.record_event())
+        if len(self._under_way) > _UNDER_WAY:
+            self._under_way.popleft().synchronize()
+
+    def wait(self) -> None:
+        """Until everything has arrived."""
+        while self._under_way:
+            self._under_way.popleft().synchronize()
 
 
-def _refuse_overflow(features: torch.Tensor, ids: Sequence[str], dtype: str) -> None:
-    finite = torch.isfinite(features).flatten(1).all(dim=1)
-    if not finite.all():
-        image_id = ids[int((~finite).nonzero()[0])]
+def _refuse_overflow(finite: list[torch.Tensor], ids: Sequence[str], dtype: str) -> None:
+    every = torch.cat(finite) if finite else torch.ones(0, dtype=torch.bool)
+    if not every.all():
+        image_id = ids[int((~every).nonzero()[0])]
         raise StageFailed(f"features of image {image_id!r} are not finite in {dtype}; set features.dtype to bf16")

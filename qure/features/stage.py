@@ -10,6 +10,7 @@ import logging
 import shutil
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -24,9 +25,10 @@ from qure.datasets.validated import require_same_images, require_validated, vali
 from qure.errors import BadInput
 from qure.features.computing import compute_features
 from qure.features.images import images_fingerprint, listed_images
+from qure.features.preparing import preparing
 from qure.features.store import read_index, read_manifest, shard_name, shard_number
 from qure.features.writing import Identity, Shard, read_shard_rows, write_shard, write_store
-from qure.files import fingerprint
+from qure.files import file_digest, fingerprint
 from qure.models.folder import read_manifest as read_model_manifest
 from qure.models.model import QureModel
 from qure.models.precision import default_device
@@ -127,25 +129,35 @@ def _computed(
     blocks = [ids[start : start + identity.shard_images] for start in range(0, len(ids), identity.shard_images)]
     mine = list(enumerate(blocks))[number::shares]
     work = Path(output).parent / f".{Path(output).name}.work"
-    shards, reused = [], 0
-    with progress_bar() as bar:
+    shards: list[Future[Shard]] = []
+    reused = 0
+    # Beside a GPU images are prepared in processes, which outlive a shard; a thread writes and hashes the shard before.
+    preparation = preparing(images, model.config.vision.image_size, processes=model.device.type == "cuda")
+    with progress_bar() as bar, preparation as batches, ThreadPoolExecutor(1, "write-shards") as writer:
         shown = bar.add_task(f"features of {image_set}", total=sum(len(block) for _, block in mine), note="")
         for block_number, block in mine:
             file = work / f"{_key(identity, images, block)}.{shard_name(block_number)}"
             rows = _finished_rows(file, images, block)
             if rows is None:
                 advance = partial(bar.advance, shown)
-                features, digests = compute_features(model, images, block, settings.features, advance)
+                features, digests = compute_features(model, images, block, settings.features, advance, batches)
                 rows = [[image_id, digest] for image_id, digest in zip(block, digests, strict=True)]
-                write_shard(file, features, rows)
+                if shards:
+                    shards[-1].result()  # two shards in memory, not more; and its error, if it had one
+                shards.append(writer.submit(_written, block_number, file, features, rows))
             else:
                 reused += len(rows)
                 bar.advance(shown, len(rows))
+                shards.append(writer.submit(Shard, block_number, file, rows))
             require_same_images(((image, digest) for image, digest in rows), validated, file=Path(data))
-            shards.append(Shard(block_number, file, rows))
-    manifest = write_store(output, identity, shards, share=(number, shares))
+    manifest = write_store(output, identity, [shard.result() for shard in shards], share=(number, shares))
     shutil.rmtree(work, ignore_errors=True)
     return _summary(manifest, reused, time.monotonic() - begun)
+
+
+def _written(number: int, file: Path, features: torch.Tensor, rows: list[list[str]]) -> Shard:
+    write_shard(file, features, rows)
+    return Shard(number, file, rows, file_digest(file))
 
 
 def _run(

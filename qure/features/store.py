@@ -154,6 +154,11 @@ class FeatureStore:
         return self
 
     @property
+    def table(self) -> torch.Tensor | None:
+        """All features (images, tokens, width) where a device's memory holds them; None: `read` copies them there."""
+        return self._held if self._held is not None and self._held.device.type != "cpu" else None
+
+    @property
     def held(self) -> str:
         """Where `read` takes features from: "disk" or a device's name."""
         return "disk" if self._held is None else str(self._held.device)

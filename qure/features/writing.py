@@ -41,11 +41,19 @@ class Identity:
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard on disk: its number in the whole list, its file, and [id, sha256 of the image file] of its rows."""
+    """One shard on disk.
+
+    Attributes:
+        number: its place in the whole list.
+        file: where it lies.
+        rows: [id, sha256 of the image file] of its rows.
+        sha256: of the file, where it is known already.
+    """
 
     number: int
     file: Path
     rows: list[list[str]]
+    sha256: str | None = None
 
 
 def write_shard(file: Path, features: torch.Tensor, rows: Sequence[Sequence[str]]) -> None:
@@ -115,7 +123,7 @@ def _manifest(
             shard_name(shard.number): {
                 "rows": len(shard.rows),
                 "bytes": shard.file.stat().st_size,
-                "sha256": file_digest(shard.file),
+                "sha256": shard.sha256 or file_digest(shard.file),
             }
             for shard in sorted(shards, key=lambda shard: shard.number)
         },

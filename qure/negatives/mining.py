@@ -14,8 +14,9 @@ from torch import Tensor
 from qure.config import NegativeSettings
 from qure.errors import BadInput
 from qure.negatives import sets
-from qure.negatives.relevance import DEFAULT_MEMORY_BUDGET, RankedBlock, rank, ranked_blocks
-from qure.negatives.sets import Columns, HardNegatives, Integers, WholeCorpus, whole_corpus
+from qure.negatives.listing import Listing
+from qure.negatives.relevance import RankedBlock, Tiles, rank, ranked_blocks
+from qure.negatives.sets import HardNegatives, Integers, WholeCorpus, whole_corpus
 from qure.negatives.statistics import Observations, observe, statistics_of
 from qure.negatives.strategies import Copies, Selection, copies_of, select
 from qure.progress import counted
@@ -79,10 +80,11 @@ def mine(
     settings: NegativeSettings,
     *,
     device: torch.device | str | None = None,
-    memory_budget: int = DEFAULT_MEMORY_BUDGET,
+    memory_budget: int | None = None,
     curve_examples: int = 8,
     images: ArrayLike | Tensor | None = None,
     exclude: ArrayLike | Tensor | None = None,
+    tiles: Tiles | None = None,
 ) -> Mining:
     """Ranks one corpus for every query and takes the hard negatives of the settings' strategy.
 
@@ -91,11 +93,13 @@ def mine(
         candidates: (N, T, D) embeddings of the corpus, each token of unit length.
         targets: (Q,) corpus column of each query's target.
         device: where to compute; default: where the candidates are.
-        memory_budget: bytes of working memory, on top of embeddings and result. Never changes a result.
+        memory_budget: bytes of working memory, on top of embeddings and result; default: 512 MiB, on a GPU as much as
+            half of its free memory. Never changes a result.
         curve_examples: how many evenly spaced queries' rankings to keep.
         images: (N,) integer identity of the image each column shows, where a corpus lists images more than once.
         exclude: (Q, E) columns that are never negatives of a query, padded with -1. As released nothing but the
             target is excluded: the query's own reference image can be a negative.
+        tiles: shape of the matrix products; default: that of the device.
 
     Raises:
         BadInput: no queries, a target or excluded column outside the corpus, NaN or infinite embeddings, a corpus
@@ -107,17 +111,17 @@ def mine(
     device = torch.device(device) if device is not None else candidates.device
     copies = None if images is None else copies_of(torch.as_tensor(images).to(device))
     wanted = set(np.linspace(0, len(queries) - 1, min(curve_examples, len(queries))).round().astype(int).tolist())
-    parts: list[tuple[Integers, Columns]] = []
     observations: list[Observations] = []
     examples: list[CurveExample] = []
     described = settings.strategy == "all_corpus" and copies is None and exclude_columns is None
-    for block in ranked_blocks(queries, candidates, device=device, memory_budget=memory_budget):
-        chosen = _select_block(block, target_columns, settings, copies, exclude_columns)
-        observations.append(observe(chosen))
-        examples.extend(_examples(block, chosen, observations[-1], wanted))
-        if not described:
-            parts.append(_listed(chosen.members))
-    hard = whole_corpus(target_columns.numpy(), size) if described else _joined(parts)
+    with Listing(len(queries), device) as listing:
+        for block in ranked_blocks(queries, candidates, device=device, memory_budget=memory_budget, tiles=tiles):
+            chosen = _select_block(block, target_columns, settings, copies, exclude_columns)
+            observations.append(observe(chosen))
+            examples.extend(_examples(block, chosen, observations[-1], wanted))
+            if not described:
+                listing.add(chosen.members)
+        hard = whole_corpus(target_columns.numpy(), size) if described else listing.hard()
     mining = Mining(hard, Observations.concatenate(observations), settings, examples)
     _log(mining)
     return mining
@@ -147,7 +151,9 @@ def negatives_from_scores(
     ranked, order = rank(scores)
     copies = None if images is None else copies_of(images)
     chosen = select(ranked, order, columns.to(scores.device), settings, copies=copies, exclude=exclude)
-    return _joined([_listed(chosen.members)]), chosen
+    with Listing(len(scores), scores.device) as listing:
+        listing.add(chosen.members)
+        return listing.hard(), chosen
 
 
 def concatenate(
@@ -227,18 +233,6 @@ def _select_block(
     except BadInput as error:
         row = block.rows.start + error.row if isinstance(error.row, int) else error.row
         raise BadInput(error.problem, row=row, field=error.field, remedy=error.remedy) from None
-
-
-def _listed(members: Tensor) -> tuple[Integers, Columns]:
-    """Sizes and ascending columns of (q, N) membership: row-major order is ascending inside each row."""
-    sizes = members.sum(1).cpu().numpy()
-    columns = members.nonzero()[:, 1].to(torch.int32).cpu().numpy()
-    return sizes, columns
-
-
-def _joined(parts: list[tuple[Integers, Columns]]) -> HardNegatives:
-    sizes = np.concatenate([part[0] for part in parts])
-    return HardNegatives(sets.offsets_of(sizes), np.concatenate([part[1] for part in parts]))
 
 
 def _examples(block: RankedBlock, chosen: Selection, observed: Observations, wanted: set[int]) -> list[CurveExample]:

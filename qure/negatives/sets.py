@@ -12,6 +12,9 @@ from safetensors.numpy import save_file
 from qure.errors import BadInput
 from qure.files import atomic_file
 
+#: From this mean length on, rows are copied one by one: slices then cost less than an index for every entry.
+_LONG = 64
+
 Integers = NDArray[np.int64]
 Columns = NDArray[np.int32]
 Mask = NDArray[np.bool_]
@@ -56,6 +59,13 @@ class HardNegatives:
         self.offsets: Integers = np.asarray(offsets, dtype=np.int64)
         self.indices: Columns = np.asarray(indices, dtype=np.int32)
         self._check()
+
+    @classmethod
+    def made(cls, offsets: Integers, indices: Columns) -> "HardNegatives":
+        """Sets that their maker knows to be ascending and whole: looking through them costs more than making them."""
+        hard = cls.__new__(cls)
+        hard.offsets, hard.indices = offsets, indices
+        return hard
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -233,8 +243,13 @@ def offsets_of(sizes: ArrayLike) -> Integers:
 def _reordered(offsets: Integers, indices: Columns, order: Integers) -> HardNegatives:
     sizes = np.diff(offsets)[order]
     joint = offsets_of(sizes)
+    if joint[-1] > _LONG * len(order):
+        joined = np.empty_like(indices)
+        for place, row in enumerate(order.tolist()):
+            joined[joint[place] : joint[place + 1]] = indices[offsets[row] : offsets[row + 1]]
+        return HardNegatives.made(joint, joined)
     source = np.arange(joint[-1]) + np.repeat(offsets[:-1][order] - joint[:-1], sizes)
-    return HardNegatives(joint, indices[source])
+    return HardNegatives.made(joint, indices[source])
 
 
 def _joint_order(lengths: Sequence[int], query_rows: Sequence[ArrayLike] | None) -> Integers:

@@ -76,7 +76,13 @@ def _first_pair_apart(drops: Tensor, threshold: int, steps: int) -> tuple[Tensor
     end = start.clone()
     rows = torch.arange(len(drops), device=drops.device)
     previous = _take_largest(drops)[0]
-    for _ in range(min(steps, QUICK_STEPS)):
+    quick = min(steps, QUICK_STEPS)
+    if drops.device.type != "cpu" and quick > 1:
+        start, end, pending, previous = _quick_steps(drops, previous, threshold, quick)
+        if steps <= QUICK_STEPS or not bool(pending.any()):
+            return start, end
+        drops, rows, previous, quick = drops[pending], rows[pending], previous[pending], 0
+    for _ in range(quick):
         following, exists = _take_largest(drops)
         found = exists & ((following - previous).abs() > threshold)
         start[rows[found]] = torch.minimum(previous, following)[found]
@@ -90,6 +96,25 @@ def _first_pair_apart(drops: Tensor, threshold: int, steps: int) -> tuple[Tensor
         start[rows[found]] = torch.minimum(first, second)[found]
         end[rows[found]] = torch.maximum(first, second)[found]
     return start, end
+
+
+def _quick_steps(drops: Tensor, previous: Tensor, threshold: int, steps: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The first steps of that walk for all rows alike: no answer is waited for, so a GPU never stands idle.
+
+    Returns:
+        start, end as far as found; (q,) bool of the rows that must walk on; where they are.
+    """
+    start = torch.full_like(previous, -1)
+    end = start.clone()
+    pending = torch.ones_like(previous, dtype=torch.bool)
+    for _ in range(steps):
+        following, exists = _take_largest(drops)
+        found = pending & exists & ((following - previous).abs() > threshold)
+        start = torch.where(found, torch.minimum(previous, following), start)
+        end = torch.where(found, torch.maximum(previous, following), end)
+        pending = pending & exists & ~found
+        previous = following
+    return start, end, pending, previous
 
 
 def _take_largest(drops: Tensor) -> tuple[Tensor, Tensor]:

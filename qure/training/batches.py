@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from qure.config import TrainingSettings
 from qure.features.store import FeatureStore
@@ -46,6 +47,26 @@ def epoch_negatives(sets: NegativeSets | None, settings: TrainingSettings, epoch
     return EpochNegatives(sets, draw(sets, seed=settings.seed, mining=mining, epoch=age, per_query=per_query))
 
 
+@dataclass(frozen=True)
+class BatchNumbers:
+    """What a `Batch` is made of before its features are read: tensors on the CPU.
+
+    Attributes:
+        references: (b,) int64 feature rows of the reference images.
+        candidates: ((1 + K) * b,) int64 feature rows of the targets, then of each round of negatives.
+        input_ids, attention_mask, weights, rows, size, shared: as in `Batch`.
+    """
+
+    references: Tensor
+    candidates: Tensor
+    input_ids: Tensor
+    attention_mask: Tensor
+    weights: Tensor
+    rows: Tensor
+    size: int
+    shared: Tensor | None
+
+
 def make_batch(
     rows: Integers,
     data: TrainingData,
@@ -55,25 +76,51 @@ def make_batch(
     group: Processes,
 ) -> Batch:
     """One process's share of the batch that holds the triplets `rows`."""
-    own, weights = part_of(rows, rank=group.rank, world=group.world)
-    places, _ = part_of(np.arange(len(rows)), rank=group.rank, world=group.world)
+    return gathered(batch_numbers(rows, data, negatives, settings, group), features, group.device)
+
+
+def batch_numbers(
+    rows: Integers,
+    data: TrainingData,
+    negatives: EpochNegatives,
+    settings: TrainingSettings,
+    group: Processes,
+    *,
+    length: int | None = None,
+) -> BatchNumbers:
+    """One process's share of the batch that holds the triplets `rows`, filled to `length` rows with weight 0."""
+    own, weights = part_of(rows, rank=group.rank, world=group.world, length=length)
+    places, _ = part_of(np.arange(len(rows)), rank=group.rank, world=group.world, length=length)
     columns = _candidate_columns(own, data, negatives)
-    shared = candidate_mask(rows, data, negatives, group) if settings.shares_candidates else None
-    device = group.device
+    shared = candidate_mask(rows, data, negatives, group, length=length) if settings.shares_candidates else None
+    return BatchNumbers(
+        references=torch.from_numpy(data.references[own]),
+        candidates=torch.from_numpy(data.corpus[columns]),
+        input_ids=data.input_ids[own],
+        attention_mask=data.attention_mask[own],
+        weights=torch.from_numpy(weights),
+        rows=torch.from_numpy(places),
+        size=len(rows) if length is None else length * group.world,
+        shared=None if shared is None else torch.from_numpy(shared),
+    )
+
+
+def gathered(numbers: BatchNumbers, features: FeatureStore, device: torch.device) -> Batch:
+    """The batch with its features, on the device."""
     return Batch(
-        references=features.read(data.references[own]).to(device, non_blocking=True),
-        input_ids=data.input_ids[own].to(device),
-        attention_mask=data.attention_mask[own].to(device),
-        candidates=features.read(data.corpus[columns]).to(device, non_blocking=True),
-        weights=torch.from_numpy(weights).to(device),
-        rows=torch.from_numpy(places).to(device),
-        size=len(rows),
-        shared=None if shared is None else torch.from_numpy(shared).to(device),
+        references=features.read(numbers.references).to(device, non_blocking=True),
+        input_ids=numbers.input_ids.to(device),
+        attention_mask=numbers.attention_mask.to(device),
+        candidates=features.read(numbers.candidates).to(device, non_blocking=True),
+        weights=numbers.weights.to(device),
+        rows=numbers.rows.to(device),
+        size=numbers.size,
+        shared=None if numbers.shared is None else numbers.shared.to(device),
     )
 
 
 def candidate_mask(
-    rows: Integers, data: TrainingData, negatives: EpochNegatives, group: Processes
+    rows: Integers, data: TrainingData, negatives: EpochNegatives, group: Processes, *, length: int | None = None
 ) -> NDArray[np.bool_]:
     """Which candidates of the whole batch are negatives of which of this process's queries.
 
@@ -84,11 +131,11 @@ def candidate_mask(
     Returns:
         (b, processes * (1 + K) * b) bool; candidates in the order of `Processes.gather`.
     """
-    own, _ = part_of(rows, rank=group.rank, world=group.world)
+    own, _ = part_of(rows, rank=group.rank, world=group.world, length=length)
     columns, place = [], []
     for rank in range(group.world):
-        part, weights = part_of(rows, rank=rank, world=group.world)
-        positions, _ = part_of(np.arange(len(rows)), rank=rank, world=group.world)
+        part, weights = part_of(rows, rank=rank, world=group.world, length=length)
+        positions, _ = part_of(np.arange(len(rows)), rank=rank, world=group.world, length=length)
         candidates = _candidate_columns(part, data, negatives)
         rounds = np.arange(len(candidates)) // len(part)
         columns.append(candidates)

@@ -1,9 +1,9 @@
 """Data parallel training under `torchrun`: the few collectives that the loop needs.
 
-One process and several give the same sequence of losses, to rounding: a batch is the batch of the recipe, however
-many processes share it; losses are normalised over the whole batch; candidates that queries share are gathered
-over all processes with their gradient. Rank 0 alone reads and writes checkpoints and outputs and hands on what the
-others need, so the processes need no shared folder for them.
+One process and several give the same sequence of losses, to rounding (on a GPU dropout apart, see `dropout`): a batch
+is the batch of the recipe, however many processes share it; losses are normalised over the whole batch; candidates
+that queries share are gathered over all processes with their gradient. Rank 0 alone reads and writes checkpoints and
+outputs and hands on what the others need, so the processes need no shared folder for them.
 """
 
 import atexit

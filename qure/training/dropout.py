@@ -4,6 +4,9 @@ torch draws a dropout mask for the rows it sees, so two processes with half a ba
 process with the whole batch, and their losses part ways from the first step. Here every process draws the mask of
 the whole batch from the same stream and keeps the part of its own rows: data parallel training gives the losses of
 one process, to rounding, with dropout as published (0.1).
+
+One process on a GPU lets torch draw its masks itself, inside fused attention too, because nobody shares its batches:
+there one process and several drop other units, and their losses agree to rounding without dropout alone.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -72,9 +72,10 @@ class Encoder:
         result = torch.zeros((count, *shape), device=self._group.device)
         blocks = [np.arange(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
         own = blocks[self._group.rank :: self._group.world]
-        for places in track(own, description) if self._group.main else own:
-            with self._policy.autocast():
-                result[int(places[0]) : int(places[-1]) + 1] = encode(places)
+        with self._model.sharing_weights():
+            for places in track(own, description) if self._group.main else own:
+                with self._policy.autocast():
+                    result[int(places[0]) : int(places[-1]) + 1] = encode(places)
         return self._group.sum(result)
 
 

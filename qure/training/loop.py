@@ -7,8 +7,9 @@ last checkpoint and a kill is done again exactly.
 
 import contextlib
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ from qure.models.precision import PrecisionPolicy
 from qure.negatives.schedule import is_mining_epoch
 from qure.negatives.statistics import findings as mining_findings
 from qure.progress import progress_bar
-from qure.training.batches import EpochNegatives, ahead, epoch_negatives, make_batch
+from qure.training.batches import BatchNumbers, EpochNegatives, ahead, batch_numbers, epoch_negatives, gathered
 from qure.training.checkpoint import Checkpoint, Checkpoints
 from qure.training.data import Integers, TrainingData
 from qure.training.distributed import Processes
 from qure.training.encoding import Encoder, evaluating, recall
+from qure.training.graph import GraphStep, uses_graph
 from qure.training.mining import Mined, mine_all, mining_digest, read_mining, warm_up
 from qure.training.optimisation import (
     learning_rate,
@@ -65,6 +67,8 @@ class Trainer:
         checkpoints: where to go on from and where to leave checkpoints; used by rank 0 alone.
         observer: told what happens, on rank 0 alone.
         plots: draw what each mining found.
+        batch_dropout: dropout masks are drawn for the whole batch, so that they do not depend on how many processes
+            share it; False: torch draws them itself, in its fused attention too. None: False for one process on a GPU.
     """
 
     model: QureModel
@@ -76,6 +80,7 @@ class Trainer:
     checkpoints: Checkpoints
     observer: Observer | None = None
     plots: bool = True
+    batch_dropout: bool | None = None
     learner: Learner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,8 +89,13 @@ class Trainer:
         self._encoder = Encoder(self.model, self.features, self._policy, self.group)
         optimizer = make_optimizer(self.model, self.settings)
         self.learner = Learner(self.model, optimizer, self._policy.scaler())
-        loss = TripletLoss(self.model, self.settings, self._policy, self.group)
+        if self.batch_dropout is None:
+            self.batch_dropout = self.group.world > 1 or self.group.device.type != "cuda"
+        own_dropout = not self.batch_dropout
+        loss = TripletLoss(self.model, self.settings, self._policy, self.group, own_dropout=own_dropout)
         self._loss = _data_parallel(loss, self.group)
+        graph = uses_graph(self.settings, self.group) and not self.batch_dropout
+        self._graph = GraphStep(self._optimise, self.features, self.group.device) if graph else None
 
     def run(self) -> Learner:
         """Trains from the last checkpoint, or from the start, to the end.
@@ -141,8 +151,8 @@ class Trainer:
         self._speed = speed
         window: list[tuple[int, Tensor]] = []
         with self._progress(len(batches)) as advance:
-            for rows, parts in self._read_ahead(batches[state.batch :], negatives):
-                window.append((len(rows), self._train_step(parts, len(rows))))
+            for rows, step in self._read_ahead(batches[state.batch :], negatives):
+                window.append((len(rows), step()))
                 state.batch += 1
                 state.step += 1
                 speed.step(len(rows) * (2 + negatives.drawn.shape[1]))
@@ -188,27 +198,65 @@ class Trainer:
 
     # -- steps
 
-    def _train_step(self, parts: list[Batch], rows: int) -> Tensor:
-        """One optimizer step over a batch, in parts; returns (3,) this process's loss sum, pairs won, pairs."""
+    def _optimise(self, parts: list[Batch], share: float | Tensor) -> Tensor:
+        """One optimizer step over a batch, in parts, whose losses count `share` each.
+
+        Nothing in it waits for the device, and where torch draws the dropout itself nothing in it but launches work:
+        it can be captured.
+
+        Returns:
+            (3,) this process's loss sum, pairs won, pairs.
+        """
         counts = []
         for number, part in enumerate(parts):
             with self._collecting(last=number == len(parts) - 1):
-                torch.manual_seed(step_seed(self.settings.seed, self.learner.state.step, number))
+                if self.batch_dropout:
+                    self._seed(number)
                 outcome = self._loss(part)
-                # Gradients are averaged over the processes; the loss is a mean over the whole batch's rows.
-                loss = outcome.loss * (self.group.world / rows)
-                self.learner.scaler.scale(loss).backward()
+                self.learner.scaler.scale(outcome.loss * share).backward()
             counts.append(outcome.counts)
         optimizer_step(self.learner.optimizer, self.learner.scaler, self.model, self.settings.gradient_clipping)
         return torch.stack(counts).sum(dim=0)
 
-    def _read_ahead(self, batches: list[Integers], negatives: EpochNegatives) -> Iterator[tuple[Integers, list[Batch]]]:
-        def read(rows: Integers) -> tuple[Integers, list[Batch]]:
-            parts = micro_batches(rows, self.settings.accumulation_steps)
-            made = [make_batch(part, self.data, self.features, negatives, self.settings, self.group) for part in parts]
-            return rows, made
+    def _read_ahead(
+        self, batches: list[Integers], negatives: EpochNegatives
+    ) -> Iterator[tuple[Integers, Callable[[], Tensor]]]:
+        """The batches' rows, each with its step; numbers and features are read in another thread, one step ahead."""
+
+        def read(rows: Integers) -> tuple[Integers, Callable[[], Tensor]]:
+            parts = self._parts(rows, negatives)
+            # Gradients are averaged over the processes; the loss is a mean over the whole batch's rows.
+            share = self.group.world / len(rows)
+            if self._graph is not None:
+                return rows, partial(self._step, partial(self._graph, self._graph.prepare(parts), share))
+            batch = [gathered(part, self.features, self.group.device) for part in parts]
+            return rows, partial(self._step, partial(self._optimise, batch, share))
 
         return ahead(read, batches)
+
+    def _parts(self, rows: Integers, negatives: EpochNegatives) -> list[BatchNumbers]:
+        """The parts that a batch is computed in; where torch draws the dropout itself all of one length.
+
+        There a graph asks for it, and masks depend on shapes, so that both engines need it to drop the same units.
+        """
+        steps, length = self.settings.accumulation_steps, None
+        if not self.batch_dropout:
+            length = -(-self.settings.batch_size // steps)
+        parts = [
+            batch_numbers(part, self.data, negatives, self.settings, self.group, length=length)
+            for part in micro_batches(rows, steps)
+        ]
+        if length is not None:
+            parts += [replace(parts[-1], weights=torch.zeros(length))] * (steps - len(parts))
+        return parts
+
+    def _step(self, run: Callable[[], Tensor]) -> Tensor:
+        if not self.batch_dropout:
+            self._seed(0)
+        return run()
+
+    def _seed(self, part: int) -> None:
+        torch.manual_seed(step_seed(self.settings.seed, self.learner.state.step, part))
 
     def _collecting(self, *, last: bool) -> contextlib.AbstractContextManager[Any]:
         """Gradients travel between processes with the last part of a batch alone."""

@@ -75,18 +75,20 @@ def held_out(categories: np.ndarray, *, share: float, seed: int) -> np.ndarray:
     return chosen
 
 
-def part_of(rows: np.ndarray, *, rank: int, world: int) -> tuple[np.ndarray, np.ndarray]:
+def part_of(rows: np.ndarray, *, rank: int, world: int, length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """One process's equal share of a batch, and the weight of each of its rows.
 
     Every process gets the same number of rows, so that gathered tensors have one shape; where the batch does not
-    divide, the last row is repeated with weight 0.
+    divide, or has fewer rows than `length` a process, the last row is repeated with weight 0.
 
     >>> [[part.tolist() for part in part_of(np.array([7, 8, 9]), rank=rank, world=2)] for rank in (0, 1)]
     [[[7, 8], [1.0, 1.0]], [[9, 9], [1.0, 0.0]]]
     >>> [part.tolist() for part in part_of(np.array([7]), rank=1, world=2)]
     [[7], [0.0]]
+    >>> [part.tolist() for part in part_of(np.array([7]), rank=0, world=1, length=3)]
+    [[7, 7, 7], [1.0, 0.0, 0.0]]
     """
-    each = -(-len(rows) // world)
+    each = max(-(-len(rows) // world), length or 0)
     places = np.arange(rank * each, (rank + 1) * each)
     return rows[np.minimum(places, len(rows) - 1)], (places < len(rows)).astype(np.float32)
 

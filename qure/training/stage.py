@@ -167,8 +167,8 @@ def _content(triplet: Triplet) -> list[str | None]:
 
 
 def _identity(recipe: TrainingSettings, inputs: dict[str, str]) -> Identity:
-    """How often checkpoints are taken changes nothing, so it may change between a kill and a resumption."""
-    deciding = recipe.model_dump(mode="json", exclude={"checkpoint_every_steps"})
+    """How often checkpoints are taken and how steps are launched may change between a kill and a resumption."""
+    deciding = recipe.model_dump(mode="json", exclude={"checkpoint_every_steps", "engine"})
     return Identity(settings=fingerprint([_FORMAT, deciding]), inputs=fingerprint(inputs))
 
 

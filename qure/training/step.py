@@ -63,13 +63,24 @@ class TripletLoss(nn.Module):
         settings: loss, temperature and how negatives are combined.
         policy: what the encoders compute in.
         group: over which processes candidates are shared.
+        own_dropout: torch draws the dropout masks itself, inside its fused attention too; else they are drawn for the
+            whole batch, so that they do not depend on how many processes share it.
     """
 
-    def __init__(self, model: QureModel, settings: TrainingSettings, policy: PrecisionPolicy, group: Processes) -> None:
+    def __init__(
+        self,
+        model: QureModel,
+        settings: TrainingSettings,
+        policy: PrecisionPolicy,
+        group: Processes,
+        *,
+        own_dropout: bool = False,
+    ) -> None:
         super().__init__()
         self.model = model
         self._settings, self._policy, self._group = settings, policy, group
         self._dropout: BatchDropout | None = None
+        self._own_dropout = own_dropout
         if settings.gradient_checkpointing:
             # Recomputed layers must drop the units they dropped first: see BatchDropout.contexts.
             keywords = {"use_reentrant": False, "context_fn": self._recomputing}
@@ -80,7 +91,7 @@ class TripletLoss(nn.Module):
 
         Dropout draws from the default generator: seed it before each call, alike on every process.
         """
-        with self._dropping(batch), self._policy.autocast():
+        with self._dropping(batch), self._policy.autocast(), self.model.sharing_weights():
             queries = self.model.encode_queries(batch.references, batch.input_ids, batch.attention_mask)
             candidates = self.model.encode_images(batch.candidates)
         with torch.autocast(queries.device.type, enabled=False):
@@ -110,7 +121,7 @@ class TripletLoss(nn.Module):
         return losses, positive, scores, batch.shared
 
     def _dropping(self, batch: Batch) -> AbstractContextManager[object]:
-        if not self.model.config.qformer.dropout:
+        if self._own_dropout or not self.model.config.qformer.dropout:
             return nullcontext()
         self._dropout = BatchDropout(batch.rows, batch.size)
         return self._dropout
