@@ -15,7 +15,7 @@ import difflib
 import functools
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
 import yaml
@@ -26,6 +26,19 @@ PACKAGE = "qure"
 #: Imports of a command that decide none of its outputs, and why.
 ONLY_SAYS = {
     "validate": {"qure.registry.drift": "compares with the champion for the log; the outputs are written before"}
+}
+
+#: What a benchmark does lies in files of its folder that are imported when it is asked for it, and a stage does not ask
+#: for everything: an edited protocol must not train again.
+JUDGING, CHECKING = ("protocol.py", "submission.py"), ("suites.py", "tables.py")
+NOT_ASKED = {
+    "validate": JUDGING,
+    "backbone": JUDGING + CHECKING,
+    "precompute": JUDGING + CHECKING,
+    "train": JUDGING + CHECKING,
+    "evaluate": CHECKING,
+    "register": CHECKING,
+    "promote": CHECKING,
 }
 
 #: Files that a module names and that dvc.yaml follows in another way.
@@ -54,7 +67,13 @@ class Code:
     def of_command(self, command: str) -> set[str]:
         """Files that a command of the command line runs, the command line's own excepted."""
         imported = self._imported_by_command(command) - set(ONLY_SAYS.get(command, {}))
-        return self._reached(file for module in imported if (file := self._file(module)))
+        unasked = {
+            file
+            for name in NOT_ASKED.get(command, ())
+            for file in self.files
+            if Path(file).match(f"{PACKAGE}/benchmarks/*/{name}")
+        }
+        return self._reached((file for module in imported if (file := self._file(module))), unasked)
 
     def lines(self, command: str) -> list[str]:
         """What dvc.yaml names for a command: folders where most of them runs, else files; sorted."""
@@ -74,12 +93,12 @@ class Code:
             else:
                 yield from self._named(path, needed)
 
-    def _reached(self, starts: Iterable[str]) -> set[str]:
+    def _reached(self, starts: Iterable[str], unasked: Set[str]) -> set[str]:
         found: set[str] = set()
         todo = list(starts)
         while todo:
             file = todo.pop()
-            if file not in found:
+            if file not in found and file not in unasked:
                 found.add(file)
                 todo += self._runs(file)
         return found

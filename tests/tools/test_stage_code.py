@@ -110,3 +110,15 @@ def test_lines_are_put_in_and_taken_out_and_all_else_stays(library: Path) -> Non
 def test_a_command_without_a_function_is_an_error(library: Path) -> None:
     with pytest.raises(ValueError, match="no function of that name"):
         Code(library).lines("play")
+
+
+def test_a_stage_follows_only_what_it_asks_benchmarks_for():
+    """An edited protocol judges again and trains nothing again."""
+    code = Code()
+    judged = {f"qure/benchmarks/{one}/protocol.py" for one in ("fashioniq", "hp_fashioniq", "cirr", "circo")}
+    for command in ("backbone", "precompute", "train", "validate"):
+        assert not judged & code.of_command(command), command
+        assert "qure/benchmarks/fashioniq/files.py" in code.of_command(command)
+    for command in ("evaluate", "promote"):
+        assert judged <= code.of_command(command), command
+    assert "qure/benchmarks/cirr/suites.py" in code.of_command("validate")
