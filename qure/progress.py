@@ -5,6 +5,7 @@ drawn on a terminal and silent elsewhere, where the loops' own lines tell how fa
 """
 
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
@@ -14,6 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 Item = TypeVar("Item")
+
+#: Variable with what the lines of a process begin with: set where the stages of several training sets run at once.
+LABEL = "QURE_LOG_LABEL"
 
 #: Standard error, so that what a command prints can be piped.
 console = Console(stderr=True)
@@ -31,6 +35,8 @@ class LineHandler(logging.Handler):
             level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
             style = "red" if record.levelno >= logging.ERROR else "yellow" if level else ""
             line = Text(time.strftime("%H:%M:%S  ", time.localtime(record.created)), style="dim")
+            if label := os.environ.get(LABEL):
+                line.append(f"{label}: ", style="dim")
             line.append(level, style=style)
             line.append(self.format(record))
             console.print(line, soft_wrap=True)

@@ -20,6 +20,7 @@ from qure.features.store import FeatureStore, read_index
 from qure.files import fingerprint
 from qure.models.folder import read_manifest
 from qure.models.model import QureModel
+from qure.models.threads import suited_threads
 from qure.negatives.plots import draw_sorted_scores
 from qure.progress import counted
 
@@ -49,9 +50,16 @@ def judge(settings: EvaluationSettings, training_set: str, benchmark: str, input
         BadInput: files of data, features or model are missing, damaged or do not fit together.
         StageFailed: the model gives numbers that are not finite.
     """
+    model = QureModel.load(inputs.model, inputs.device, vision=False)
+    with suited_threads(model):
+        return _judged(settings, training_set, benchmark, inputs, model, folder)
+
+
+def _judged(
+    settings: EvaluationSettings, training_set: str, benchmark: str, inputs: Inputs, model: QureModel, folder: Path
+) -> Part:
     scratch = folder / ".scratch"
     scratch.mkdir()
-    model = QureModel.load(inputs.model, inputs.device, vision=False)
     stores = {name: FeatureStore.open(path, model.vision_fingerprint) for name, path in inputs.features.items()}
     trained = Encoder(model, stores, settings.batch_size, scratch)
     source = Source(inputs.data, inputs.validation, settings, inputs.device, ImageDigests(inputs.features))

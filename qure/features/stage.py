@@ -32,6 +32,7 @@ from qure.files import file_digest, fingerprint
 from qure.models.folder import read_manifest as read_model_manifest
 from qure.models.model import QureModel
 from qure.models.precision import default_device
+from qure.models.threads import suited_threads
 from qure.progress import counted, progress_bar
 from qure.tracking import SilentRun, data_fingerprint, pipeline_run_id, stage_run, tracking_uri
 
@@ -133,7 +134,8 @@ def _computed(
     reused = 0
     # Beside a GPU images are prepared in processes, which outlive a shard; a thread writes and hashes the shard before.
     preparation = preparing(images, model.config.vision.image_size, processes=model.device.type == "cuda")
-    with progress_bar() as bar, preparation as batches, ThreadPoolExecutor(1, "write-shards") as writer:
+    writing = ThreadPoolExecutor(1, "write-shards")
+    with suited_threads(model), progress_bar() as bar, preparation as batches, writing as writer:
         shown = bar.add_task(f"features of {image_set}", total=sum(len(block) for _, block in mine), note="")
         for block_number, block in mine:
             file = work / f"{_key(identity, images, block)}.{shard_name(block_number)}"

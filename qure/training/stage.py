@@ -22,6 +22,7 @@ from qure.files import fingerprint
 from qure.models.folder import read_manifest
 from qure.models.model import QureModel
 from qure.models.precision import default_device
+from qure.models.threads import suited_threads
 from qure.progress import counted
 from qure.training.checkpoint import Checkpoints, Identity, other_runs
 from qure.training.data import TrainingData, training_data
@@ -130,7 +131,8 @@ def train(
             with _tracked(settings, training_set, recipe, data, inputs, group) as run:
                 trainer = _trainer(model, whole, store, recipe, group, Checkpoints(work, identity), run, plots)
                 _say(trainer, work, identity)
-                learner = trainer.run()
+                with suited_threads(model):
+                    learner = trainer.run()
                 if group.main:
                     facts = {"training_set": training_set, "inputs": inputs, "excluded": _counts(exclusions)}
                     summary = write_outputs(learner, trainer, identity, facts, output=output, backbone=backbone)

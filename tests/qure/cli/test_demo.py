@@ -1,5 +1,6 @@
 """`qure demo` as a person meets it: what it makes of what DVC says, and what it says itself."""
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from qure.cli import demo
-from qure.cli.demo import ABOUT, Chain, announcement, read_seconds
-from qure.errors import StageFailed
+from qure.cli import chain, demo
+from qure.cli.chain import ABOUT, Chain, Follower
+from qure.cli.demo import announcement, read_seconds
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -37,21 +38,21 @@ Use `dvc push` to send your updates to remote storage.
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> list[str]:
+def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """The demo's own lines."""
-    monkeypatch.setattr(demo, "count_stages", lambda: 13)
     caplog.set_level(logging.INFO, logger="qure")
-    return caplog.messages
+    return caplog
 
 
-def test_each_stage_is_named_before_it_runs(said: list[str], caplog: Any, capsys: Any) -> None:
-    chain = Chain()
+def test_each_stage_is_named_before_it_runs(said: pytest.LogCaptureFixture, caplog: Any, capsys: Any) -> None:
+    known = Chain(total=13)
+    follower = Follower(known)
     for line in FIRST.splitlines():
-        chain.hear(line)
+        follower.hear(line)
     first, second = caplog.messages
     assert first.startswith(f"stage 2 of 13, train@cirr: {ABOUT['train']}")
     assert second.startswith(f"stage 3 of 13, promote@cirr: {ABOUT['promote']}")
-    assert (chain.ran, chain.kept) == (["train@cirr", "promote@cirr"], ["validate@cirr"])
+    assert (known.ran, known.kept) == (["train@cirr", "promote@cirr"], ["validate@cirr"])
     assert capsys.readouterr().err == "something that is new to us\n"
 
 
@@ -63,35 +64,122 @@ def test_every_stage_has_its_words() -> None:
 
 
 def test_the_time_is_that_of_a_measured_run() -> None:
-    seconds = read_seconds()["seconds"]
-    assert f"about {max(1, round(sum(seconds.values()) / 60))} min" in announcement()
+    assert f"about {max(1, round(read_seconds()['whole'] / 60))} min" in announcement()
     assert f"on {read_seconds()['cores']} idle cores" in announcement()
 
 
-def _dvc(folder: Path, output: str, exit_code: int = 0) -> None:
-    """A `python -m dvc` that says this."""
-    (folder / "dvc.py").write_text(f"import sys\nsys.stdout.write({output!r})\nsys.exit({exit_code})\n")
+#: Stands in for DVC: keeps what is in `kept`, fails at what is in `failing`, and notes what it was asked for.
+DVC = """
+import json, os, sys, time
+arguments = [one for one in sys.argv[1:] if not one.startswith("--")]
+plan = json.load(open("plan.json"))
+with open("asked.jsonl", "a") as stream:
+    stream.write(json.dumps([arguments, os.environ.get("QURE_LOG_LABEL"), os.environ.get("OMP_NUM_THREADS")]) + "\\n")
+if arguments[0] == "stage":
+    print("\\n".join([*plan["stages"], "data.dvc"]))
+elif arguments[0] == "status":
+    sys.exit(0 if plan.get("current") else 1)
+else:
+    target = arguments[1] if len(arguments) > 1 else plan["stages"][-1]
+    if target in plan.get("kept", ()):
+        print(f"Stage '{target}' didn't change, skipping")
+    else:
+        print(f"Running stage '{target}':")
+        print(f"12:00:00  {target} says something", file=sys.stderr)
+    sys.exit(255 if target in plan.get("failing", ()) else 0)
+"""
+STAGES = ["validate@cirr", "validate@fashioniq", "backbone", "train@cirr", "promote@cirr", "promote@fashioniq"]
 
 
-def test_a_failed_stage_is_named_and_ends_red(said: list[str], tmp_path: Path, monkeypatch: Any) -> None:
-    _dvc(tmp_path, "Running stage 'train@cirr':\n", 255)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(StageFailed, match="stage 'train@cirr' failed"):
-        Chain().run()
+@pytest.fixture
+def dvc(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A `python -m dvc` that follows a plan; two cores, whatever this machine has."""
+    (project / "dvc.py").write_text(DVC)
+    (project / "dvc.yaml").write_text("stages: {}")
+    (project / "dvc.lock").write_text("")
+    (project / "data").mkdir()
+    (project / "data" / "something").write_text("")
+    monkeypatch.setattr(demo, "results", lambda **_: print("the results"))
+    monkeypatch.setattr(chain.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    return lambda **plan: (project / "plan.json").write_text(json.dumps({"stages": STAGES} | plan))
+
+
+def _asked(project: Path) -> list[Any]:
+    lines = [json.loads(line) for line in (project / "asked.jsonl").read_text().splitlines()]
+    return [one for one in lines if one[0][0] == "repro"]
+
+
+def test_training_sets_run_side_by_side_a_thread_each(
+    dvc: Callable[..., None], qure: Callable[..., Any], project: Path, said: pytest.LogCaptureFixture
+) -> None:
+    dvc(kept=["validate@cirr"])
+    ended = qure("demo", "--timings", "t.json")
+    assert (ended.exit_code, ended.out) == (0, "the results\n")
+    asked = _asked(project)
+    by_target = {target: (label, threads) for (_, target), label, threads in asked}
+    assert by_target == {
+        "validate@cirr": ("cirr", "1"),
+        "validate@fashioniq": ("fashioniq", "1"),
+        "backbone": (None, None),
+        "promote@cirr": ("cirr", "1"),
+        "promote@fashioniq": ("fashioniq", "1"),
+    }
+    order = [target for (_, target), *_ in asked]
+    assert [set(order[:2]), order[2], set(order[3:])] == [
+        {"validate@cirr", "validate@fashioniq"},
+        "backbone",
+        {"promote@cirr", "promote@fashioniq"},
+    ]
+    assert "12:00:00  promote@cirr says something" in ended.err
+    assert any(line.startswith("done: 4 of 6 stages ran") for line in said.messages)
+    assert set(json.loads((project / "t.json").read_text())["seconds"]) == {"data", *order} - {"validate@cirr"}
+
+
+def test_a_stage_of_ones_own_is_not_forgotten(
+    dvc: Callable[..., None], qure: Callable[..., Any], project: Path
+) -> None:
+    dvc(stages=[*STAGES, "mine"])
+    assert qure("demo").exit_code == 0
+    assert _asked(project)[-1][0] == ["repro"]
+
+
+def test_on_one_core_one_after_the_other(
+    dvc: Callable[..., None], qure: Callable[..., Any], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain.os, "sched_getaffinity", lambda _: {0})
+    dvc()
+    assert qure("demo").exit_code == 0
+    assert {(label, threads) for _, label, threads in _asked(project)} == {(None, None)}
+
+
+def test_a_failed_stage_is_named_ends_red_and_lets_the_other_set_finish(
+    dvc: Callable[..., None], qure: Callable[..., Any], project: Path
+) -> None:
+    dvc(failing=["promote@cirr"])
+    ended = qure("demo")
+    assert ended.exit_code == 1
+    assert "stage 'promote@cirr' failed (exit 255)" in ended.err
+    assert "the results" not in ended.out
+    assert "promote@fashioniq" in [target for (_, target), *_ in _asked(project)]
+
+
+def test_nothing_goes_on_after_a_shared_stage_that_failed(
+    dvc: Callable[..., None], qure: Callable[..., Any], project: Path
+) -> None:
+    dvc(failing=["backbone"])
+    assert qure("demo").exit_code == 1
+    assert [target for (_, target), *_ in _asked(project)][2:] == ["backbone"]
 
 
 def test_a_second_run_says_that_nothing_had_to_be_done(
-    said: list[str], qure: Callable[..., Any], project: Path, monkeypatch: Any, caplog: Any
+    dvc: Callable[..., None], qure: Callable[..., Any], project: Path, said: pytest.LogCaptureFixture
 ) -> None:
-    (project / "dvc.yaml").write_text("stages: {}")
-    (project / "data").mkdir()
-    (project / "data" / "something").write_text("")
-    _dvc(project, "Stage 'validate@cirr' didn't change, skipping\nStage 'train@cirr' didn't change, skipping\n")
-    monkeypatch.setattr(demo, "results", lambda **_: print("the results"))
+    dvc(current=True)
     ended = qure("demo", "--timings", "t.json")
     assert (ended.exit_code, ended.out) == (0, "the results\n")
-    assert "nothing had to be done: all 2 stages are up to date" in caplog.messages
-    assert (project / "t.json").is_file()
+    assert "nothing had to be done: all 6 stages are up to date" in said.messages
+    assert not _asked(project)
 
 
 def test_elsewhere_it_says_where_it_belongs(qure: Callable[..., Any], project: Path) -> None:
