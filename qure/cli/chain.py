@@ -1,8 +1,9 @@
 """Runs DVC's stages and follows what it says: names each stage before it starts, training sets side by side.
 
 A catalogue's stage keeps one core busy, so the stages of the training sets run beside each other where there are
-cores for it: `dvc repro` of one training set each, which wait for each other's lock. Lines of stages that run side by
-side begin with their training set.
+cores for it: a `dvc repro` for each training set, which wait for each other's lock. Each is told its stages one by one
+(`--single-item`): following dependencies would lock `data/` for the one that comes first. Lines of stages that run
+side by side begin with their training set.
 """
 
 import logging
@@ -37,8 +38,7 @@ ABOUT = {
     "promote": "make it champion, if it is not worse than the one there is",
 }
 
-#: The stages at which training sets may go on by themselves, and the one that they share in between.
-ALONE = ("validate@", "promote@")
+#: The stage that all training sets share; those before and after it belong to one each.
 SHARED = "backbone"
 
 _RUNNING = re.compile(r"^Running stage '([^']+)'")
@@ -80,19 +80,20 @@ class Chain:
         if up_to_date():
             self.kept = stages
             return
-        for targets in planned(stages):
-            self._run(targets)
+        for step in planned(stages):
+            self._run(step)
 
-    def _run(self, targets: Sequence[str]) -> None:
-        """Some targets side by side, or one by itself; "" stands for everything."""
+    def _run(self, step: Sequence[Sequence[str]]) -> None:
+        """Lists of stages, each in its order; the lists side by side."""
         cores = len(os.sched_getaffinity(0))
-        if len(targets) == 1 or cores < 2:
-            for target in targets:
-                Follower(self).follow(target)
+        if len(step) == 1 or cores < 2:
+            for targets in step:
+                Follower(self).follow(targets)
             return
-        with _live() as display, ThreadPoolExecutor(len(targets)) as pool:
-            followers = [Follower(self, target.partition("@")[2], display, cores // len(targets)) for target in targets]
-            ends = [pool.submit(one.follow, target) for one, target in zip(followers, targets, strict=True)]
+        with _live() as display, ThreadPoolExecutor(len(step)) as pool:
+            labels = [targets[0].partition("@")[2] for targets in step]
+            followers = [Follower(self, label, display, max(1, cores // len(step))) for label in labels]
+            ends = [pool.submit(one.follow, targets) for one, targets in zip(followers, step, strict=True)]
             failed = [error for end in ends if (error := end.exception()) is not None]
         if failed:
             raise failed[0]
@@ -125,8 +126,8 @@ class Follower:
         self._stage, self._begun = "", 0.0
         self._row: TaskID | None = display.add_task(label) if display is not None else None
 
-    def follow(self, target: str) -> None:
-        """Runs a target and what it stands on.
+    def follow(self, targets: Sequence[str]) -> None:
+        """Runs stages one after the other; none stands for everything that dvc.yaml describes.
 
         Raises:
             StageFailed: a stage failed.
@@ -137,7 +138,8 @@ class Follower:
             environment[LABEL] = self._label
         if self._threads:
             environment.setdefault("OMP_NUM_THREADS", str(self._threads))
-        command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *([target] if target else [])]
+        single = ["--single-item", *targets] if targets else []
+        command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *single]
         errors = subprocess.PIPE if self._label else None
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, errors="replace"
@@ -212,18 +214,28 @@ def listed() -> list[str]:
     return [name for name in names if name and not name.endswith(".dvc")]
 
 
-def planned(stages: Sequence[str]) -> list[list[str]]:
-    """Targets, one list after the other; those of one list run side by side.
+def planned(stages: Sequence[str]) -> list[list[list[str]]]:
+    """Steps, one after the other: lists of stages that run side by side.
 
     >>> planned(["validate@a", "validate@b", "backbone", "train@a", "train@b", "promote@a", "promote@b"])
-    [['validate@a', 'validate@b'], ['backbone'], ['promote@a', 'promote@b']]
+    [[['validate@a'], ['validate@b']], [['backbone']], [['train@a', 'promote@a'], ['train@b', 'promote@b']]]
     >>> planned(["backbone", "promote@a", "a stage of one's own"])
-    [['backbone'], ['promote@a'], ['']]
+    [[['backbone']], [['promote@a']], [[]]]
     """
-    first, last = ([stage for stage in stages if stage.startswith(kind)] for kind in ALONE)
-    steps = [sorted(first), [SHARED] if SHARED in stages else [], sorted(last)]
-    others = [stage for stage in stages if stage.split("@")[0] not in ABOUT]
-    return [*(step for step in steps if step), *([[""]] if others else [])]
+    kinds = list(ABOUT)
+    shared = kinds.index(SHARED)
+    own = [name for name in stages if name.split("@")[0] in kinds and name != SHARED]
+    labels = sorted({name.partition("@")[2] for name in own})
+
+    def of(label: str, wanted: Sequence[str]) -> list[str]:
+        return [name for kind in wanted for name in own if name == f"{kind}@{label}"]
+
+    before = [of(label, kinds[:shared]) for label in labels]
+    after = [of(label, kinds[shared + 1 :]) for label in labels]
+    # And, following dependencies, whatever else a project's dvc.yaml describes.
+    others = [[]] if {*stages} - {*own, SHARED} else None
+    steps = [[one for one in step if one] for step in (before, [[SHARED]] if SHARED in stages else [], after)]
+    return [*(step for step in steps if step), *([others] if others is not None else [])]
 
 
 def say(line: str) -> None:
