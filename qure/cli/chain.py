@@ -233,9 +233,9 @@ def planned(stages: Sequence[str]) -> list[list[list[str]]]:
     before = [of(label, kinds[:shared]) for label in labels]
     after = [of(label, kinds[shared + 1 :]) for label in labels]
     # And, following dependencies, whatever else a project's dvc.yaml describes.
-    others = [[]] if {*stages} - {*own, SHARED} else None
+    others: list[list[str]] = [[]] if {*stages} - {*own, SHARED} else []
     steps = [[one for one in step if one] for step in (before, [[SHARED]] if SHARED in stages else [], after)]
-    return [*(step for step in steps if step), *([others] if others is not None else [])]
+    return [step for step in (*steps, others) if step]
 
 
 def say(line: str) -> None:
