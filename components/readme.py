@@ -95,7 +95,7 @@ def _where(name: str, made: Any) -> str:
     stages = [
         f"`{imported.split(' as ')[0]}` in `{module.replace('.', '/')}.py`"
         for module, imports in called
-        if not module.startswith(("qure.files", "qure.config"))
+        if not module.startswith(("qure.files", "qure.config", "qure.benchmarks"))
         for imported in imports.split(", ")
         if imported[0].islower()
     ]

@@ -3,10 +3,11 @@
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,22 @@ def _folder(variable: str, name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs {name}: set {variable} to a folder that holds it")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind() -> Iterator[None]:
+    """MLflow's process-wide address, and log handlers that libraries have tied to a test's own output, end with it."""
+    before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+    yield
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    for logger in (logging.getLogger(), *map(logging.getLogger, ("alembic", "mlflow", "qure"))):
+        for handler in logger.handlers[:]:
+            if type(handler) is logging.StreamHandler and handler.stream not in (sys.__stdout__, sys.__stderr__):
+                logger.removeHandler(handler)
 
 
 @pytest.fixture

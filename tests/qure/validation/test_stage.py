@@ -141,7 +141,7 @@ def test_a_linked_folder_warns_that_dvc_does_not_version_it(
     (row,) = [row for row in workplace.bad_rows() if row["rule"] == "not_versioned"]
     assert (row["file"], row["value"], row["severity"]) == ("fashioniq", str(elsewhere), "warning")
     assert "dvc cache dir" in row["remedy"]
-    assert "fashioniq: 1 x not_versioned" in caplog.text
+    assert "fashioniq: 1 row of not_versioned: the folder is a link" in caplog.text
 
 
 def test_shifted_data_is_said(clean: Any, new_workplace: Any, caplog: pytest.LogCaptureFixture) -> None:
