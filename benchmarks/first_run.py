@@ -1,6 +1,7 @@
 """The demo's chain over seeds and instruction sets: does it learn every time, and in which range does it end?
 
     python -m benchmarks.first_run [--seeds 0 1 2 3 4] [--instructions default avx2] [--jobs 2] [--data data]
+    python -m benchmarks.first_run --check artifacts     # has the demo that was run here learned?
 
 A run is what `make demo` computes: pre-training, features, training and evaluation of both training sets, with one
 seed for everything, in a process of its own with one thread. `--instructions` sets ATEN_CPU_CAPABILITY: rounding
@@ -34,10 +35,15 @@ TOLD = {
 }
 #: A control is compared by this metric.
 CONTROLLED = "recall_at_10"
+#: What every first run must reach on every processor, percent, and how many times the untrained backbone.
+REQUIRED = {"fashioniq": 27.0, "cirr": 45.0}
+TIMES_UNTRAINED = 4
 
 
 def main() -> None:
     arguments = parse_arguments()
+    if arguments.check is not None:
+        sys.exit("\n".join(shortcomings(arguments.check)) or None)
     if arguments.one is not None:
         print(json.dumps(one_run(arguments.one, arguments.data, arguments.work, arguments.params)))
         return
@@ -65,8 +71,31 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path(".work/first_run"))
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--output", type=Path, help="write this processor's entry there instead of results/")
+    parser.add_argument(
+        "--check",
+        type=Path,
+        metavar="ARTIFACTS",
+        help="only ask whether the demo that left these has learned; red if not",
+    )
     parser.add_argument("--one", type=int, metavar="SEED", help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+def shortcomings(artifacts: Path) -> list[str]:
+    """What a finished demo falls short of; nothing when it has learned."""
+    found = []
+    for training_set, least in REQUIRED.items():
+        metrics = read_json(artifacts / training_set / "evaluation" / "metrics.json")
+        reached, controls = metrics[TOLD[training_set][0]][CONTROLLED], metrics["controls"]
+        print(f"{training_set}: R@10 {reached:.1f}, at least {least:.0f}")
+        if reached < least:
+            found.append(f"{training_set}: R@10 {reached:.1f} is below {least:.0f}")
+        if reached < TIMES_UNTRAINED * controls["untrained_backbone"][CONTROLLED]:
+            found.append(f"{training_set}: R@10 {reached:.1f} is not {TIMES_UNTRAINED} times the untrained backbone's")
+        for control in ("shuffled_references", "empty_text"):
+            if reached <= controls[control][CONTROLLED]:
+                found.append(f"{training_set}: R@10 {reached:.1f} is not above {control}")
+    return found
 
 
 def spawned(seed: int, instructions: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
