@@ -1,4 +1,4 @@
-"""Whether a first run has learned is decided by what docs/first-run.md promises; results of processors stand side by side."""
+"""Whether a first run has learned is decided by what docs/first-run.md promises; processors stand side by side."""
 
 import json
 from pathlib import Path
