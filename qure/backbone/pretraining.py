@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 #: Share of batches drawn from one group (a garment category, or scenes): their negatives are the hard ones.
 SINGLE_GROUP_SHARE = 0.6
 #: Share of the steps in which the learning rate grows; long, for the reason above.
-WARM_UP_SHARE = 0.25
+WARM_UP_SHARE = 0.2
 TEMPERATURE_BOUNDS = (0.01, 0.5)
 #: Every so many-th image is kept out of the training, to measure what was learned.
 HELD_OUT_EVERY = 20
@@ -93,8 +93,8 @@ def pretrain(
 ) -> dict[str, float]:
     """Trains every weight, the vision tower included, in place; leaves the model in evaluation mode, tower frozen.
 
-    The result is a function of the arguments, to the last bit on one kind of machine. Dropout stays off: 800 steps
-    of 32 see each image 9 times, too few to overfit. The temperature goes back to its published start
+    The result is a function of the arguments, to the last bit on one kind of machine. Dropout stays off: a thousand
+    steps of 32 see each image 11 times, too few to overfit. The temperature goes back to its published start
     afterwards.
 
     Args:

@@ -89,14 +89,14 @@ def test_the_curve_is_told(monkeypatch):
     assert pretrain(quiet, images, SHORT, 0) == metrics, "looking on must change nothing"
 
 
-def test_the_learning_rate_grows_for_a_quarter_and_falls_to_nothing():
+def test_the_learning_rate_grows_for_a_fifth_and_falls_to_nothing():
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     rates = []
     for step in range(100):
         pretraining._set_learning_rate(optimizer, PretrainingSettings(steps=100, learning_rate=1.0), step)
         rates.append(optimizer.param_groups[0]["lr"])
-    assert rates[0] == pytest.approx(0.04)
-    assert int(np.argmax(rates)) in (23, 24, 25)
+    assert rates[0] == pytest.approx(0.05)
+    assert int(np.argmax(rates)) in (18, 19, 20)
     assert 0 < rates[-1] < 0.001
 
 
