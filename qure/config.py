@@ -436,7 +436,9 @@ def with_code(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
     """
     negatives = recipe.get("negatives")
     name = negatives.get("strategy") if isinstance(negatives, dict) else None
-    if not strategies.is_in_a_file(name) or negatives.get("code") is not None:  # written out, for a pipeline's tasks
+    if not isinstance(negatives, dict) or not isinstance(name, str) or not strategies.is_in_a_file(name):
+        return recipe
+    if negatives.get("code") is not None:  # written out, for a pipeline's tasks
         return recipe
     code = strategies.read_code(name, folder)
     _require_followed(folder / strategies.file_of(name))

@@ -305,11 +305,11 @@ def _failed(file: str, error: Exception) -> BadInput:
 
 def _arguments(chosen: Strategy, settings: Chooser) -> dict[str, Any]:
     """What the function is called with: settings that it asks for by name, and the options."""
-    ranking, *parameters = inspect.signature(chosen.choose).parameters.values() or [None]
-    if ranking is None or ranking.kind not in (ranking.POSITIONAL_ONLY, ranking.POSITIONAL_OR_KEYWORD):
+    parameters = list(inspect.signature(chosen.choose).parameters.values())
+    if not parameters or parameters[0].kind not in (parameters[0].POSITIONAL_ONLY, parameters[0].POSITIONAL_OR_KEYWORD):
         raise BadInput(f"the strategy {chosen.name!r} takes no ranking", file=chosen.file, row=_line(chosen))
     takes_any = any(one.kind == one.VAR_KEYWORD for one in parameters)
-    named = {one.name: one for one in parameters if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)}
+    named = {one.name: one for one in parameters[1:] if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)}
     own = [name for name in named if name not in SETTINGS]
     for name in settings.options:
         if name in SETTINGS:
