@@ -20,7 +20,7 @@ from qure.images import decode_image
 
 def mean_colour(images: ImageStore, image_id: str) -> np.ndarray:
     """(12,) unit length: the mean colours of an image's four quarters, less grey."""
-    picture = decode_image(images.read(image_id)).resize((2, 2), Image.Resampling.BOX)
+    picture = decode_image(images.read(image_id), name=images.name(image_id)).resize((2, 2), Image.Resampling.BOX)
     vector = np.asarray(picture, dtype=np.float32).reshape(-1) - 127.5
     return vector / max(float(np.linalg.norm(vector)), 1e-6)
 
