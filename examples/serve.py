@@ -61,7 +61,9 @@ def main() -> None:
     connect(settings)  # says at once what is wrong with the registry; the server would say it in its log
     command = ["models", "serve", "--model-uri", asked.model, "--env-manager", "local", "--host", "127.0.0.1"]
     command += ["--port", str(asked.port), "--workers", "1"]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": str(tracking_uri(settings))}
+    # MLflow starts uvicorn by its name: the one that lies beside this interpreter.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = {**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": str(tracking_uri(settings))}
     server = subprocess.Popen([sys.executable, "-m", "mlflow", *command], env=environment)
     try:
         address = f"http://127.0.0.1:{asked.port}"
