@@ -33,6 +33,7 @@ def main() -> None:
     features = FeatureStore.open(layout.training_features, model.vision_fingerprint)
     validation = layout.validation if layout.validation.is_dir() else None
     triplets, corpora, _ = triplets_and_corpora(asked.training_set, asked.data, validation)
+    assert model.tokenizer is not None  # a loaded model has one
     data = training_data(triplets, corpora, features, model.tokenizer)
     mined = NegativesOfModels(asked.training_set, asked.data, data, corpora, features)
 

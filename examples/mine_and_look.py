@@ -39,6 +39,7 @@ def main() -> None:
     features = FeatureStore.open(layout.training_features, model.vision_fingerprint)
     validation = layout.validation if layout.validation.is_dir() else None
     triplets, corpora, _ = triplets_and_corpora(asked.training_set, asked.data, validation)
+    assert model.tokenizer is not None  # a loaded model has one
     data = training_data(triplets, corpora, features, model.tokenizer)
 
     encoder = Encoder(model, features, PrecisionPolicy.of("fp32", device), Processes(0, 1, device))
