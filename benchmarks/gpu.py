@@ -422,8 +422,8 @@ def mining_parts(query: Tensor, candidates: Tensor, targets: Tensor, device: tor
     """Where a mining's time goes, each part once more on its own, over one block of queries."""
     from qure.negatives.listing import Listing
     from qure.negatives.relevance import rank, relevance_block
+    from qure.negatives.selection import select
     from qure.negatives.statistics import observe
-    from qure.negatives.strategies import select
 
     part, columns = query[:2048], targets[:2048].to(device)
     scores = relevance_block(part, candidates)

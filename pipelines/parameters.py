@@ -39,7 +39,7 @@ def run_parameters(
 
 
 def public_params(settings: Settings, file: Path) -> str:
-    """params.yaml as a task needs it: recipes that are files of this machine written out, credentials refused.
+    """params.yaml as a task needs it: files of this machine (recipes, strategies) written out, credentials refused.
 
     Raises:
         BadInput: a URL in it holds credentials: whoever sees the run would see them.
@@ -47,8 +47,9 @@ def public_params(settings: Settings, file: Path) -> str:
     values = read_yaml(file)
     _refuse_credentials(values, file)
     for name, chosen in settings.training.items():
-        if chosen.recipe.endswith((".yaml", ".yml")):
-            whole = settings.training_for(name).model_dump(mode="json")
+        recipe = settings.training_for(name)
+        if chosen.recipe.endswith((".yaml", ".yml")) or recipe.negatives.code is not None:
+            whole = recipe.model_dump(mode="json")
             values["training"][name] = {"recipe": "catalogue", "overrides": whole}
     return yaml.safe_dump(values, sort_keys=True, allow_unicode=True)
 

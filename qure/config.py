@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from qure import strategies
 from qure.benchmarks import get_benchmark, training_sets
 from qure.errors import BadInput
 
@@ -39,6 +40,13 @@ def _known_training_set(name: str) -> str:
 
 
 TrainingSetName = Annotated[str, AfterValidator(_known_training_set)]
+
+
+def _known_strategy(name: str) -> str:
+    if name not in strategies.names() and not strategies.is_in_a_file(name):
+        known = ", ".join(repr(one) for one in strategies.names())
+        raise PydanticCustomError("strategy", f"Input should be {known} or FILE.py:FUNCTION")
+    return name
 
 
 class Frozen(BaseModel):
@@ -119,7 +127,12 @@ class NegativeSettings(Frozen):
     """Where hard negatives come from (owner: `qure.negatives`).
 
     Attributes:
-        strategy: which images of a query's ranking are its set. `between_steep_drops` is the published one.
+        strategy: which images of a query's ranking are its set: the name of a registered strategy, of which
+            `between_steep_drops` is the published one, or `FILE.py:FUNCTION`. A relative path starts at the file that
+            names it: params.yaml, a recipe, arms of an ablation (docs/strategies.md).
+        options: parameters of the strategy itself, checked by its function's signature.
+        code: text of that FILE, put here when settings are read: an edited file is another training, and the file
+            travels wherever the settings do. Not for params.yaml.
         rule: which two drops. `reference`: as released; `paper`: eq. 5-7. They choose different sets for 22-32 % of
             queries on bell-shaped scores.
         top_k: size of the set of the `top_k` strategies.
@@ -131,7 +144,10 @@ class NegativeSettings(Frozen):
         shared_negatives: also compare a query with candidates that its batch encodes anyway and that lie in its set.
     """
 
-    strategy: Literal["all_corpus", "top_k", "after_target_top_k", "between_steep_drops"] = "between_steep_drops"
+    strategy: Annotated[str, AfterValidator(_known_strategy)] = "between_steep_drops"
+    # Left out where they say nothing: settings of registered strategies have the fingerprints that they always had.
+    options: dict[str, Any] = Field({}, exclude_if=lambda options: not options)
+    code: str | None = Field(None, exclude_if=lambda code: code is None)
     rule: Literal["reference", "paper"] = "reference"
     top_k: int = Field(100, ge=1)
     search_window: int | None = Field(None, ge=3)
@@ -149,6 +165,17 @@ class NegativeSettings(Frozen):
                 f"it must be at least {smallest}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _code_and_file_agree(self) -> "NegativeSettings":
+        if strategies.is_in_a_file(self.strategy) != (self.code is not None):
+            problem = "its file was not read: see qure.config.with_code" if self.code is None else "it is in no file"
+            raise ValueError(f"the strategy {self.strategy!r} and `code` do not agree: {problem}")
+        return self
+
+    def with_strategy(self, name: str) -> "NegativeSettings":
+        """The same settings with a registered strategy, without what belongs to the present one alone."""
+        return self.model_copy(update={"strategy": name, "options": {}, "code": None})
 
 
 class TrainingSettings(Frozen):
@@ -356,10 +383,12 @@ class Settings(Frozen):
         """Reads and checks params.yaml.
 
         Raises:
-            BadInput: no such file, not YAML, an unknown key or a value out of range; names the field.
+            BadInput: no such file, not YAML, an unknown key or a value out of range; names the field. A strategy's
+                file that is missing or no Python; names it and the line.
         """
         values = read_yaml(path)
         _find_recipes_beside(path, values.get("training"))
+        _read_code_beside(path, values.get("training"))
         settings = validated(cls, values, file=path)
         folder = Path(path).resolve().parent
         if folder != Path.cwd():
@@ -382,7 +411,7 @@ def recipe_names() -> list[str]:
 
 
 def read_recipe(name: str) -> dict[str, Any]:
-    """A recipe as a plain dict: a YAML file, by its path, or one of `recipe_names()`."""
+    """A recipe as a plain dict: a YAML file, by its path, or one of `recipe_names()`; with its strategy's code."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else _RECIPES / f"{name}.yaml"
     if not path.is_file() and path.parent == Path("qure/recipes"):
         path = _RECIPES / path.name
@@ -392,7 +421,50 @@ def read_recipe(name: str) -> dict[str, Any]:
             field="recipe",
             remedy=f"Name the path of a YAML file, for example qure/recipes/NAME.yaml with {', '.join(recipe_names())}",
         )
-    return read_yaml(path)
+    return with_code(read_yaml(path), path.parent)
+
+
+def with_code(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A recipe, or changes of one, whose strategy is in a user's file, with the text of that file.
+
+    Args:
+        recipe: as read from a YAML file.
+        folder: of that YAML file, where a relative path starts.
+
+    Raises:
+        BadInput: no such file, no Python, or no such function; under DVC: a file that DVC does not follow.
+    """
+    negatives = recipe.get("negatives")
+    name = negatives.get("strategy") if isinstance(negatives, dict) else None
+    if not isinstance(negatives, dict) or not isinstance(name, str) or not strategies.is_in_a_file(name):
+        return recipe
+    if negatives.get("code") is not None:  # written out, for a pipeline's tasks
+        return recipe
+    code = strategies.read_code(name, folder)
+    _require_followed(folder / strategies.file_of(name))
+    return recipe | {"negatives": negatives | {"code": code}}
+
+
+def _read_code_beside(params: Path, training: object) -> None:
+    for chosen in training.values() if isinstance(training, dict) else []:
+        overrides = chosen.get("overrides") if isinstance(chosen, dict) else None
+        if isinstance(overrides, dict):
+            chosen["overrides"] = with_code(overrides, params.parent)
+
+
+def _require_followed(file: Path) -> None:
+    """In DVC's train stage: DVC would not train again after an edit of a file that the stage does not name."""
+    stage, dvc = os.environ.get("DVC_STAGE", "").split("@")[0], Path("dvc.yaml")
+    if stage != "train" or not dvc.is_file():
+        return
+    stated = read_yaml(dvc).get("stages", {}).get(stage, {})
+    named = [Path(one).resolve() for one in stated.get("do", stated).get("deps", []) if isinstance(one, str)]
+    if not any(file.resolve().is_relative_to(one) for one in named):
+        raise BadInput(
+            "DVC does not follow this file of a strategy: an edit would not train again",
+            file=file,
+            remedy=f"Add `- {Path(os.path.relpath(file)).as_posix()}` to the deps of the stage train in dvc.yaml",
+        )
 
 
 def _find_recipes_beside(params: Path, training: object) -> None:
@@ -435,12 +507,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` laid over it, mappings inside mappings merged too.
+    """`base` with `changes` laid over it, mappings inside mappings merged too; another strategy has no former options.
 
     >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
     {'a': {'b': 1, 'c': 3}}
+    >>> merged({"strategy": "mine.py:near", "options": {"margin": 1}, "code": "..."}, {"strategy": "top_k"})
+    {'strategy': 'top_k'}
     """
     result = dict(base)
+    if "strategy" in changes and changes["strategy"] != base.get("strategy"):
+        result = {key: value for key, value in result.items() if key not in ("options", "code")}
     for key, value in changes.items():
         both_mappings = isinstance(value, dict) and isinstance(result.get(key), dict)
         result[key] = merged(result[key], value) if both_mappings else value

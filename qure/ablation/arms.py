@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from qure.config import Frozen, Settings, TrainingSettings, merged, read_yaml, validated
+from qure.config import Frozen, Settings, TrainingSettings, merged, read_yaml, validated, with_code
 from qure.errors import BadInput
+from qure.strategies import require_usable
 
 #: The arms that come with qure.
 ARMS = Path(__file__).parent / "arms.yaml"
@@ -98,7 +99,7 @@ def read_arms(
 
     Raises:
         BadInput: an unknown arm, a `like` that leads nowhere or in a circle, an unknown setting or a bad value; names
-            file, arm and field.
+            file, arm and field. A strategy that cannot be run; names its file and line.
     """
     stated = validated(ArmsFile, read_yaml(file), file=file)
     chosen = list(stated.arms) if names is None else list(dict.fromkeys(names))
@@ -108,7 +109,9 @@ def read_arms(
     if not chosen:
         raise BadInput("there is no arm to train", file=file, field="arms")
     recipe = settings.training_for(training_set).model_dump(mode="json")
-    base = merged(recipe, stated.base) | ({"epochs": epochs} if epochs is not None else {})
+    base = merged(recipe, with_code(stated.base, Path(file).parent)) | (
+        {"epochs": epochs} if epochs is not None else {}
+    )
     return Arms(stated.baseline, tuple(_arm(name, stated, base, file) for name in chosen))
 
 
@@ -116,10 +119,22 @@ def _arm(name: str, stated: ArmsFile, base: dict[str, Any], file: Path) -> Arm:
     entry = stated.arms[name]
     recipe = base
     for ancestor in _line(name, stated, file):
-        recipe = merged(recipe, stated.arms[ancestor].changes)
+        recipe = merged(recipe, with_code(stated.arms[ancestor].changes, Path(file).parent))
     recipe = recipe | {"epochs": recipe["epochs"] * entry.budget}
     whole = validated(TrainingSettings, recipe, file=f"{file}, arm {name!r}")
+    _require_usable(whole, name, file)
     return Arm(name, entry.title, entry.group, entry.budget, _against(name, stated, file), whole)
+
+
+def _require_usable(recipe: TrainingSettings, name: str, file: Path) -> None:
+    """A strategy that cannot be run ends the ablation before its first training."""
+    try:
+        require_usable(recipe.negatives)
+    except BadInput as error:
+        if error.file is not None:  # the strategy's own
+            raise
+        where = f"arms.{name}.changes.negatives.{error.field}"
+        raise BadInput(error.problem, file=file, field=where, remedy=error.remedy) from None
 
 
 def _against(name: str, stated: ArmsFile, file: Path) -> str | None:

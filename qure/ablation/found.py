@@ -55,7 +55,7 @@ class NegativesOfModels:
         """
         settings = recipe.negatives
         if recipe.loss == "contrastive":
-            settings = settings.model_copy(update={"strategy": "all_corpus"})
+            settings = settings.with_strategy("all_corpus")
         group = Processes(0, 1, model.device)
         encoder = Encoder(model, self._features, PrecisionPolicy.of(recipe.precision, model.device), group)
         with evaluating(model):

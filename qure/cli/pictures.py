@@ -40,19 +40,10 @@ class Answer:
 def image_paths(data: Path, training_set: str, image_ids: Iterable[str]) -> dict[str, Path]:
     """Image id -> file, for those that lie in the training set's folder; none where images are packed or missing."""
     from qure.benchmarks import get_benchmark
-    from qure.datasets.image_folder import FolderStore
-    from qure.datasets.image_store import open_images
+    from qure.datasets import image_store
 
-    root = get_benchmark(training_set).root(data)
-    if not root.is_dir():
-        return {}
-    try:
-        images = open_images(root)
-    except BadInput:
-        return {}
-    if not isinstance(images, FolderStore):
-        return {}
-    return {one: root / images.relative_path(one) for one in image_ids if one in images}
+    path_of = image_store.image_paths(get_benchmark(training_set).root(data))
+    return {one: path for one in image_ids if (path := path_of(one)) is not None}
 
 
 def require_sheet(file: Path) -> None:

@@ -5,6 +5,7 @@ files (unpacked into the benchmark's folder they restore the public layout) and 
 """
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from qure.benchmarks import benchmarks
@@ -15,7 +16,7 @@ from qure.datasets.rows import LAYOUT_REMEDY
 from qure.errors import BadInput
 from qure.files import atomic_folder
 
-__all__ = ["SHARDS", "ImageStore", "open_images", "pack_images"]
+__all__ = ["SHARDS", "ImageStore", "image_paths", "open_images", "pack_images", "paths_in"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,20 @@ def open_images(root: Path) -> ImageStore:
         if store is not None:
             return store
     return flat_images(root)
+
+
+def image_paths(root: Path) -> Callable[[str], Path | None]:
+    """Finds the file of an image id below a benchmark's folder; None where images are packed or missing."""
+    try:
+        images = open_images(root) if Path(root).is_dir() else None
+    except BadInput:
+        images = None
+    return paths_in(images, Path(root)) if isinstance(images, FolderStore) else lambda _: None
+
+
+def paths_in(images: FolderStore, root: Path) -> Callable[[str], Path | None]:
+    """Finds the file of an image id in a folder of images, whose paths start at `root`."""
+    return lambda image_id: root / images.relative_path(image_id) if image_id in images else None
 
 
 def pack_images(root: Path, output: Path, shard_bytes: int = 256 * 1024 * 1024) -> None:

@@ -16,10 +16,11 @@ from qure.errors import BadInput
 from qure.negatives import sets
 from qure.negatives.listing import Listing
 from qure.negatives.relevance import RankedBlock, Tiles, rank, ranked_blocks
+from qure.negatives.selection import Copies, Selection, copies_of, select
 from qure.negatives.sets import HardNegatives, Integers, WholeCorpus, whole_corpus
 from qure.negatives.statistics import Observations, observe, statistics_of
-from qure.negatives.strategies import Copies, Selection, copies_of, select
 from qure.progress import counted
+from qure.strategies import find
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def mine(
 
     Raises:
         BadInput: no queries, a target or excluded column outside the corpus, NaN or infinite embeddings, a corpus
-            of one image, or a memory budget too small for one block.
+            of one image, a memory budget too small for one block, or a user's strategy that fails: names file and line.
     """
     size = len(candidates)
     target_columns = checked_targets(targets, len(queries), size)
@@ -113,7 +114,7 @@ def mine(
     wanted = set(np.linspace(0, len(queries) - 1, min(curve_examples, len(queries))).round().astype(int).tolist())
     observations: list[Observations] = []
     examples: list[CurveExample] = []
-    described = settings.strategy == "all_corpus" and copies is None and exclude_columns is None
+    described = find(settings).whole_corpus and copies is None and exclude_columns is None
     with Listing(len(queries), device) as listing:
         for block in ranked_blocks(queries, candidates, device=device, memory_budget=memory_budget, tiles=tiles):
             chosen = _select_block(block, target_columns, settings, copies, exclude_columns)
@@ -232,7 +233,7 @@ def _select_block(
         )
     except BadInput as error:
         row = block.rows.start + error.row if isinstance(error.row, int) else error.row
-        raise BadInput(error.problem, row=row, field=error.field, remedy=error.remedy) from None
+        raise BadInput(error.problem, file=error.file, row=row, field=error.field, remedy=error.remedy) from None
 
 
 def _examples(block: RankedBlock, chosen: Selection, observed: Observations, wanted: set[int]) -> list[CurveExample]:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qure.negatives.selection import Fallback, Selection
 from qure.negatives.sets import Integers
-from qure.negatives.strategies import Fallback, Selection
 
 #: Equal parts of a ranking, from the best to the worst rank.
 SHARE_BINS = 50
@@ -141,11 +141,13 @@ def findings(statistics: dict[str, Any]) -> list[str]:
     """What a user must hear about a mining; empty when there is nothing. Each is one sentence for log and report."""
     found = []
     median = statistics["first_share_after_target"]["q50"]
+    # Strategies without drops do not know the window.
+    remedy = ": set negatives.search_window, for example to 50" if statistics["drops_share"] > 0 else ""
     if median > TAIL_BEGINS:
         found.append(
             f"hard negatives lie in the tail: half of the sets begin after {median:.1%} or more of the images that "
             f"rank below the target (median: {statistics['first_after_target']['q50']:.0f} ranks after it; more than "
-            f"{TAIL_BEGINS:.0%} counts as tail). These are easy images: set negatives.search_window, for example to 50"
+            f"{TAIL_BEGINS:.0%} counts as tail). These are easy images{remedy}"
         )
     elif statistics["drops_share"] > 0.5 and statistics["middle_share_after_target"]["q50"] > MIDDLE_IN_TAIL:
         found.append(

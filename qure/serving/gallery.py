@@ -58,7 +58,7 @@ def write_gallery(
             gallery = encoder.gallery(task.image_set, task.images, task.benchmark)
         else:
             images = open_images(get_benchmark(task.image_set).root(data))
-            gallery = Embeddings(task.images, _encoded(trained, images, task.images, task.benchmark))
+            gallery = Embeddings(task.images, encoded(trained, images, task.images, task.benchmark))
         write_embeddings(folder / EMBEDDINGS, gallery.ids, _Rows(gallery), dtype="fp16")
     write_json(folder / GROUPS, _groups(task))
 
@@ -75,7 +75,8 @@ class _Rows:
 
 
 @torch.no_grad()
-def _encoded(model: QureModel, images: ImageStore, ids: Sequence[str], name: str) -> Floats:
+def encoded(model: QureModel, images: ImageStore, ids: Sequence[str], name: str) -> Floats:
+    """Candidate embeddings of images, from their files: (N, T, D), each of unit length; `name` tells the progress."""
     size, parts = model.config.vision.image_size, []
     for start in track(range(0, len(ids), BATCH), f"encoding gallery of {name}"):
         batch = ids[start : start + BATCH]

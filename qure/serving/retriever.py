@@ -41,6 +41,11 @@ class Retriever:
         row_of = {identifier: row for row, identifier in enumerate(self.ids)}
         self._rows = {name: torch.tensor([row_of[one] for one in members]) for name, members in groups.items()}
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups that a query can be restricted to."""
+        return tuple(self._rows)
+
     @classmethod
     def load(cls, model: Path, gallery: Path, device: str | torch.device = "cpu") -> "Retriever":
         """Reads a model folder and a gallery folder (`embeddings.safetensors`, `groups.json`).

@@ -24,6 +24,7 @@ from qure.models.model import QureModel
 from qure.models.precision import default_device
 from qure.models.threads import suited_threads
 from qure.progress import counted
+from qure.strategies import require_usable
 from qure.training.checkpoint import Checkpoints, Identity, other_runs
 from qure.training.data import TrainingData, training_data
 from qure.training.distributed import Processes, processes
@@ -99,10 +100,12 @@ def train(
         plots: draw what each mining found, which takes seconds.
 
     Raises:
-        BadInput: data that has not passed validation, features of another backbone or other images, a damaged file.
+        BadInput: a strategy that cannot be run, data that has not passed validation, features of another backbone or
+            other images, a damaged file.
         StageFailed: the loss is no longer finite.
     """
     recipe = settings.training_for(training_set)
+    require_usable(recipe.negatives)
     require_validated(validation, data, [training_set])
     with processes(torch.device(device or default_device())) as group:
         triplets, corpora, exclusions = triplets_and_corpora(training_set, data, validation)

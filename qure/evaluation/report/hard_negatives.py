@@ -19,8 +19,8 @@ from qure.evaluation.ranking.scores import columns_of, query_vectors, score_rows
 from qure.files import read_json, write_json
 from qure.negatives.mining import CurveExample
 from qure.negatives.relevance import rank
+from qure.negatives.selection import select
 from qure.negatives.statistics import observe
-from qure.negatives.strategies import select
 
 #: Queries that are ranked, and how many typical ones of them are shown.
 RANKED, SHOWN = 64, 2
@@ -89,7 +89,7 @@ def rankings(
         targets: (Q,) columns.
         negatives: as `typical_rankings`.
     """
-    rule = negatives.model_copy(update={"strategy": "between_steep_drops"})
+    rule = negatives.with_strategy("between_steep_drops")
     ranked, order = rank(torch.from_numpy(scores))
     selection = select(ranked, order, torch.from_numpy(targets), rule)
     seen = observe(selection)

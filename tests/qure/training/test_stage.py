@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import qure.training.stage
-from qure.config import TrackingSettings
+from qure.config import TrackingSettings, with_code
 from qure.errors import BadInput
 from qure.files import folder_digest
 from qure.models.model import QureModel
@@ -132,6 +132,31 @@ def test_outputs_are_replaced_by_other_settings(world: Any, tmp_path: Path) -> N
     second = world.train(tmp_path, epochs=1, seed=1)
     assert first.fingerprint != second.fingerprint
     assert json.loads((second.model / "manifest.json").read_text())["fingerprint"] == second.fingerprint
+
+
+def test_a_strategy_of_ones_own_trains_and_an_edit_of_its_file_trains_again(world: Any, tmp_path: Path) -> None:
+    text = "def next_ones(ranking, *, count: int):\n    after = ranking.ranks - ranking.target_ranks[:, None]\n"
+    negatives = {"strategy": "own.py:next_ones", "options": {"count": 3}, "definitions": 2}
+
+    def trained(last_line: str, **changes: Any) -> TrainResult:
+        (tmp_path / "own.py").write_text(text + last_line)
+        overrides = with_code({"negatives": negatives | changes}, tmp_path)
+        result: TrainResult = world.train(tmp_path, epochs=2, **overrides)
+        return result
+
+    first = trained("    return (after > 0) & (after <= count)\n")
+    statistics = json.loads((first.training / "minings/1.json").read_text())
+    assert statistics["size"]["q50"] == 3
+    assert statistics["settings"]["code"] == (tmp_path / "own.py").read_text(), "who reads the model sees the code"
+    written = (first.training / "summary.json").stat().st_mtime_ns
+    trained("    return (after > 0) & (after <= count)\n")
+    assert (first.training / "summary.json").stat().st_mtime_ns == written, "nothing was changed: nothing to do"
+    second = trained("    return (after > 0) & (after <= 2 * count)\n")
+    assert json.loads((second.training / "minings/1.json").read_text())["size"]["q50"] == 6
+    with pytest.raises(BadInput, match=r"own\.py, line 3: NameError"):
+        trained("    return aftr > 0\n")
+    with pytest.raises(BadInput, match=r"options\.cuont"):
+        trained("    return after > 0\n", options={"cuont": 3})
 
 
 def test_cirr_has_one_corpus(world: Any, tmp_path: Path) -> None:

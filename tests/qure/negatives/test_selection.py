@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qure.config import NegativeSettings
 from qure.errors import BadInput
 from qure.negatives.mining import negatives_from_scores
-from qure.negatives.strategies import Fallback, copies_of
+from qure.negatives.selection import Fallback, copies_of
 
 STRATEGIES = ["all_corpus", "top_k", "after_target_top_k", "between_steep_drops"]
 #: Ranks: columns 0, 1, 2, ... in that order.

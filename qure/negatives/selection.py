@@ -1,9 +1,7 @@
-"""Which ranks of a ranking are a query's hard negatives: the published strategy and the ones it is compared with.
+"""From what a strategy chooses to a query's negatives: never its target, copies once, no query without any.
 
-`between_steep_drops` (published), `after_target_top_k`, `top_k` (the highest-ranking images besides the target,
-those above it included) and `all_corpus` (figure 4 of the paper). Where a strategy leaves a query without any
-negative, the released code reuses the previous query's range or fails; here the query falls back to all images after
-its target, and, when there are none, to the whole corpus except its target.
+Where a strategy leaves a query without any negative, the released code reuses the previous query's range or fails; here
+the query falls back to all images after its target, and, when there are none, to the whole corpus except its target.
 """
 
 from dataclasses import dataclass
@@ -12,9 +10,10 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
+import qure.negatives.published  # noqa: F401 (registers them; found by name elsewhere, but here they are run)
 from qure.config import NegativeSettings
 from qure.errors import BadInput
-from qure.negatives.steep_drops import steep_drops
+from qure.strategies import Ranking, choose
 
 
 class Fallback(IntEnum):
@@ -78,18 +77,17 @@ def select(
         exclude: (q, E) int64 columns that are never negatives of a query; -1 = none.
 
     Raises:
-        BadInput: a query whose corpus holds nothing but its target (and excluded images).
+        BadInput: a query whose corpus holds nothing but its target (and excluded images), or a user's strategy failed.
     """
     target_ranks = (order == targets[:, None]).to(torch.uint8).argmax(1)
-    first, stop, start, end = _span(scores, target_ranks, settings)
-    ranks = torch.arange(scores.shape[1], device=scores.device)
+    chosen = choose(settings, Ranking(scores, order, target_ranks))
     allowed = _allowed(order, targets, copies, exclude)
-    ranked = (ranks >= first[:, None]) & (ranks < stop[:, None]) & allowed
+    ranked = chosen.ranked & allowed
     fallback = _fall_back(ranked, allowed, target_ranks)
     members = torch.zeros_like(ranked).scatter_(1, order, ranked)
     if copies is not None:
         members = _merged(members, copies)
-    return Selection(ranked, members, target_ranks, start, end, fallback)
+    return Selection(ranked, members, target_ranks, chosen.start, chosen.end, fallback)
 
 
 def copies_of(images: Tensor) -> Copies | None:
@@ -106,27 +104,6 @@ def copies_of(images: Tensor) -> Copies | None:
     number = torch.empty_like(by_first)
     number[by_first] = torch.arange(len(first), device=images.device)
     return Copies(number[group], first[by_first])
-
-
-def _span(scores: Tensor, target_ranks: Tensor, settings: NegativeSettings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Ranks first .. stop - 1 of the strategy, and the drops that led to them."""
-    size = scores.shape[1]
-    none = torch.full_like(target_ranks, -1)
-    if settings.strategy == "all_corpus":
-        return torch.zeros_like(target_ranks), torch.full_like(target_ranks, size), none, none
-    if settings.strategy == "top_k":
-        stop = settings.top_k + (target_ranks < settings.top_k).long()
-        return torch.zeros_like(target_ranks), stop, none, none
-    if settings.strategy == "after_target_top_k":
-        return target_ranks + 1, target_ranks + 1 + settings.top_k, none, none
-    start, end = steep_drops(
-        scores,
-        target_ranks,
-        rule=settings.rule,
-        consecutive_threshold=settings.consecutive_threshold,
-        search_window=settings.search_window,
-    )
-    return start + 1, end + 1, start, end
 
 
 def _allowed(order: Tensor, targets: Tensor, copies: Copies | None, exclude: Tensor | None) -> Tensor:

@@ -1,0 +1,35 @@
+"""A pipeline run's arguments: what lies in files of this machine travels in them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from components.runtime import parse
+from pipelines.parameters import public_params
+from qure.config import Settings
+from qure.negatives.mining import negatives_from_scores
+
+
+@pytest.mark.parametrize("recipe", ["catalogue", "mine.yaml"])
+def test_the_file_of_a_strategy_travels_with_the_settings(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.yaml").write_text("epochs: 3\n")
+    (tmp_path / "own.py").write_text(
+        "def next_one(ranking):\n    return ranking.ranks == ranking.target_ranks[:, None] + 1\n"
+    )
+    params = tmp_path / "params.yaml"
+    params.write_text(
+        f"training: {{fashioniq: {{recipe: {recipe}, overrides: {{negatives: {{strategy: 'own.py:next_one'}}}}}}}}\n"
+    )
+    argument = public_params(Settings.load(params), params)
+    (tmp_path / "own.py").unlink()
+    (tmp_path / "pod").mkdir()
+    monkeypatch.chdir(tmp_path / "pod")
+    negatives = parse(argument).training_for("fashioniq").negatives
+    hard, _ = negatives_from_scores(torch.tensor([[0.9, 0.8, 0.1]]), torch.tensor([0]), negatives)
+    assert hard.of(0).tolist() == [1]
+    # As a train job's pods read it: from a file.
+    (tmp_path / "pod" / "params.yaml").write_text(argument)
+    assert Settings.load(Path("params.yaml")).training_for("fashioniq").negatives == negatives
