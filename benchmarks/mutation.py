@@ -46,7 +46,15 @@ LIBRARIES = ("pytest", "hypothesis", "numpy", "pandas", "scipy.stats", "torch", 
 
 PROJECT = ("qure", "benchmarks", "components", "pipelines", "infra")
 
-_TESTS = ("-x", "-q", "--no-header", "-p", "no:cacheprovider", "-m", "not containers and not kfp_local and not integration")
+_TESTS = (
+    "-x",
+    "-q",
+    "--no-header",
+    "-p",
+    "no:cacheprovider",
+    "-m",
+    "not containers and not kfp_local and not integration",
+)
 
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
@@ -171,10 +179,10 @@ def _is_none(node: ast.AST | None) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
 
-def tests_of(module: str, root: Path = ROOT) -> list[str]:
+def guarding(module: str, root: Path = ROOT) -> list[str]:
     """Files whose tests guard a module, the module itself with its doctests first.
 
-    >>> tests_of("qure/negatives/sampling.py")
+    >>> guarding("qure/negatives/sampling.py")
     ['qure/negatives/sampling.py', 'tests/qure/negatives/test_sampling.py']
     """
     path = Path(module)
@@ -198,7 +206,7 @@ def examined(module: str, copied: Path, *, sample: int | None, seed: int) -> dic
     Raises:
         SystemExit: the module has no mirrored tests, or they fail without any fault.
     """
-    tests = tests_of(module, copied)
+    tests = guarding(module, copied)
     if len(tests) < 2:
         raise SystemExit(f"{module} has no mirrored test")
     source = (copied / module).read_bytes()
@@ -220,7 +228,9 @@ def examined(module: str, copied: Path, *, sample: int | None, seed: int) -> dic
         ended, failed = _tested(copied, tests, limit)
         counts[ended] += 1
         killers.update([failed.split("[")[0]] if failed else [])
-        print(f"{module}:{mutant.line} {mutant.kind}: {mutant.before!r} -> {mutant.after!r}: {ended} {failed}", flush=True)
+        print(
+            f"{module}:{mutant.line} {mutant.kind}: {mutant.before!r} -> {mutant.after!r}: {ended} {failed}", flush=True
+        )
         if ended == "passed":
             survivors.append({name: asdict(mutant)[name] for name in ("line", "kind", "before", "after")})
     (copied / module).write_bytes(source)

@@ -202,7 +202,7 @@ def test_a_run_of_no_version_is_another_run(service: PipelinesService, api: Any,
     first = service.submit("run", version, PARAMETERS)
     for missing in ("pipeline_version_reference", "runtime_config"):
         kept = api.runs[first.id].pop(missing)
-        with pytest.raises(BadInput, match="a run 'run' is .* with another version or other parameters"):
+        with pytest.raises(BadInput, match=r"a run 'run' is .* with another version or other parameters"):
             service.submit("run", version, PARAMETERS)
         api.runs[first.id][missing] = kept
     assert service.submit("run", version, PARAMETERS) == Done("unchanged", first.id)

@@ -143,5 +143,5 @@ def test_sets_are_compared_each_with_its_own_images(data: Path, tmp_path: Path, 
     (data / "cirr" / "images" / "a.png").write_bytes(b"first")  # of the size of the other set's image of this name
     require_validated(both, data, ["fashioniq"])
     for chosen in (["cirr"], ["fashioniq", "cirr"], None):
-        with pytest.raises(BadInput, match="image 'a' has changed .*: 5 bytes, then 13 bytes"):
+        with pytest.raises(BadInput, match=r"image 'a' has changed .*: 5 bytes, then 13 bytes"):
             require_validated(both, data, chosen)

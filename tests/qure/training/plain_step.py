@@ -109,9 +109,7 @@ def _dropout_by_definition() -> Iterator[None]:
     def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
         return dropped(input, p) if training and p > 0 else input
 
-    def attention(
-        query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **options: Any
-    ) -> Tensor:
+    def attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **options: Any) -> Tensor:
         scores = torch.einsum("...qd,...kd->...qk", query, key) * (options.get("scale") or query.shape[-1] ** -0.5)
         if attn_mask is not None:
             scores = torch.where(attn_mask, scores, -torch.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
@@ -119,6 +117,8 @@ def _dropout_by_definition() -> Iterator[None]:
         p = options.get("dropout_p", 0.0)
         return (dropped(weights, p) if p > 0 else weights) @ value
 
-    with patch.object(functional, "dropout", dropout):
-        with patch.object(functional, "scaled_dot_product_attention", attention):
-            yield
+    with (
+        patch.object(functional, "dropout", dropout),
+        patch.object(functional, "scaled_dot_product_attention", attention),
+    ):
+        yield

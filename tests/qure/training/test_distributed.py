@@ -42,7 +42,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("LOCAL_RANK", "1")
     # The number of GPUs is all that is replaced: this must fail on machines without any, too.
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(BadInput, match="process 1 of this machine has no GPU.*there are 1"), processes(GPU):
+    with pytest.raises(BadInput, match=r"process 1 of this machine has no GPU.*there are 1"), processes(GPU):
         pass
 
 
