@@ -181,3 +181,28 @@ def test_a_wrong_token_is_said_and_never_shown(api: Any, monkeypatch: pytest.Mon
         PipelinesService(Service())
     assert "another-sentinel" not in str(failure.value)
     api.refusals.clear()
+
+
+@pytest.mark.parametrize("trigger", [None, {}, {"periodic_schedule": {"interval_second": "3600"}}])
+def test_a_schedule_without_a_cron_is_shown_and_replaced(
+    service: PipelinesService, api: Any, version: Version, trigger: dict[str, Any] | None
+) -> None:
+    """On the page somebody may have made one that runs every hour, or on request alone."""
+    first = service.schedule("weekly", weekly(), version, PARAMETERS)
+    stored = api.recurring_runs[first.id]
+    del stored["trigger"]
+    if trigger is not None:
+        stored["trigger"] = trigger
+    assert [(row["name"], row["cron"]) for row in service.status()["schedules"]] == [("weekly", None)]
+    assert service.schedule("weekly", weekly(), version, PARAMETERS).what == "updated"
+    assert [row["cron"] for row in service.status()["schedules"]] == ["0 0 2 * * 0"]
+
+
+def test_a_run_of_no_version_is_another_run(service: PipelinesService, api: Any, version: Version) -> None:
+    first = service.submit("run", version, PARAMETERS)
+    for missing in ("pipeline_version_reference", "runtime_config"):
+        kept = api.runs[first.id].pop(missing)
+        with pytest.raises(BadInput, match=r"a run 'run' is .* with another version or other parameters"):
+            service.submit("run", version, PARAMETERS)
+        api.runs[first.id][missing] = kept
+    assert service.submit("run", version, PARAMETERS) == Done("unchanged", first.id)

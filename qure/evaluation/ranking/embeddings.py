@@ -289,7 +289,7 @@ def _header_ids(path: Path, header: dict[str, dict[str, object]]) -> list[str]:
         raise BadInput("no 'ids' in the header", file=path, field="ids", remedy=_FORMAT)
     try:
         ids = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of too many digits, and lists nested too deeply
         raise BadInput(f"not JSON: {error}", file=path, field="ids", remedy=_FORMAT) from None
     if not isinstance(ids, list):
         raise BadInput(f"not a list but {type(ids).__name__}", file=path, field="ids", remedy=_FORMAT)

@@ -178,3 +178,131 @@ def test_no_thread_is_left_emitting_after_the_end() -> None:
     count = len(lines)
     time.sleep(0.05)
     assert len(lines) == count
+
+
+class Refusing(FakeCluster):
+    """A cluster that never creates the job."""
+
+    def __init__(self, answer: Exception, *script: dict[str, str] | None) -> None:
+        super().__init__(*script)
+        self.answer, self.asked = answer, 0
+
+    def create(self, job: dict[str, Any]) -> None:
+        self.asked += 1
+        raise self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "left", "deletions"),
+    [
+        (ApiUnavailable("503"), None, 0),
+        (JobExists("AlreadyExists"), {"Failed": "earlier"}, run.CREATION_ATTEMPTS),
+        (JobExists("AlreadyExists"), None, run.CREATION_ATTEMPTS),  # seen by one request, gone for the next
+    ],
+)
+def test_a_job_that_cannot_be_created_is_a_failure(
+    answer: Exception, left: dict[str, str] | None, deletions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(run.time, "sleep", pauses.append)
+    cluster = Refusing(answer, left)
+    with pytest.raises(StageFailed, match=f"train job job could not be created: {answer}"):
+        launch(cluster)
+    assert cluster.asked == run.CREATION_ATTEMPTS
+    assert pauses == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 15, 15, 15])
+    assert cluster.deleted == deletions + 1, "what a lost request may have made is deleted at the end"
+
+
+def test_deleting_is_tried_five_times_and_then_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pauses: list[float] = []
+    cluster = FakeCluster({"Complete": ""})
+
+    def delete(name: str) -> None:
+        cluster.deleted += 1
+        raise ApiUnavailable("503")
+
+    cluster.delete = delete  # type: ignore[method-assign]
+    monkeypatch.setattr(run.time, "sleep", pauses.append)
+    launch(cluster)
+    assert cluster.deleted == 5
+    assert pauses == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2])
+    assert "kubectl delete trainjob job" in caplog.text
+
+
+@pytest.mark.parametrize("end", ["Complete", "Failed"])
+def test_the_last_lines_are_waited_for(end: str) -> None:
+    """The job has ended when the cluster still hands on what it wrote last."""
+
+    class Slow(FakeCluster):
+        def follow(self, pod: str) -> Iterator[str]:
+            yield "first"
+            time.sleep(0.2)
+            yield "last"
+
+    lines: list[str] = []
+    cluster = Slow({end: "reason"}, logs={"node-0": [], "node-1": []})
+    if end == "Failed":
+        with pytest.raises(StageFailed, match="job failed: reason"):
+            launch(cluster, lines)
+    else:
+        launch(cluster, lines)
+    for pod in ("node-0", "node-1"):
+        assert [line for line in lines if pod in line] == [f"[{pod}] first", f"[{pod}] last"]
+
+
+class Followed(FakeCluster):
+    """Counts how often each pod's log is asked for."""
+
+    def __init__(self, *script: dict[str, str], lines: list[str]) -> None:
+        super().__init__(*script, logs={"node-0": lines})
+        self.asked: list[str] = []
+        self.until = threading.Event()
+
+    def follow(self, pod: str) -> Iterator[str]:
+        self.asked.append(pod)
+        yield from self.log_lines[pod]
+        self.until.wait(20)
+
+
+def test_a_stream_that_goes_on_is_not_followed_twice() -> None:
+    cluster = Followed(*[{}] * 20, {"Complete": ""}, lines=["a"])
+    drain = run.LogStreams.drain
+
+    def ended(self: run.LogStreams) -> None:
+        cluster.until.set()
+        drain(self)
+
+    lines: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run.LogStreams, "drain", ended)
+        launch(cluster, lines)
+    assert cluster.asked == ["node-0"]
+    assert lines == ["[node-0] a"]
+
+
+def test_a_pod_that_has_ended_is_read_once() -> None:
+    cluster = Followed(*[{}] * 20, {"Complete": ""}, lines=["a", "b"])
+    cluster.until.set()
+    cluster.running = False
+    lines: list[str] = []
+    launch(cluster, lines)
+    assert cluster.asked == ["node-0"], "not once per look at the job"
+    assert lines == ["[node-0] a", "[node-0] b"]
+
+
+def test_one_pods_slow_end_leaves_others_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten seconds are for all pods together: what one has used up, the next does not get again."""
+    now = iter([100.0, 100.0, 107.0, 112.0])
+    streams = run.LogStreams(FakeCluster({}), print)
+    waits: list[float] = []
+
+    class Thread:
+        def join(self, timeout: float) -> None:
+            waits.append(timeout)
+
+    streams._threads = {name: Thread() for name in ("a", "b", "c")}  # type: ignore[misc]
+    monkeypatch.setattr(run.time, "monotonic", lambda: next(now))
+    streams.drain()
+    assert waits == [10.0, 3.0, 0.0]

@@ -120,3 +120,28 @@ def test_a_failed_validation_is_refused(data: Path, validation: Path, result: st
     (validation / "result.json").write_text(result)
     with pytest.raises(BadInput, match=r"result\.json, field 'success': the data did not pass validation"):
         require_validated(validation, data)
+
+
+def test_sets_keep_their_own_digests(data: Path, validation: Path) -> None:
+    """Two sets may name their images alike."""
+    write_images(validation, [("fashioniq", "a", 5, "1"), ("cirr", "a", 6, "2"), ("cirr", "b", 7, "3")])
+    assert validated_digests(validation, "fashioniq") == {"a": "1"}
+    assert validated_digests(validation, "cirr") == {"a": "2", "b": "3"}
+    assert validated_digests(validation, "circo") == {}
+
+
+def test_sets_are_compared_each_with_its_own_images(data: Path, tmp_path: Path, passed: Callable[..., Path]) -> None:
+    for name, content in {"a": b"another first", "dev-1": b"only here"}.items():
+        (data / "cirr" / "images").mkdir(parents=True, exist_ok=True)
+        (data / "cirr" / "images" / f"{name}.png").write_bytes(content)
+    both = passed(tmp_path / "both", data, ("fashioniq", "cirr"))
+    require_validated(both, data)
+    assert validated_digests(both, "cirr") == {
+        "a": hashlib.sha256(b"another first").hexdigest(),
+        "dev-1": hashlib.sha256(b"only here").hexdigest(),
+    }
+    (data / "cirr" / "images" / "a.png").write_bytes(b"first")  # of the size of the other set's image of this name
+    require_validated(both, data, ["fashioniq"])
+    for chosen in (["cirr"], ["fashioniq", "cirr"], None):
+        with pytest.raises(BadInput, match=r"image 'a' has changed .*: 5 bytes, then 13 bytes"):
+            require_validated(both, data, chosen)

@@ -10,6 +10,7 @@ import pytest
 from qure.benchmarks.cirr import files as files
 from qure.benchmarks.cirr import protocol as cirr
 from qure.config import EvaluationSettings
+from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
 from qure.evaluation.ranking.embeddings import Embeddings
 from qure.evaluation.statistics.results import Evaluation
@@ -120,3 +121,25 @@ def test_test1_has_no_answers(
     triplets, gallery = files.read_triplets(cirr_root, "test1"), files.read_gallery(cirr_root, "test1")
     with pytest.raises(BadInput, match="split 'test1' of 'cirr' has no answers"):
         cirr.evaluate(triplets, gallery, some, some, settings=settings, split="test1")
+
+
+@pytest.mark.parametrize("size", [6, 49, 50, 51, 52])
+def test_the_reference_is_never_submitted_nor_shown(
+    size: int, unit_embeddings: Callable[..., Embeddings], settings: EvaluationSettings
+) -> None:
+    """Also where the gallery has no more images than names are asked for, and the reference scores highest."""
+    gallery = Gallery("small", tuple(f"image{number}" for number in range(size)))
+    candidates = unit_embeddings(gallery.ids, 4)
+    triplets = [
+        Triplet(f"{place}", gallery.ids[place], "", gallery.ids[place + 1], members=gallery.ids[:6])
+        for place in range(5)
+    ]
+    queries = Embeddings([one.query_id for one in triplets], candidates.vectors[:5])
+    recall, subset = cirr.predict(triplets, gallery, queries, candidates)
+    evaluation = cirr.evaluate(triplets, gallery, queries, candidates, settings=settings)
+    for one in triplets:
+        for names in (recall[one.query_id], [image for image, _ in evaluation.top[one.query_id]]):
+            assert one.reference not in names
+            assert len(names) == len(set(names)) == min(50, size - 1)
+        assert len(subset[one.query_id]) == 3
+        assert set(subset[one.query_id]) <= set(one.members) - {one.reference}

@@ -35,8 +35,10 @@ def agree(evaluation: Evaluation, root: Path, queries: Embeddings, gallery: Embe
     vectors = dict(zip(gallery.ids, gallery.vectors.astype(np.float64), strict=True))
     asked = dict(zip(queries.ids, queries.vectors[:, 0].astype(np.float64), strict=True))
     judged = []
+    scored = evaluation.per_query.set_index("query_id")
     for row in plain_rows(root):
         means = [np.mean([(vectors[image] @ asked[row["query_id"]]).max() for image in part]) for part in row["sets"]]
+        assert scored.loc[row["query_id"], ["score_1", "score_2"]].tolist() == pytest.approx(means, abs=1e-6)
         consistent = row["given"][row["preferred"] - 1] >= row["given"][2 - row["preferred"]]
         judged.append((row["category"], means[0] > means[1], row["preferred"] == 1, consistent))
 
@@ -134,3 +136,18 @@ def test_missing_images_are_named(
         hp_fashioniq.evaluate(
             files.read_pairs(hp_fashioniq_root), queries, unit_embeddings(gallery.ids[1:], 2), settings=settings
         )
+
+
+def test_scores_of_sets_by_hand() -> None:
+    """Image a scores 1, b 0.5, c 0, d -1 for the first query; the second query turns the signs."""
+    gallery = Embeddings(["a", "b", "c", "d"], np.array([[1.0], [0.5], [0.0], [-1.0]], dtype=np.float32))
+    pairs = [
+        pair(0, 1, (3, 3), "ab", "bcd"),
+        pair(1, 1, (3, 3), "ab", "bcd"),
+        pair(2, 2, (3, 3), "aab", "c"),
+    ]
+    queries = Embeddings([one.query_id for one in pairs], np.array([[1.0], [-1.0], [2.0]], dtype=np.float32))
+    first, second = hp_fashioniq.set_scores(pairs, queries, gallery)
+    assert first.tolist() == pytest.approx([0.75, -0.75, 5 / 3])
+    assert second.tolist() == pytest.approx([-0.5 / 3, 0.5 / 3, 0.0])
+    assert first.dtype == second.dtype == np.float64

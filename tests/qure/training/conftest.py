@@ -1,5 +1,6 @@
 """A data set, a backbone and its features, tiny but made through the real stages' code."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ from PIL import Image
 from qure.config import Settings, merged
 from qure.features.stage import precompute
 from qure.models.build import build_catalogue_model
+from qure.models.model import QureModel
 from qure.training.stage import TrainResult, train
 
 WORDS = ("red", "blue", "green", "longer", "shorter", "sleeves", "dots", "stripes", "collar", "wider", "plain")
@@ -32,6 +34,7 @@ BACKBONE = {
         "query_tokens": 4,
         "embedding": 8,
         "text_tokens": 12,
+        "dropout": 0.1,  # as published; the rendered catalogue's own model has none
     },
 }
 
@@ -65,7 +68,13 @@ class World:
         )
 
     def train(
-        self, folder: Path, training_set: str = "fashioniq", *, validation: Path | None = None, **overrides: Any
+        self,
+        folder: Path,
+        training_set: str = "fashioniq",
+        *,
+        validation: Path | None = None,
+        plots: bool = True,
+        **overrides: Any,
     ) -> TrainResult:
         """Trains into `folder`/artifacts with checkpoints in `folder`/work."""
         return train(
@@ -78,7 +87,19 @@ class World:
             output=folder / "artifacts",
             work=folder / "work",
             device="cpu",
+            plots=plots,
         )
+
+    def without_dropout(self, folder: Path) -> "World":
+        """The same world, made in `folder`, with a backbone that has the same weights and no dropout."""
+        for name in ("data", "features"):
+            (folder / name).symlink_to(self.root / name)
+        model = QureModel.load(self.root / "backbone")
+        qformer = model.config.qformer.model_copy(update={"dropout": 0.0})
+        plain = QureModel(model.config.model_copy(update={"qformer": qformer}), model.tokenizer)
+        plain.load_state_dict(model.state_dict())
+        plain.save(folder / "backbone")
+        return World(folder)
 
     def command(self, folder: Path, prelude: str = "", **overrides: Any) -> list[str]:
         """A python command line that runs the same training; `prelude` is code that runs first."""
@@ -122,6 +143,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         output = root / "features" / name
         precompute(settings, name, data=root / "data", backbone=root / "backbone", output=output, device="cpu")
     return world
+
+
+@pytest.fixture(scope="session")
+def plain_step() -> Callable[..., Any]:
+    """`plain_step.plain_step`: a step's losses in plain loops. Tests are no package, so it is loaded by its path."""
+    spec = importlib.util.spec_from_file_location("qure_plain_step", Path(__file__).with_name("plain_step.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    function: Callable[..., Any] = module.plain_step
+    return function
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from qure.config import TrainingSettings
 from qure.datasets.benchmarks import training_corpus, training_triplets
 from qure.features.store import FeatureStore
 from qure.models.text import CaptionTokenizer
-from qure.training.batches import ahead, epoch_negatives, make_batch
+from qure.training.batches import EpochNegatives, ahead, candidate_mask, epoch_negatives, make_batch
 from qure.training.data import TrainingData, training_data
 from qure.training.distributed import Processes
 from qure.training.mining import warm_up
@@ -80,6 +80,31 @@ def test_processes_share_a_batch(data: TrainingData, store: FeatureStore) -> Non
     assert (first.weights.tolist(), second.weights.tolist()) == ([1, 1], [1, 0])
     assert (first.size, second.size) == (3, 3)
     assert torch.equal(second.references[0], store.read(data.references[[17]])[0])
+
+
+def test_an_image_that_a_batch_has_twice_counts_where_one_process_has_it_first(data: TrainingData) -> None:
+    """Rows 0 to 2 of dresses, targets 0 to 2. Row 0 draws the target of row 2, the others draw one image, 5."""
+    drawn = np.full((len(data), 1), 7, dtype=np.int64)
+    drawn[:3, 0] = [2, 5, 5]
+    assert data.targets[:3].tolist() == [0, 1, 2]
+    negatives, rows = EpochNegatives(warm_up(data).sets, drawn), np.arange(3)
+
+    def marked(rank: int, world: int) -> list[list[int]]:
+        mask = candidate_mask(rows, data, negatives, Processes(rank, world, torch.device("cpu")))
+        return [np.flatnonzero(line).tolist() for line in mask]
+
+    # One process has encoded 0 1 2 | 2 5 5.
+    assert marked(0, 1) == [[1, 2, 4], [0, 2, 4], [0, 1, 4]]
+    # Of two, the first has 0 1 | 2 5 and the second, whose last row only fills up, 2 (2) | 5 (5): the second's own
+    # target comes before what row 0 has drawn, and row 1's draw before row 2's.
+    assert marked(0, 2) == [[1, 3, 4], [0, 3, 4]]
+    assert marked(1, 2)[0] == [0, 1, 3]
+
+
+def test_the_contrast_takes_the_first_of_equal_targets(data: TrainingData) -> None:
+    nothing = EpochNegatives(None, np.zeros((len(data), 0), dtype=np.int64))
+    mask = candidate_mask(np.array([5, 4, 4, 6]), data, nothing, Processes(0, 1, torch.device("cpu")))
+    assert [np.flatnonzero(line).tolist() for line in mask] == [[1, 3], [0, 3], [0, 3], [0, 1]]
 
 
 def test_reads_one_ahead_in_another_thread_and_in_order() -> None:

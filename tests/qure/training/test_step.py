@@ -1,5 +1,6 @@
 """A step's loss against the plain definition, and gradients that do not depend on how a batch is cut."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,14 @@ from qure.config import TrainingSettings
 from qure.features.store import FeatureStore
 from qure.models.model import QureModel
 from qure.models.precision import PrecisionPolicy
-from qure.training.batches import EpochNegatives, candidate_mask, epoch_negatives, make_batch
+from qure.training.batches import (
+    EpochNegatives,
+    batch_numbers,
+    candidate_mask,
+    epoch_negatives,
+    gathered,
+    make_batch,
+)
 from qure.training.data import TrainingData, training_data
 from qure.training.distributed import Processes
 from qure.training.losses import bradley_terry
@@ -45,34 +53,96 @@ def recipe(**changes: Any) -> TrainingSettings:
     return TrainingSettings.model_validate({"precision": "fp32", "epochs": 6, **changes})
 
 
+def negatives_of(data: TrainingData, settings: TrainingSettings) -> EpochNegatives:
+    sets = None if settings.loss == "contrastive" else warm_up(data).sets
+    return epoch_negatives(sets, settings, 0, len(data))
+
+
 def batch_of(
     rows: list[int], data: TrainingData, store: FeatureStore, settings: TrainingSettings, group: Processes = ALONE
 ) -> Batch:
-    sets = None if settings.loss == "contrastive" else warm_up(data).sets
-    negatives = epoch_negatives(sets, settings, 0, len(data))
-    return make_batch(np.array(rows), data, store, negatives, settings, group)
+    return make_batch(np.array(rows), data, store, negatives_of(data, settings), settings, group)
 
 
 def module(model: QureModel, settings: TrainingSettings, group: Processes = ALONE) -> TripletLoss:
     return TripletLoss(model, settings, PrecisionPolicy.of(settings.precision, CPU), group)
 
 
-def test_published_loss_of_a_batch(model: QureModel, data: TrainingData, store: FeatureStore) -> None:
+#: Every way in which a query's negatives come together.
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "published": {},
+    "several own, mean": {"negatives": {"negatives_per_query": 3}},
+    "several own, softmax": {"several_negatives": "softmax", "negatives": {"negatives_per_query": 3}},
+    "shared, mean": {"negatives": {"shared_negatives": True}},
+    "shared, softmax": {"several_negatives": "softmax", "negatives": {"shared_negatives": True}},
+    "shared and several": {"negatives": {"shared_negatives": True, "negatives_per_query": 2}},
+    "contrastive": {"loss": "contrastive"},
+    "contrastive, softmax": {"loss": "contrastive", "several_negatives": "softmax"},
+}
+
+#: Of one category but for the last. Rows 0 and 3 draw the targets of 7 and 2, and 7 is there twice.
+ROWS = [0, 3, 7, 2, 7, 20]
+
+
+@pytest.mark.parametrize("drops", [False, True])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_step_is_what_plain_loops_compute(
+    name: str, drops: bool, model: QureModel, data: TrainingData, store: FeatureStore, plain_step: Callable[..., Any]
+) -> None:
+    settings = recipe(**OBJECTIVES[name])
+    negatives = negatives_of(data, settings)
+    expected = plain_step(model.train(drops), data, store, negatives, settings, ROWS, seed=4 if drops else None)
+    torch.manual_seed(4)
+    outcome = module(model, settings)(batch_of(ROWS, data, store, settings))
+    assert outcome.loss.item() == pytest.approx(sum(expected.losses), rel=1e-5)
+    assert outcome.counts.tolist() == [pytest.approx(outcome.loss.item()), expected.won, expected.pairs]
+    assert outcome.loss.requires_grad
+    assert not outcome.counts.requires_grad
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_rows_that_fill_a_batch_add_no_loss_and_no_pair(
+    name: str, model: QureModel, data: TrainingData, store: FeatureStore, plain_step: Callable[..., Any]
+) -> None:
+    settings = recipe(**OBJECTIVES[name])
+    negatives = negatives_of(data, settings)
+    expected = plain_step(model.eval(), data, store, negatives, settings, ROWS)
+    numbers = batch_numbers(np.array(ROWS), data, negatives, settings, ALONE, length=9)
+    outcome = module(model, settings)(gathered(numbers, store, CPU))
+    assert outcome.counts.tolist() == [pytest.approx(sum(expected.losses), rel=1e-5), expected.won, expected.pairs]
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_processes_drop_what_one_process_drops(
+    world_size: int, model: QureModel, data: TrainingData, store: FeatureStore
+) -> None:
+    settings = recipe(**OBJECTIVES["several own, mean"])
+    rows = ROWS[:5]
+    torch.manual_seed(7)
+    whole = module(model.train(), settings)(batch_of(rows, data, store, settings)).counts
+    parts = []
+    for rank in range(world_size):
+        group = Processes(rank, world_size, CPU)
+        torch.manual_seed(7)
+        parts.append(module(model, settings, group)(batch_of(rows, data, store, settings, group)).counts)
+    assert torch.stack(parts).sum(dim=0).tolist() == pytest.approx(whole.tolist(), rel=1e-5)
+    torch.manual_seed(8)
+    other = module(model, settings)(batch_of(rows, data, store, settings)).counts
+    assert other[0].item() != pytest.approx(whole[0].item(), rel=1e-3), "another seed drops other units"
+
+
+def test_torchs_own_dropout_is_torchs(model: QureModel, data: TrainingData, store: FeatureStore) -> None:
     settings = recipe()
-    rows = [3, 20, 41]
-    outcome = module(model.eval(), settings)(batch_of(rows, data, store, settings))
-    drawn = epoch_negatives(warm_up(data).sets, settings, 0, len(data)).drawn[rows, 0]
-    with torch.no_grad():
-        queries = model.encode_queries(
-            store.read(data.references[rows]), data.input_ids[rows], data.attention_mask[rows]
-        )
-        targets = model.encode_images(store.read(data.corpus[data.targets[rows]]))
-        negatives = model.encode_images(store.read(data.corpus[drawn]))
-        positive = (queries[:, None] * targets).sum(-1).amax(1) / model.temperature
-        negative = (queries[:, None] * negatives).sum(-1).amax(1) / model.temperature
-    expected = bradley_terry(positive, negative[:, None]).sum()
-    assert outcome.loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert outcome.counts.tolist()[1:] == [int((positive > negative).sum()), 3]
+    policy = PrecisionPolicy.of(settings.precision, CPU)
+    loss = TripletLoss(model.train(), settings, policy, ALONE, own_dropout=True)
+    batch = batch_of(ROWS, data, store, settings)
+    torch.manual_seed(3)
+    found = loss(batch).loss
+    torch.manual_seed(3)
+    queries = model.encode_queries(batch.references, batch.input_ids, batch.attention_mask)
+    targets, others = model.encode_images(batch.candidates).split(len(ROWS))
+    positive, negative = ((queries[:, None] * one).sum(-1).amax(1) / model.temperature for one in (targets, others))
+    assert found.item() == pytest.approx(bradley_terry(positive, negative[:, None]).sum().item(), rel=1e-6)
 
 
 def test_only_the_image_tower_and_the_matching_head_stay_as_they_are(

@@ -109,3 +109,31 @@ def test_statistics_survive_their_file(tmp_path: Path) -> None:
     value = made([3.0, 4.0])
     (tmp_path / "statistics.json").write_text(json.dumps(value))
     assert drift.read_statistics(tmp_path / "statistics.json") == copy.deepcopy(value)
+
+
+def test_a_split_that_the_champion_had_not_hides_no_other() -> None:
+    random = np.random.default_rng(4)
+    long, short = made(random.poisson(20, 300)), made(random.poisson(8, 300))
+    split = long["splits"]["fashioniq/train"]
+    now = {**long, "splits": {"fashioniq/new": split, **long["splits"], "fashioniq/newer": split}}
+    found = drift.compare(now, short, SETTINGS)
+    assert [(one["split"], one["measure"], one["shifted"]) for one in found] == [
+        ("fashioniq/train", "caption_words", True)
+    ]
+
+
+def test_every_split_and_measure_that_both_have_is_compared() -> None:
+    words = histogram([10.0] * 50, WORD_EDGES)
+    sides = {"image_width": histogram([64.0] * 50, SIDE_EDGES), "image_height": histogram([64.0] * 50, SIDE_EDGES)}
+    champion = made([10.0] * 50, {"dress": 25, "shirt": 25}, **sides)
+    champion["splits"]["fashioniq/val"] = {"caption_words": words}
+    now = copy.deepcopy(champion)
+    del now["splits"]["fashioniq/train"]["image_height"]
+    found = drift.compare(now, champion, SETTINGS)
+    assert {(one["split"], one["measure"]) for one in found} == {
+        ("fashioniq/train", "caption_words"),
+        ("fashioniq/train", "image_width"),
+        ("fashioniq/train", "categories"),
+        ("fashioniq/val", "caption_words"),
+    }
+    assert not any(one["shifted"] for one in found)

@@ -98,3 +98,51 @@ def test_a_query_has_one_vector() -> None:
     queries = Embeddings(["a", "b"], some(2, 3), name="queries.safetensors")
     with pytest.raises(BadInput, match=r"queries.safetensors.*3 vectors per query"):
         query_vectors(queries, ["a"])
+
+
+class Recorded:
+    """Rows in memory that remember how many of them are asked for at once."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows, self.shape, self.asked = rows, rows.shape, list[int]()
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        self.asked.append(stop - start)
+        return self.rows[start:stop]
+
+
+@pytest.mark.parametrize("tokens", [1, 6])
+@pytest.mark.parametrize("queries", [3, 40])
+def test_memory_stays_within_its_bounds(tokens: int, queries: int) -> None:
+    """Blocks take what is allowed, and not much less: a needlessly small block costs time."""
+    stored = Recorded(some(2000, tokens))
+    gallery = Embeddings([str(number) for number in range(2000)], stored)
+    block_bytes, rows_bytes = 60_000, 90_000
+    passes = list(
+        score_rows(some(queries, 1)[:, 0], gallery, gallery.ids, block_bytes=block_bytes, rows_bytes=rows_bytes)
+    )
+    held = [rows.nbytes for _, rows in passes]
+    assert max(held) <= rows_bytes
+    assert len(held) == -(-queries // (rows_bytes // (4 * 2000))), "no more passes over the gallery than needed"
+    at_once = len(passes[0][1])
+    products = [8 * tokens * at_once * count for count in stored.asked]
+    candidates = [8 * tokens * 8 * count for count in stored.asked]
+    taken = [sum(both) for both in zip(products, candidates, strict=True)]
+    assert block_bytes / 3 < max(taken) <= block_bytes
+
+
+def test_memory_of_pairs_stays_within_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qure.evaluation.ranking.scores.BLOCK_BYTES", 20_000)
+    stored = Recorded(some(2000, 4))
+    gallery = Embeddings([str(number) for number in range(2000)], stored)
+    score_pairs(some(5, 1)[:, 0], np.zeros(2000, dtype=np.int64), gallery, gallery.ids)
+    as_float64 = 8 * 4 * 8 * max(stored.asked)
+    assert 20_000 / 3 < as_float64 <= 20_000
+
+
+def test_a_bound_smaller_than_one_row_still_ranks() -> None:
+    stored = Recorded(some(5, 2))
+    gallery = Embeddings([str(number) for number in range(5)], stored)
+    passes = list(score_rows(some(3, 1)[:, 0], gallery, gallery.ids, block_bytes=1, rows_bytes=1))
+    assert [chosen for chosen, _ in passes] == [slice(0, 1), slice(1, 2), slice(2, 3)]
+    assert set(stored.asked) == {1}
