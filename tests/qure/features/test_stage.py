@@ -53,7 +53,8 @@ def test_features_are_the_vision_towers_output(settings, data, backbone, tmp_pat
 def test_two_at_once_of_one_store_are_one_too_many(settings, data, backbone, tmp_path):
     with alone(tmp_path / "features"), pytest.raises(StageFailed, match=r"another process is at work on .*/features"):
         precompute(settings, "fashioniq", data=data, backbone=backbone, output=tmp_path / "features")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob(".*")) == []
+    assert not (tmp_path / "features").exists()
 
 
 def test_same_input_gives_the_same_bytes(settings, data, backbone, tmp_path):
