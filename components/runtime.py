@@ -7,9 +7,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import yaml
-
-from qure.config import Settings, validated
+from qure.config import Settings, parsed_yaml, validated
 from qure.errors import BadInput, QureError
 
 PARAMS = "pipeline argument params"
@@ -55,8 +53,8 @@ def parse(params: str) -> Settings:
         BadInput: not YAML, an unknown key or a value out of range; names the field.
     """
     try:
-        value = yaml.safe_load(params)
-    except yaml.YAMLError as error:
+        value = parsed_yaml(params)
+    except ValueError as error:
         raise BadInput(f"not valid YAML: {error}", file=PARAMS) from None
     if not isinstance(value, dict):
         raise BadInput("not a mapping of settings", file=PARAMS)

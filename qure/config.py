@@ -6,6 +6,7 @@ Every number a run depends on is a field here; `Settings.load` names the file an
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -52,7 +53,7 @@ def _known_strategy(name: str) -> str:
 class Frozen(BaseModel):
     """A settings section: immutable, and an unknown key is an error rather than silently ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class CatalogueSettings(Frozen):
@@ -340,6 +341,12 @@ class TrackingSettings(Frozen):
     experiment: str = Field("qure", min_length=1, max_length=200)
     artifacts: str | None = None
 
+    @field_validator("uri")
+    @classmethod
+    def _is_uri(cls, value: str | None) -> str | None:
+        urlsplit(value or "")  # raises ValueError: "Invalid IPv6 URL"
+        return value
+
     @property
     def folder(self) -> Path | None:
         """The folder of the params.yaml that this was read from, when it is not the present one."""
@@ -490,20 +497,51 @@ def _find_recipes_beside(params: Path, training: object) -> None:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that must hold one mapping."""
+    """A YAML file that must hold one mapping, and no key twice."""
     try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        value = parsed_yaml(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput("the file does not exist", file=path) from None
     except IsADirectoryError:
         raise BadInput("this is a folder, not a file", file=path, remedy="Name a file: --params FILE") from None
     except OSError as error:
         raise BadInput(f"cannot be read: {error.strerror}", file=path) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:  # UnicodeDecodeError is one
         raise BadInput(f"not valid YAML: {error}", file=path) from None
     if not isinstance(value, dict):
         raise BadInput("not a mapping of settings", file=path)
     return value
+
+
+def parsed_yaml(text: str) -> Any:
+    """What a YAML text says.
+
+    Raises:
+        ValueError: it is no YAML, or a mapping has a key twice; one line that names the place.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ValueError(f"{error.problem or error.context}{place}") from None
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Of a key that stands twice PyYAML takes the last one, without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

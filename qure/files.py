@@ -1,72 +1,144 @@
 """Files and folders that appear whole or not at all, and fingerprints of what they hold."""
 
 import contextlib
+import ctypes
+import errno
 import hashlib
 import json
 import os
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from qure.errors import BadInput
+from qure.scratch import REPLACED, scratch_folder
+
+#: In a scratch folder: the folder that is to be.
+_NEW = "new"
+#: renameat2(2): paths are relative to the working folder; both must exist and change places.
+_HERE, _EXCHANGE = -100, 2
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; on success it is synced to disk and renamed to `path`.
+    """Yields the path of an empty temporary file; on success it is synced to disk and renamed to `path`.
 
-    A reader sees the old file or the new one, never half of one, also after kill -9 or a full disk.
+    A reader sees the old file or the new one, never half of one, also after kill -9 or a full disk. Of several
+    writers the last one's is there in the end. Its rights are those that the umask gives.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    _make_folder(path.parent)
+    with scratch_folder(path.parent) as scratch:
+        temporary = scratch / path.name
+        temporary.touch()
         yield temporary
-        temporary.chmod(0o644)
-        sync(temporary)
+        _settle(temporary, scratch)
         temporary.replace(path)
         sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty temporary folder beside `path`; on success it takes the place of `path`.
+    """Yields an empty temporary folder; on success it is synced to disk and takes the place of `path`.
 
-    An older folder under that name is moved aside first and removed last, so the name is missing only
-    between two renames and never holds a mixture.
+    A reader sees the old folder or the new one, never a mixture, also after kill -9 or a full disk; where the file
+    system can exchange two names (Linux's own can) `path` is there at every moment. Of several writers the last one's
+    is there in the end. Rights are those that the umask gives.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-    try:
+    _make_folder(path.parent)
+    with scratch_folder(path.parent) as scratch:
+        temporary = scratch / _NEW
+        temporary.mkdir()
         yield temporary
-        temporary.chmod(0o755)
-        for file in temporary.rglob("*"):
-            sync(file)
-        old = path.parent / f".{path.name}.{os.getpid()}.old.partial"
-        if path.exists():
+        _publish(scratch, path)
+
+
+def replace_folder(made: Path, path: Path) -> None:
+    """Lets the folder `made`, which lies beside `path`, take its place as `atomic_folder` does."""
+    with scratch_folder(path.parent) as scratch:
+        made.rename(scratch / _NEW)
+        _publish(scratch, path)
+
+
+def _publish(scratch: Path, path: Path) -> None:
+    new = scratch / _NEW
+    for place in (*new.rglob("*"), new):
+        _settle(place, scratch)
+    old = scratch / REPLACED / path.name
+    while not (_renamed(new, path) or _exchanged(new, path) or _renamed_in_two_steps(new, path, old)):
+        pass  # another writer has been faster: its folder is replaced
+    sync(path.parent)
+
+
+def _renamed(new: Path, path: Path) -> bool:
+    """Renames; False where something else than an empty folder has the name."""
+    try:
+        new.rename(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        return False
+    return True
+
+
+def _exchanged(new: Path, path: Path) -> bool:
+    """Lets two names change places at one stroke; False where that cannot be done. Python has no call for it."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    if renameat2(_HERE, os.fsencode(new), _HERE, os.fsencode(path), _EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOENT):
+        raise OSError(code, os.strerror(code), str(path))
+    return False
+
+
+def _renamed_in_two_steps(new: Path, path: Path, old: Path) -> bool:
+    """Moves aside what has the name, then renames; False where another writer has taken the name meanwhile.
+
+    A process that is killed in between leaves the old one where `remove_leftovers` finds it and puts it back.
+    """
+    old.parent.mkdir()
+    try:
+        with contextlib.suppress(FileNotFoundError):
             path.rename(old)
-        temporary.rename(path)
-        sync(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            return _renamed(new, path)
+        except BaseException:
+            if not os.path.lexists(path):
+                old.rename(path)
+            raise
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if os.path.lexists(path):
+            shutil.rmtree(old.parent, ignore_errors=True)
 
 
-def remove_leftovers(path: Path) -> None:
-    """Removes what a killed `atomic_file` or `atomic_folder` of the same name has left beside `path`."""
-    for leftover in path.parent.glob(f".{path.name}.*.partial"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
+def _settle(place: Path, scratch: Path) -> None:
+    """Syncs a file or folder, once others have the rights that the umask gives: some libraries write for their owner.
+
+    `scratch` was made with all rights but those that the umask takes away. What its owner may not do (write to DVC's
+    files), others may not either.
+    """
+    mode = place.lstat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        return
+    for_all = (mode >> 6 & 0o7) * 0o111
+    wanted = mode | (for_all & scratch.stat().st_mode)
+    if wanted != mode:
+        place.chmod(stat.S_IMODE(wanted))
+    sync(place)
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, for good."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        sync(one.parent)
 
 
 def sync(path: Path) -> None:

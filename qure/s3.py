@@ -17,6 +17,7 @@ from typing import IO, Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from qure.errors import BadInput, QureError, StageFailed
@@ -25,6 +26,8 @@ from qure.stores import BLOCK, Stored
 #: Files up to this size go in one request; larger ones in parts of at least this size.
 PART_BYTES = 32 << 20
 MOST_PARTS = 10_000
+#: How often a request is made whose answer is cut off.
+ATTEMPTS = 4
 #: Parts on the way at the same time; each is held in memory.
 PARALLEL = 4
 #: Keys in one answer to a listing; S3 gives no more.
@@ -32,6 +35,7 @@ LISTED_AT_ONCE = 1000
 #: An upload in parts that nobody has completed for this long was killed.
 STALE = timedelta(days=1)
 
+_ERRORS = (ClientError, BotoCoreError, ResponseParserError)
 _ABSENT = ("404", "NoSuchKey", "NotFound")
 _TAKEN = ("412", "PreconditionFailed")
 _CONFLICT = ("409", "ConditionalRequestConflict", "OperationAborted")
@@ -54,8 +58,10 @@ class S3Store:
 
     def stat(self, key: str) -> Stored | None:
         try:
-            answer = self._client.head_object(Bucket=self.bucket, Key=key)
-        except (ClientError, BotoCoreError) as error:
+            answer = self._asked("head_object", key, "ContentLength", "ETag", "Metadata")
+            if "sha256" not in answer["Metadata"]:  # stored by others, or cut off: the next answer tells
+                answer = self._asked("head_object", key, "ContentLength", "ETag", "Metadata")
+        except _ERRORS as error:
             if _code(error) not in _ABSENT:
                 raise self._explained(error, key) from None
             self._require_bucket()  # an answer to HEAD has no body that could tell what is missing
@@ -73,7 +79,7 @@ class S3Store:
             self._client.put_object(
                 Bucket=self.bucket, Key=key, Body=data, ContentMD5=_md5(data), Metadata={"sha256": sha256}
             )
-        except (ClientError, BotoCoreError) as error:
+        except _ERRORS as error:
             raise self._explained(error, key) from None
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
@@ -84,7 +90,7 @@ class S3Store:
                     Bucket=self.bucket, Key=key, Body=data, ContentMD5=_md5(data), Metadata=metadata, IfNoneMatch="*"
                 )
                 return True
-            except (ClientError, BotoCoreError) as error:
+            except _ERRORS as error:
                 if _code(error) in _TAKEN:
                     return False
                 if _code(error) not in _CONFLICT:  # two conditional writes met, and S3 asks to try again
@@ -94,8 +100,8 @@ class S3Store:
     def read(self, key: str, start: int) -> Iterator[tuple[str, Iterator[bytes]]]:
         try:
             wanted = {"Range": f"bytes={start}-"} if start else {}
-            answer = self._client.get_object(Bucket=self.bucket, Key=key, **wanted)
-        except (ClientError, BotoCoreError) as error:
+            answer = self._asked("get_object", key, "ETag", **wanted)
+        except _ERRORS as error:
             raise self._explained(error, key) from None
         with contextlib.closing(answer["Body"]) as body:
             yield answer["ETag"], _blocks(body)
@@ -107,7 +113,7 @@ class S3Store:
             for page in pages:
                 for entry in page.get("Contents", []):
                     yield Stored(entry["Key"].removeprefix(prefix), entry["Size"])
-        except (ClientError, BotoCoreError) as error:
+        except _ERRORS as error:
             raise self._explained(error, prefix) from None
 
     def _put_in_parts(self, key: str, stream: IO[bytes], source: Path, sha256: str) -> None:
@@ -138,12 +144,35 @@ class S3Store:
         return parts
 
     def _send_part(self, target: dict[str, str], number: int, data: bytes) -> dict[str, Any]:
-        answer = self._client.upload_part(**target, PartNumber=number, Body=data, ContentMD5=_md5(data))
+        key, upload = target["Key"], target["UploadId"]
+        answer = self._asked(
+            "upload_part", key, "ETag", UploadId=upload, PartNumber=number, Body=data, ContentMD5=_md5(data)
+        )
         return {"PartNumber": number, "ETag": answer["ETag"]}
+
+    def _asked(self, request: str, key: str, *needed: str, **arguments: Any) -> dict[str, Any]:
+        """An answer that has what is needed.
+
+        A connection that breaks off among the headers is no error to Python's HTTP client: it takes those that have
+        come. Such an answer, or one whose body makes no sense, is asked for again; all these requests may be repeated.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                answer = getattr(self._client, request)(Bucket=self.bucket, Key=key, **arguments)
+            except ResponseParserError:
+                continue
+            if all(name in answer for name in needed):
+                return dict(answer)
+            if "Body" in answer:
+                answer["Body"].close()
+        raise StageFailed(
+            f"s3://{self.bucket}/{key}: the connection breaks off within the answer's headers, {ATTEMPTS} times now. "
+            "Check AWS_ENDPOINT_URL, what lies between (a proxy?) and the network, then start the command again"
+        )
 
     def _abort_stale(self, key: str) -> None:
         """Parts of a killed upload cost money and are seen by nobody; those of a running one are younger."""
-        with contextlib.suppress(ClientError, BotoCoreError):  # a user may be allowed to write and not to list
+        with contextlib.suppress(*_ERRORS):  # a user may be allowed to write and not to list
             found = self._client.list_multipart_uploads(Bucket=self.bucket, Prefix=key).get("Uploads", [])
             for upload in found:
                 if upload["Key"] == key and upload["Initiated"] < datetime.now(UTC) - STALE:
@@ -152,12 +181,12 @@ class S3Store:
     def _require_bucket(self) -> None:
         try:
             self._client.head_bucket(Bucket=self.bucket)
-        except (ClientError, BotoCoreError) as error:
+        except _ERRORS as error:
             if _code(error) in _REFUSED:
                 return  # reading objects does not need the right to look at the bucket
             raise self._explained(error, "") from None
 
-    def _explained(self, error: ClientError | BotoCoreError, key: str) -> QureError:
+    def _explained(self, error: Exception, key: str) -> QureError:
         """The error as a person can act on it; no S3 answer holds a secret, its first line is quoted."""
         place, code = f"s3://{self.bucket}/{key}".rstrip("/"), _code(error)
         if isinstance(error, NoCredentialsError | PartialCredentialsError):

@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -24,7 +25,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from qure.errors import BadInput, StageFailed
-from qure.files import atomic_file, file_digest, sync
+from qure.files import atomic_file, file_digest, replace_folder, sync
+from qure.scratch import is_scratch, scratch_folder
 from qure.stores import BLOCK, Store, Stored
 
 #: The file that makes a stored folder whole.
@@ -74,7 +76,8 @@ def upload_folder(folder: Path, uri: str) -> list[Stored]:
     if not folder.is_dir():
         raise BadInput("the folder to upload does not exist", file=folder)
     store, prefix = _store_of(uri)
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    names = sorted(path.as_posix() for path in found if not is_scratch(path))
     sent = [_upload(store, _join(prefix, name), folder / name) for name in names if name != MANIFEST]
     listed = [
         {"name": one.name.removeprefix(_join(prefix, "")), "size": one.size, "sha256": one.sha256} for one in sent
@@ -110,7 +113,7 @@ def download_folder(uri: str, folder: Path) -> Path:
                 )
             _download(store, stored, partial / name, f"{uri}/{name}")
         _remove_others(partial, set(wanted))
-        _take_place(partial, folder)
+        replace_folder(partial, folder)
     return folder
 
 
@@ -138,18 +141,19 @@ def put_if_absent(uri: str, data: bytes) -> bool:
 
 
 def _store_of(uri: str) -> tuple[Store, str]:
-    parts = urllib.parse.urlsplit(uri)
-    if "@" in parts.netloc:
+    # Not urlsplit: "?" and "#" are ordinary characters of a key and of a file's name.
+    scheme, _, rest = uri.partition("://")
+    host, _, path = rest.partition("/")
+    if "@" in host:
         raise BadInput("a storage URI holds no credentials", remedy="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    if parts.scheme == "s3" and parts.netloc:
+    if scheme.lower() == "s3" and re.fullmatch(r"[\w.-]+", host):
         try:
             from qure.s3 import S3Store
         except ImportError as error:
             raise BadInput(f"s3:// needs boto3: {error}", remedy="Install it with: pip install 'qure[s3]'") from None
-        # Not parts.path: "?" and "#" are ordinary characters of a key.
-        return S3Store(parts.netloc), uri.removeprefix(f"s3://{parts.netloc}").strip("/")
-    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):
-        return FileStore(), urllib.parse.unquote(parts.path).rstrip("/")
+        return S3Store(host), path.strip("/")
+    if scheme.lower() == "file" and host.lower() in ("", "localhost") and path.strip("/"):
+        return FileStore(), "/" + urllib.parse.unquote(path).strip("/")
     raise BadInput(f"not a storage URI: {uri!r}", remedy="Use s3://bucket/key or file:///absolute/path")
 
 
@@ -190,7 +194,6 @@ def _download(store: Store, stored: Stored, target: Path, uri: str) -> None:
                 f"{uri}: its content has SHA-256 {found}, it was stored with {stored.sha256}: it is damaged, or was "
                 "replaced meanwhile. Start the command again; if it stays so, upload it again"
             )
-        partial.chmod(0o644)
         partial.replace(target)
         sync(target.parent)
 
@@ -202,12 +205,8 @@ def _partial_file(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
         if _locked(stream.fileno(), path):
             yield path, stream
             return
-    own = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        with own.open("wb") as stream:
-            yield own, stream
-    finally:
-        own.unlink(missing_ok=True)
+    with scratch_folder(path.parent) as own, (own / path.name).open("wb") as stream:
+        yield own / path.name, stream
 
 
 @contextlib.contextmanager
@@ -221,11 +220,10 @@ def _partial_folder(path: Path) -> Iterator[Path]:
             return
     finally:
         os.close(handle)
-    own = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
+    with scratch_folder(path.parent) as scratch:
+        own = scratch / path.name
+        own.mkdir()
         yield own
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
 
 
 def _locked(handle: int, path: Path) -> bool:
@@ -286,15 +284,6 @@ def _remove_others(folder: Path, wanted: set[str]) -> None:
             path.unlink()
 
 
-def _take_place(partial: Path, folder: Path) -> None:
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
-    sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 class FileStore:
     """file://: keys are absolute paths."""
 
@@ -314,15 +303,14 @@ class FileStore:
         path = Path(key)
         with _told(key):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".partial") as temporary:
-                temporary.write(data)
-                temporary.flush()
-                os.fsync(temporary.fileno())
+            with scratch_folder(path.parent) as scratch:
+                temporary = scratch / path.name
+                temporary.write_bytes(data)
+                sync(temporary)
                 try:
-                    os.link(temporary.name, path)  # unlike a rename, it refuses an existing name
+                    path.hardlink_to(temporary)  # unlike a rename, it refuses an existing name
                 except FileExistsError:
                     return False
-            path.chmod(0o644)
             sync(path.parent)
         return True
 
@@ -335,7 +323,7 @@ class FileStore:
     def files(self, prefix: str) -> Iterator[Stored]:
         folder = Path(prefix)
         for path in folder.rglob("*"):
-            if path.is_file():
+            if path.is_file() and not is_scratch(path.relative_to(folder)):
                 yield Stored(path.relative_to(folder).as_posix(), path.stat().st_size)
 
 

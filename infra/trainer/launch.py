@@ -10,8 +10,9 @@ from infra.trainer.job import TrainJobSettings, build_train_job
 from infra.trainer.run import TrainJobs, run_train_job
 from qure.config import validated
 from qure.errors import BadInput
-from qure.files import fingerprint
+from qure.files import atomic_folder, fingerprint
 from qure.layout import Layout
+from qure.scratch import scratch_folder
 from qure.tracking.identity import PIPELINE_VARIABLE
 
 
@@ -81,11 +82,14 @@ def _require_shared(folder: Path, workspace: str) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target)
+    """At one stroke: the job of a launcher that was killed may be reading the older one."""
+    with atomic_folder(target) as folder:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
 
 
 def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    target.symlink_to(source)
+    with scratch_folder(target.parent) as scratch:
+        link = scratch / target.name
+        link.symlink_to(source)
+        link.replace(target)

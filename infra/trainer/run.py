@@ -15,7 +15,8 @@ logger = logging.getLogger(__name__)
 
 #: The API server may be restarted under a job that runs for hours; only a longer silence is a failure.
 SILENCE_SECONDS = 300.0
-CREATION_ATTEMPTS = 10
+#: As long a silence, with the pauses between them.
+CREATION_ATTEMPTS = 26
 
 
 class ApiUnavailable(Exception):
@@ -95,11 +96,14 @@ def _create_or_adopt(jobs: TrainJobs, job: dict[str, Any]) -> None:
             return
         except JobExists as error:
             problem = error
-            conditions = jobs.conditions(name)
-            if conditions is not None and "Failed" not in conditions:
-                logger.warning("train job %s is there already: going on with it", name)
-                return
-            jobs.delete(name)
+            try:
+                conditions = jobs.conditions(name)
+                if conditions is not None and "Failed" not in conditions:
+                    logger.warning("train job %s is there already: going on with it", name)
+                    return
+                jobs.delete(name)
+            except ApiUnavailable as silence:
+                problem = silence
         except ApiUnavailable as error:
             problem = error
         time.sleep(min(0.2 * 2**attempt, 15.0))

@@ -22,6 +22,7 @@ from qure.catalogue.stage import render
 from qure.config import Settings
 from qure.errors import BadInput, StageFailed
 from qure.files import atomic_folder
+from qure.scratch import scratch_folder
 from qure.tracking import data_fingerprint, redacted
 
 logger = logging.getLogger(__name__)
@@ -84,8 +85,7 @@ def fetch(settings: Settings, repository: str, pinned: Pinned, output: Path, *, 
     ):
         logger.info("%s holds the data already", output)
         return data_fingerprint(output / "data")
-    with atomic_folder(output) as folder, tempfile.TemporaryDirectory(prefix="qure-fetch-", dir=folder) as scratch:
-        workshop = Path(scratch)
+    with atomic_folder(output) as folder, scratch_folder(folder) as workshop:
         _dvc(workshop, "init", "--no-scm", "--quiet")
         if pinned.data_hash:
             _configure(workshop, repository, pinned.commit, cache)

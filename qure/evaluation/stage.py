@@ -41,6 +41,7 @@ from qure.evaluation.statistics.results import load_results
 from qure.files import atomic_folder, read_json, write_json
 from qure.models.folder import read_manifest
 from qure.models.precision import default_device
+from qure.scratch import alone
 from qure.tracking import SilentRun, data_fingerprint, pipeline_run_id, stage_run
 from qure.tracking.pages import headline
 
@@ -83,12 +84,12 @@ def evaluate(
 
     Raises:
         BadInput: files of data, features or model are missing, damaged or do not fit together.
-        StageFailed: the model gives numbers that are not finite.
+        StageFailed: the model gives numbers that are not finite; or another process evaluates into the same `output`.
     """
     require_validated(validation, data, image_sets_of(training_set))
     rule = settings.training_for(training_set).negatives
     inputs = Inputs(Path(data), features, model, backbone, validation, rule, str(device or default_device()))
-    with _run(settings, training_set, inputs.data, _fingerprint(model)) as run:
+    with alone(output), _run(settings, training_set, inputs.data, _fingerprint(model)) as run:
         with atomic_folder(Path(output)) as folder:
             folders = {benchmark: folder / ".parts" / benchmark for benchmark in judged_on(training_set)}
             for benchmark, place in folders.items():

@@ -34,6 +34,7 @@ from qure.models.model import QureModel
 from qure.models.precision import default_device
 from qure.models.threads import suited_threads
 from qure.progress import counted, progress_bar
+from qure.scratch import alone
 from qure.tracking import SilentRun, data_fingerprint, pipeline_run_id, stage_run, tracking_uri
 
 logger = logging.getLogger(__name__)
@@ -71,13 +72,14 @@ def precompute(
     Raises:
         BadInput: data that has not passed validation or has changed since, an image that cannot be decoded (named), or
             an argument that is wrong.
-        StageFailed: an image's features are not finite in the chosen dtype (named).
+        StageFailed: an image's features are not finite in the chosen dtype (named); or another process computes the
+            same `output`.
     """
     number, shares = shard
     if not 0 <= number < shares:
         raise BadInput(f"shard {number} of {shares}: the first number must be 0 to {shares - 1}", field="shard")
     require_validated(validation, data, [image_set])
-    with _run(settings, image_set, Path(data), Path(backbone), shard) as run:
+    with alone(output), _run(settings, image_set, Path(data), Path(backbone), shard) as run:
         summary = _computed(settings, image_set, data, backbone, output, validation, shard, device or default_device())
         run.log_metrics({name: value for name, value in summary.items() if not isinstance(value, str)})
         run.set_tags({"qure.features": summary["fingerprint"]})

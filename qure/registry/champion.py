@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from qure.registry.comparison import missed_thresholds
 from qure.registry.evaluations import headline, read_evaluations
 from qure.registry.packaging import MODEL
 from qure.registry.registration import DATA, FINGERPRINT, ensure_registered, registered_name
+from qure.scratch import scratch_folder
 from qure.tracking import connect, tracking_uri
 from qure.tracking.connection import NONE, URI_VARIABLE, first_line, translated
 
@@ -73,7 +73,7 @@ def reevaluation(
     def evaluate_again(model: Path, output: Path) -> None:
         from qure.evaluation.stage import evaluate
 
-        with _untracked(), tempfile.TemporaryDirectory(dir=output.parent, prefix=".features.") as scratch:
+        with _untracked(), scratch_folder(output.parent) as scratch:
             evaluate(
                 settings,
                 training_set,
@@ -94,7 +94,7 @@ def _features_for(
     *,
     data: Path,
     validation: Path | None,
-    scratch: str,
+    scratch: Path,
 ) -> Mapping[str, Path]:
     """`features` where they come from the model's own image tower, else fresh ones in `scratch`."""
     from qure.features.stage import precompute
@@ -105,7 +105,7 @@ def _features_for(
     if all(read_store(store)["vision_fingerprint"] == tower for store in features.values()):
         return features
     logger.info("the champion has another image tower: computing its features of the present images")
-    fresh = {image_set: Path(scratch) / image_set for image_set in features}
+    fresh = {image_set: scratch / image_set for image_set in features}
     for image_set, output in fresh.items():
         precompute(settings, image_set, data=data, backbone=model, output=output, validation=validation)
     return fresh
@@ -185,9 +185,9 @@ def check_champion(
 def _download_model(uri: str, folder: Path) -> None:
     import mlflow
 
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as scratch:
+    with scratch_folder(folder.parent) as scratch:
         try:
-            place = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch))
+            place = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(scratch)))
         except Exception as error:
             raise StageFailed(f"{uri} cannot be downloaded: {first_line(error)}") from error
         for file in place.iterdir():

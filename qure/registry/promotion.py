@@ -1,7 +1,6 @@
 """Design decision 4: whether a challenger becomes champion, decided under a lock on what is true at that moment."""
 
 import logging
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from qure.registry.comparison import compare, missed_thresholds
 from qure.registry.evaluations import attach, attached, key_of, read_evaluations
 from qure.registry.packaging import MODEL, answers
 from qure.registry.registration import FINGERPRINT, how_to_promote, registered_name
+from qure.scratch import scratch_folder
 from qure.tracking.connection import first_line
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class Promotion:
 
     def _loading_problem(self, version: "ModelVersion") -> str | None:
         logger.info("%s: loading version %s from the registry and asking it a query", self._name, version.version)
-        with tempfile.TemporaryDirectory(dir=self._scratch, prefix=".promotion.", suffix=".partial") as folder:
+        with scratch_folder(self._scratch) as folder:
             try:
                 answers(self._download(version, "", folder))
             except StageFailed as error:
@@ -182,8 +182,8 @@ class Promotion:
 
     def _judge_again(self, champion: "ModelVersion", reevaluate: Callable[[Path, Path], None]) -> None:
         logger.info("%s: evaluating the champion, version %s, on the present data", self._name, champion.version)
-        with tempfile.TemporaryDirectory(dir=self._scratch, prefix=".promotion.", suffix=".partial") as folder:
-            model, output = self._download(champion, MODEL, folder), Path(folder) / "evaluation"
+        with scratch_folder(self._scratch) as folder:
+            model, output = self._download(champion, MODEL, folder), folder / "evaluation"
             reevaluate(model, output)
             found = read_evaluations(output, self._training_set, champion.tags[FINGERPRINT])
             if key_of(found, self._training_set) != self._key:
@@ -193,7 +193,7 @@ class Promotion:
                 )
             attach(self._client, champion, output, found, self._key)
 
-    def _download(self, version: "ModelVersion", inside: str, folder: str) -> Path:
+    def _download(self, version: "ModelVersion", inside: str, folder: Path) -> Path:
         import mlflow
 
         uri = f"models:/{self._name}/{version.version}/{inside}".rstrip("/")

@@ -1,7 +1,6 @@
 """From a trained model's folder to a version in MLflow's registry."""
 
 import logging
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from qure.registry.champions import Champions
 from qure.registry.described import card, model_description
 from qure.registry.evaluations import LOGGED_MODEL, headline
 from qure.registry.packaging import ANSWER, Example, package
+from qure.scratch import scratch_folder
 from qure.tracking import commit
 from qure.tracking.connection import every, experiment_id
 from qure.tracking.runs import metric_name
@@ -139,8 +139,8 @@ def bring_back(
     if model is None or {Path(one.path).name for one in client.list_logged_model_artifacts(model)} >= _WHOLE:
         return
     logger.warning("the files of %s version %s are gone: uploading them again", version.name, version.version)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix=".registration.", suffix=".partial") as temporary:
-        client.log_model_artifacts(model, str(_packaged(settings, trained, Path(temporary), device)))
+    with scratch_folder(scratch) as temporary:
+        client.log_model_artifacts(model, str(_packaged(settings, trained, temporary, device)))
 
 
 def describe(
@@ -174,8 +174,8 @@ def _uploaded(
         return whole
     for broken_off in (model for model in same if model.source_run_id == run_id):
         client.delete_logged_model(broken_off.model_id)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix=".registration.", suffix=".partial") as temporary:
-        folder = _packaged(settings, trained, Path(temporary), device)
+    with scratch_folder(scratch) as temporary:
+        folder = _packaged(settings, trained, temporary, device)
         logger.info("uploading the package to MLflow")
         logged = client.create_logged_model(
             experiment,

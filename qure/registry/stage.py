@@ -14,7 +14,7 @@ from typing import Any
 
 from qure.config import Settings
 from qure.errors import BadInput, StageFailed
-from qure.files import read_json, remove_leftovers, write_json
+from qure.files import read_json, write_json
 from qure.models.folder import read_manifest
 from qure.models.precision import default_device
 from qure.registry.champion import STATISTICS
@@ -88,7 +88,6 @@ def register(
     told = data_fingerprint or _fingerprint_of(data)
     trained = Trained(training_set, Path(model), manifest, evaluations, Path(data), told, features, validation)
     name = registered_name(training_set)
-    remove_leftovers(output.with_name("registration"))
     output.parent.mkdir(parents=True, exist_ok=True)
     client = connect(settings.tracking)
     inputs = {"data": told, "model": trained.fingerprint}

@@ -1,7 +1,6 @@
 """The gallery that a registered model ranks: the validation candidates of its training set's own benchmark."""
 
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from qure.files import write_json
 from qure.images import normalise, prepare_image
 from qure.models import QureModel
 from qure.progress import track
+from qure.scratch import scratch_folder
 from qure.serving.retriever import BATCH, EMBEDDINGS, GROUPS
 
 logger = logging.getLogger(__name__)
@@ -51,10 +51,10 @@ def write_gallery(
     task = task_for(training_set, source)
     store = (features or {}).get(task.image_set)
     trained = QureModel.load(model, device, vision=store is None)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+    with scratch_folder(folder) as scratch:
         if store is not None:
             stores = {task.image_set: FeatureStore.open(store, trained.vision_fingerprint)}
-            encoder = Encoder(trained, stores, settings.evaluation.batch_size, Path(scratch))
+            encoder = Encoder(trained, stores, settings.evaluation.batch_size, scratch)
             gallery = encoder.gallery(task.image_set, task.images, task.benchmark)
         else:
             images = open_images(get_benchmark(task.image_set).root(data))

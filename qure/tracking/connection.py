@@ -225,7 +225,10 @@ def _lead_mlflow_to(uri: str) -> None:
 
 
 def _require_reachable(uri: str) -> None:
-    parts = urllib.parse.urlsplit(uri)
+    try:
+        parts = urllib.parse.urlsplit(uri)
+    except ValueError as error:
+        raise BadInput(f"not a URI: {redacted(uri)!r}: {error}", field="tracking.uri") from None
     dialect = parts.scheme.split("+")[0]
     if dialect in _OTHER or uri in _OTHER:
         return

@@ -13,16 +13,15 @@ import fcntl
 import functools
 import logging
 import os
-import shutil
 import sqlite3
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from qure.errors import BadInput, StageFailed
-from qure.files import remove_leftovers, sync
+from qure.files import atomic_file, sync
+from qure.scratch import remove_leftovers, scratch_folder
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +50,8 @@ def ensure_database(file: Path) -> None:
             _make(file)
         if _settled(file, latest).revision != latest:
             _upgrade(file, latest)
-        elif next(file.parent.glob(f".{file.name}.*.partial"), None):
-            _clear(file)
+        else:  # what processes have left that were killed right after their file had its name
+            remove_leftovers(file.parent)
     except OSError as error:
         raise StageFailed(
             f"MLflow's database {str(file)!r} cannot be made or upgraded: {error.strerror or error}. Make its folder "
@@ -120,7 +119,7 @@ def _stamp(file: Path) -> tuple[int, int]:
 def _make(file: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    with _alone(file.parent) as alone, _aside(file, alone) as temporary:
+    with _alone(file.parent) as alone, _aside(file) as temporary:
         if not is_empty(file):  # another process was faster
             return
         uri = _uri(temporary)
@@ -138,7 +137,7 @@ def _make(file: Path) -> None:
 def _upgrade(file: Path, latest: str) -> None:
     from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 
-    with _alone(file.parent) as alone, _aside(file, alone) as temporary:
+    with _alone(file.parent), _aside(file) as temporary:
         before, stamp = _look(file), _stamp(file)
         if before.revision == latest:
             return
@@ -184,10 +183,8 @@ def _runs(file: Path, state: _State) -> int:
 def _keep(file: Path, state: _State) -> Path:
     """A copy of the file as it is, under a name that tells its revision."""
     kept = file.with_name(f"{file.name}.{state.revision or 'unfinished'}.backup")
-    temporary = kept.with_name(f".{kept.name}.partial")
-    _copy(file, temporary)
-    sync(temporary)
-    temporary.replace(kept)
+    with atomic_file(kept) as temporary:
+        _copy(file, temporary)
     return kept
 
 
@@ -226,22 +223,10 @@ def _alone(folder: Path) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def _aside(file: Path, alone: bool) -> Iterator[Path]:
+def _aside(file: Path) -> Iterator[Path]:
     """A path for the new file, in a folder of its own that SQLite may also put its journal in."""
-    if alone:
-        remove_leftovers(file)
-    folder = Path(tempfile.mkdtemp(prefix=f".{file.name}.", suffix=".partial", dir=file.parent))
-    try:
+    with scratch_folder(file.parent) as folder:
         yield folder / file.name
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _clear(file: Path) -> None:
-    """Removes what processes have left that were killed right after their file had its name."""
-    with _alone(file.parent) as alone:
-        if alone:
-            remove_leftovers(file)
 
 
 def _uri(file: Path) -> str:

@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from qure.errors import BadInput
-from qure.files import atomic_folder, file_digest, fingerprint, read_json, remove_leftovers, write_json
+from qure.files import atomic_folder, file_digest, fingerprint, read_json, write_json
+from qure.scratch import remove_leftovers
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Checkpoints:
         self.folder = Path(work) / f"run-{identity.fingerprint[:16]}"
 
     def save(self, step: int, checkpoint: Checkpoint) -> None:
-        """Writes the checkpoint of a step, then points `latest.json` to it, then removes all but the last two."""
+        """Writes a step's checkpoint, then points `latest.json` to it, then removes all but it and the one before."""
         path = self.folder / f"step-{step:09d}"
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
         with atomic_folder(path) as temporary:
@@ -79,7 +80,10 @@ class Checkpoints:
             described = {"identity": asdict(self.identity), "tensors": file_digest(temporary / TENSORS)}
             write_json(temporary / STATE, {**described, "state": checkpoint.state})
         self._point_to(path)
-        for old in self._names()[:-KEPT]:
+        names = self._names()
+        number = names.index(path.name) + 1
+        # Later ones are of a run that could not be gone on with: they were damaged.
+        for old in names[: max(0, number - KEPT)] + names[number:]:
             shutil.rmtree(self.folder / old)
 
     def load(self) -> Checkpoint | None:
@@ -90,8 +94,7 @@ class Checkpoints:
         Raises:
             BadInput: a checkpoint of other settings or inputs; names both fingerprints.
         """
-        for leftover in (self.folder / "step", self.folder / LATEST):
-            _remove_partial(leftover)
+        remove_leftovers(self.folder)
         if not (self.folder / LATEST).is_file():
             return None
         newest = str(read_json(self.folder / LATEST).get("checkpoint"))
@@ -168,10 +171,3 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensor
             _, name, field = key.split("/")
             state.setdefault(places[name], {})[field] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _remove_partial(path: Path) -> None:
-    """Removes what killed writes of `path` (or of folders whose names begin with it) have left behind."""
-    remove_leftovers(path)
-    for leftover in path.parent.glob(f".{path.name}-*.partial"):
-        shutil.rmtree(leftover, ignore_errors=True)

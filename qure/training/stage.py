@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from qure.models.model import QureModel
 from qure.models.precision import default_device
 from qure.models.threads import suited_threads
 from qure.progress import counted
+from qure.scratch import alone
 from qure.strategies import require_usable
 from qure.training.checkpoint import Checkpoints, Identity, other_runs
 from qure.training.data import TrainingData, training_data
@@ -102,12 +103,13 @@ def train(
     Raises:
         BadInput: a strategy that cannot be run, data that has not passed validation, features of another backbone or
             other images, a damaged file.
-        StageFailed: the loss is no longer finite.
+        StageFailed: the loss is no longer finite; or another process trains into `output` or goes on from the same
+            checkpoints.
     """
     recipe = settings.training_for(training_set)
     require_usable(recipe.negatives)
     require_validated(validation, data, [training_set])
-    with processes(torch.device(device or default_device())) as group:
+    with processes(torch.device(device or default_device())) as group, ExitStack() as held:
         triplets, corpora, exclusions = triplets_and_corpora(training_set, data, validation)
         model = QureModel.load(backbone, group.device, vision=False)
         store = FeatureStore.open(
@@ -127,6 +129,9 @@ def train(
             "triplets": fingerprint([[_content(triplet) for triplet in triplets], corpora]),
         }
         identity = _identity(recipe, inputs)
+        if group.main:
+            held.enter_context(alone(output))
+            held.enter_context(alone(Checkpoints(work, identity).folder))
         summary = group.share(finished_summary(output, identity) if group.main else None)
         if summary is None:
             assert model.tokenizer is not None

@@ -12,6 +12,7 @@ from qure.config import Settings
 from qure.datasets.validated import IMAGES, RESULT
 from qure.errors import BadInput, StageFailed
 from qure.files import atomic_folder
+from qure.scratch import alone
 from qure.validation.check import check
 from qure.validation.drift import read_statistics
 from qure.validation.exclude import exclusions
@@ -55,13 +56,15 @@ def validate(
 
     Raises:
         BadInput: a file is damaged, or annotations break a rule: names the first row and where the list of all is.
-        StageFailed: images break a rule more often than tolerated; `output` is written, its "success" is false.
+        StageFailed: images break a rule more often than tolerated; `output` is written, its "success" is false. Or
+            another process validates into the same `output`.
     """
     data, output, work = Path(data), Path(output), Path(work)
     judges = judged_on(training_set)
     check_tolerance(settings.validation.tolerate)
     _refuse_foreign_output(output)
     with contextlib.ExitStack() as opened:
+        opened.enter_context(alone(output))
         with _withdrawn_on_failure(output):
             champion = read_statistics(champion_statistics) if champion_statistics else None
             checked = check(settings.validation, training_set, data=data, work=work)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from qure.config import Settings, read_recipe
+from qure.config import Settings, read_recipe, read_yaml
 from qure.errors import BadInput
 
 SHIPPED = "qure/recipes/catalogue.yaml"
@@ -28,6 +28,38 @@ def _load(folder: Path, recipe: str, overrides: str = "{}") -> Settings:
 def test_a_relative_path_begins_at_params_yaml(elsewhere: Path) -> None:
     (elsewhere / "my.yaml").write_text("epochs: 3\n")
     assert _load(elsewhere, "my.yaml").training_for("fashioniq").epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("tracking: {uri: null}\nfeatures: {}\ntracking: {uri: none}\n", "'tracking' stands twice.*line 3"),
+        ("training:\n  cirr:\n    recipe: a\n    recipe: b\n", "'recipe' stands twice.*line 4"),
+        ("backbone: {pretraining: {learning_rate: .inf}}\n", "backbone.pretraining.learning_rate.*finite"),
+        ("backbone: {pretraining: {learning_rate: .nan}}\n", "backbone.pretraining.learning_rate"),
+        (
+            f"training: {{fashioniq: {{recipe: {SHIPPED}}}}}\ntracking: {{uri: 'http://[::1:5000'}}\n",
+            "tracking.uri.*Invalid IPv6 URL",
+        ),
+    ],
+)
+def test_what_means_nothing_is_one_line_with_file_and_key(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(BadInput, match=f"(?s)(params.yaml.*{says}|{says}.*params.yaml)") as caught:
+        Settings.load(tmp_path / "params.yaml")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_key_that_a_merge_brings_along_is_not_twice(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n")
+    assert read_yaml(file)["b"] == {"x": 3, "y": 2}
+
+
+def test_an_infinite_learning_rate_in_a_recipe_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("learning_rate: .inf\n")
+    with pytest.raises(BadInput, match=r"learning_rate.*finite"):
+        _load(tmp_path, str(tmp_path / "my.yaml"))
 
 
 def test_in_the_projects_own_folder_the_settings_say_what_the_file_says(

@@ -18,6 +18,7 @@ import pytest
 
 from qure import storage
 from qure.errors import BadInput, StageFailed
+from qure.scratch import scratch_folder
 
 
 @pytest.fixture(params=["s3", "file"])
@@ -40,11 +41,10 @@ def _tree(folder: Path) -> dict[str, bytes]:
 
 def test_a_file_comes_back_as_it_went(place: str, tmp_path: Path) -> None:
     source = _write(tmp_path / "source.bin", 100_000)
-    stored = storage.upload_file(source, f"{place}/a b/ümlaut?#.bin" if place.startswith("s3") else f"{place}/a.bin")
+    stored = storage.upload_file(source, f"{place}/a b/run#1/ümlaut?#.bin")
     assert stored.size == 100_000
     assert stored.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
-    uri = f"{place}/a b/ümlaut?#.bin" if place.startswith("s3") else f"{place}/a.bin"
-    target = storage.download_file(uri, tmp_path / "deep" / "target.bin")
+    target = storage.download_file(f"{place}/a b/run#1/ümlaut?#.bin", tmp_path / "deep" / "target.bin")
     assert target.read_bytes() == source.read_bytes()
     assert [path.name for path in target.parent.iterdir()] == ["target.bin"]
 
@@ -212,7 +212,54 @@ def test_of_many_writers_one_finds_the_place_empty(place: str) -> None:
     assert sum(won) == 1
 
 
-@pytest.mark.parametrize("uri", ["/just/a/path", "s3://", "https://host/x", "file://host/x", "s3:bucket/key"])
+def test_a_schemes_case_means_nothing(place: str, tmp_path: Path) -> None:
+    scheme, _, rest = place.partition("://")
+    storage.upload_file(_write(tmp_path / "x", 10), f"{scheme.upper()}://{rest}/a/b")
+    assert [one.name for one in storage.list_files(place)] == ["a/b"]
+    assert storage.download_file(f"{place}/a/b", tmp_path / "y").read_bytes() == (tmp_path / "x").read_bytes()
+
+
+def test_a_path_of_a_file_is_one_with_or_without_escapes(tmp_path: Path) -> None:
+    for folder in ("run#1", "50% off", "a?b=c", "ü"):
+        storage.put_if_absent(f"file://{tmp_path}/{folder}/x".replace("%", "%25"), b"x")
+        assert (tmp_path / folder / "x").read_bytes() == b"x"
+        assert storage.exists((tmp_path / folder / "x").as_uri())
+        assert not storage.put_if_absent((tmp_path / folder / "x").as_uri(), b"y")
+
+
+def test_what_is_being_written_is_not_listed(place: str, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    _write(folder / "x", 10)
+    stored = Path(place.removeprefix("file://")) if place.startswith("file") else folder
+    with scratch_folder(folder) as half, scratch_folder(stored) if stored.exists() else contextlib.nullcontext():
+        (half / "half").touch()
+        storage.upload_folder(folder, place)
+        assert [one.name for one in storage.list_files(place)] == ["x"]
+
+
+def test_files_that_are_stored_have_the_rights_that_the_umask_gives(tmp_path: Path) -> None:
+    storage.put_if_absent(f"file://{tmp_path}/a", b"x")
+    storage.upload_file(tmp_path / "a", f"file://{tmp_path}/b")
+    storage.download_file(f"file://{tmp_path}/b", tmp_path / "c")
+    (tmp_path / "ordinary").touch()
+    assert len({(tmp_path / name).stat().st_mode for name in ("a", "b", "c", "ordinary")}) == 1
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "/just/a/path",
+        "s3://",
+        "https://host/x",
+        "file://host/x",
+        "s3:bucket/key",
+        "file://",
+        "file:///",
+        "s3://[::1/x",
+        "s3://a b/x",
+        "s3://bucket?x/y",
+    ],
+)
 def test_other_uris_are_refused(uri: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="not a storage URI"):
         storage.download_file(uri, tmp_path / "x")
@@ -255,11 +302,22 @@ def test_an_endpoint_that_is_down_is_named_without_secrets(
 
 
 class Line:
-    """A TCP connection to a server that can be slow, break off after so many bytes, or after an answer's header."""
+    """A TCP connection to a server that can be slow, or break off.
+
+    After so many bytes; after an answer's headers; or before one of them, in the first answers.
+    """
 
     def __init__(
-        self, endpoint: str, *, bytes_per_second: float = 0, break_after: int = 0, only_headers: bool = False
+        self,
+        endpoint: str,
+        *,
+        bytes_per_second: float = 0,
+        break_after: int = 0,
+        only_headers: bool = False,
+        break_before: bytes = b"",
+        times: int = 1,
     ) -> None:
+        self.break_before, self.times = break_before, times
         self.break_after, self.bytes_per_second, self.only_headers = break_after, bytes_per_second, only_headers
         host, _, port = endpoint.removeprefix("http://").partition(":")
         self._server = (host, int(port))
@@ -286,6 +344,10 @@ class Line:
             while data := source.recv(1 << 16):
                 if answers and self.only_headers:
                     sink.sendall(data.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+                    break
+                if answers and self.break_before and self.times and self.break_before in data.lower():
+                    self.times -= 1
+                    sink.sendall(data[: data.lower().index(self.break_before)])
                     break
                 sink.sendall(data)
                 passed += len(data)
@@ -321,6 +383,38 @@ def test_a_broken_connection_goes_on_where_it_broke(s3: str, tmp_path: Path, lin
     storage.upload_file(source, f"{s3}/large")
     line(break_after=2_000_000)
     assert storage.download_file(f"{s3}/large", tmp_path / "target").read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("header", [b"etag:", b"content-length:", b"x-amz-meta-sha256:"])
+def test_an_answer_cut_off_among_its_headers_is_asked_for_again(
+    s3: str, tmp_path: Path, line: Callable[..., Line], monkeypatch: pytest.MonkeyPatch, header: bytes
+) -> None:
+    """Python's HTTP client takes what has come for all: no length, no ETag, or no digest to check by."""
+    monkeypatch.setattr(storage, "PAUSE", 0.01)
+    source = _write(tmp_path / "source.bin", 20_000)
+    stored = storage.upload_file(source, f"{s3}/x")
+    cut = line(break_before=header)
+    assert storage._store_of(f"{s3}/x")[0].stat("x") == stored
+    assert cut.times == 0
+    cut.times = 1
+    assert storage.download_file(f"{s3}/x", tmp_path / "target").read_bytes() == source.read_bytes()
+
+
+def test_a_part_whose_answer_is_cut_off_is_sent_again(
+    s3: str, tmp_path: Path, line: Callable[..., Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qure.s3.PART_BYTES", 5 << 20)
+    source = _write(tmp_path / "large.bin", 6 << 20)
+    cut = line(break_before=b"etag:")
+    assert storage.upload_file(source, f"{s3}/large").size == 6 << 20
+    assert cut.times == 0
+
+
+def test_answers_that_are_always_cut_off_are_named(s3: str, tmp_path: Path, line: Callable[..., Line]) -> None:
+    storage.upload_file(_write(tmp_path / "source.bin", 20_000), f"{s3}/x")
+    line(break_before=b"etag:", times=1000)
+    with pytest.raises(StageFailed, match=f"{s3}/x: the connection breaks off within the answer's headers"):
+        storage.download_file(f"{s3}/x", tmp_path / "target")
 
 
 def test_a_connection_that_brings_nothing_is_given_up(

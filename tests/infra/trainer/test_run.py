@@ -134,6 +134,31 @@ def test_a_running_job_of_a_killed_launcher_is_adopted() -> None:
     assert cluster.created == []
 
 
+@pytest.mark.parametrize("silences", [1, 12])
+def test_a_running_job_is_adopted_though_the_api_is_away_for_a_moment(
+    silences: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    away = [ApiUnavailable("503") for _ in range(silences)]
+    cluster = FakeCluster(*away, {"Running": ""}, {"Running": ""}, {"Complete": ""})
+    cluster.existing = True
+    deleted_at = []
+    cluster.delete = lambda name: deleted_at.append(len(cluster.script))  # type: ignore[method-assign]
+    launch(cluster)
+    assert cluster.created == []
+    assert deleted_at == [1], "deleted once, after its end"
+
+
+def test_attempts_to_create_a_job_last_as_long_as_a_silence_is_borne(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    cluster = FakeCluster(ApiUnavailable("503"))
+    cluster.existing = True
+    with pytest.raises(StageFailed, match="could not be created: 503"):
+        launch(cluster)
+    assert run.SILENCE_SECONDS <= sum(pauses) <= run.SILENCE_SECONDS + 30
+
+
 def test_a_failed_job_of_an_earlier_attempt_is_made_anew() -> None:
     cluster = FakeCluster({"Failed": "earlier"}, {"Running": ""}, {"Complete": ""})
     cluster.existing = True

@@ -20,6 +20,7 @@ from qure.features.store import FeatureStore
 from qure.images import ImageError, normalise, prepare_image
 from qure.models.build import build_catalogue_model
 from qure.models.model import QureModel
+from qure.scratch import alone
 
 
 def digests(folder: Path) -> dict[str, bytes]:
@@ -47,6 +48,13 @@ def test_features_are_the_vision_towers_output(settings, data, backbone, tmp_pat
     index = pd.read_parquet(tmp_path / "features" / "index.parquet")
     assert index["shard"].tolist() == [number // 5 for number in range(23)]
     assert list(tmp_path.glob(".*")) == []
+
+
+def test_two_at_once_of_one_store_are_one_too_many(settings, data, backbone, tmp_path):
+    with alone(tmp_path / "features"), pytest.raises(StageFailed, match=r"another process is at work on .*/features"):
+        precompute(settings, "fashioniq", data=data, backbone=backbone, output=tmp_path / "features")
+    assert list(tmp_path.glob(".*")) == []
+    assert not (tmp_path / "features").exists()
 
 
 def test_same_input_gives_the_same_bytes(settings, data, backbone, tmp_path):

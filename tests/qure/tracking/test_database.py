@@ -87,7 +87,7 @@ def _whole(file: Path) -> bool:
 def test_a_process_that_is_killed_while_it_makes_the_database_leaves_none(file: Path) -> None:
     _killed_at("INSERT INTO _alembic_tmp_experiments", lambda: _connect(file))
     assert not file.exists()
-    assert list(file.parent.glob(".mlflow.db.*.partial"))
+    assert list(file.parent.glob(".qure-*.partial/*/mlflow.db"))
     file.touch()  # an empty one, as whoever opens it with SQLite leaves it
     _connect(file)
     assert _whole(file)

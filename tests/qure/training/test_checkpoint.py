@@ -1,12 +1,17 @@
 """Checkpoints survive kills and damage, and never go on under another identity."""
 
+import os
 import shutil
+import signal
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
 from qure.errors import BadInput
+from qure.files import atomic_folder
 from qure.training.checkpoint import (
     Checkpoint,
     Checkpoints,
@@ -120,13 +125,37 @@ def test_other_settings_have_their_own_folder(checkpoints: Checkpoints, tmp_path
     assert other_runs(tmp_path, IDENTITY) == []
 
 
-def test_leftovers_of_a_killed_write_go(checkpoints: Checkpoints) -> None:
+@pytest.mark.usefixtures("no_bytecode")
+def test_leftovers_of_a_killed_write_go(checkpoints: Checkpoints, helper: Callable[[str], ModuleType]) -> None:
+    faults = helper("faults")
     save(checkpoints, 10)
-    half = checkpoints.folder / ".step-000000020.abc.partial"
-    half.mkdir()
-    (half / "tensors.safetensors").write_bytes(b"half")
+
+    def killed() -> None:
+        with atomic_folder(checkpoints.folder / "step-000000020") as half:
+            (half / "tensors.safetensors").write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert faults.ended(faults.in_process(killed)) == -signal.SIGKILL
+    assert len(list(checkpoints.folder.iterdir())) == 3
     assert newest_step(checkpoints) == 10
-    assert not half.exists()
+    assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["latest.json", "step-000000010"]
+
+
+@pytest.mark.parametrize("restart", [5, 15, 100])
+def test_a_run_whose_kept_ones_are_all_damaged_keeps_what_it_writes(checkpoints: Checkpoints, restart: int) -> None:
+    save(checkpoints, 90, 100)
+    for path in checkpoints.folder.glob("step-*"):
+        (path / "state.json").write_text("{")
+    assert checkpoints.load() is None
+    save(checkpoints, restart)
+    assert newest_step(checkpoints) == restart
+    save(checkpoints, restart + 10)
+    assert newest_step(checkpoints) == restart + 10
+    (checkpoints.folder / f"step-{restart + 10:09d}" / "state.json").write_text("{")
+    assert newest_step(checkpoints) == restart
+    save(checkpoints, restart + 10)
+    names = [f"step-{step:09d}" for step in (restart, restart + 10)]
+    assert sorted(path.name for path in checkpoints.folder.glob("step-*")) == names
 
 
 def test_optimizer_state_comes_back_exactly() -> None:

@@ -13,9 +13,11 @@ from safetensors.torch import load_file
 
 import qure.training.stage
 from qure.config import TrackingSettings, with_code
-from qure.errors import BadInput
+from qure.errors import BadInput, StageFailed
 from qure.files import folder_digest
 from qure.models.model import QureModel
+from qure.scratch import alone
+from qure.training.checkpoint import Checkpoints, Identity
 from qure.training.stage import TrainResult
 
 
@@ -108,6 +110,15 @@ def test_training_again_does_nothing(
     assert "nothing to do" in caplog.text
     assert result.epochs == 2
     assert folder_digest(folder) == before
+
+
+def test_two_at_once_of_one_output_or_of_one_run_are_one_too_many(world: Any, folder: Path, tmp_path: Path) -> None:
+    identity = json.loads((folder / "artifacts" / "training" / "summary.json").read_text())["identity"]
+    run = Checkpoints(tmp_path / "work", Identity(**identity)).folder
+    for held in (tmp_path / "artifacts", run):
+        with alone(held), pytest.raises(StageFailed, match=f"another process is at work on {held}"):
+            world.train(tmp_path, epochs=2, held_out_share=0.1)
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]
 
 
 def test_other_settings_start_afresh_and_say_so(

@@ -13,6 +13,7 @@ import pytest
 
 from qure.datasets.image_folder import FolderStore
 from qure.errors import BadInput, StageFailed
+from qure.scratch import alone
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,13 @@ def test_second_run_reads_no_image_and_writes_the_same_bytes(clean: Any, monkeyp
     monkeypatch.setattr(FolderStore, "read", refuse)
     clean.validate("fashioniq")
     assert contents(clean.output) == first
+
+
+def test_two_at_once_of_one_output_are_one_too_many_and_the_result_stays(clean: Any) -> None:
+    before = contents(clean.output)
+    with alone(clean.output), pytest.raises(StageFailed, match="another process is at work on"):
+        clean.validate("fashioniq")
+    assert contents(clean.output) == before
 
 
 def test_a_changed_image_is_read_again(clean: Any, monkeypatch: pytest.MonkeyPatch) -> None:

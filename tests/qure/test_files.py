@@ -1,0 +1,420 @@
+"""What `qure.files` promises, with every call into the operating system failing once or being the last one."""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from qure import files
+from qure.errors import BadInput
+from qure.files import atomic_file, atomic_folder, replace_folder
+
+NAMES = ("a", "inner/b")
+
+
+@pytest.fixture
+def faults(helper: Callable[[str], ModuleType]) -> ModuleType:
+    """`tests/faults.py`."""
+    return helper("faults")
+
+
+class Written:
+    """One way to write something, and what is then there."""
+
+    def __init__(self, parent: Path) -> None:
+        self.path = parent / "thing.bin"
+
+    def prepare(self, content: str) -> None:
+        """What is no part of the act."""
+
+    def write(self, content: str) -> None:
+        with atomic_file(self.path) as temporary:
+            temporary.write_text(content)
+
+    def found(self) -> str | None:
+        """The content; None when there is none. Anything but one writer's whole content is an error."""
+        return self.path.read_text() if self.path.exists() else None
+
+
+class WrittenFolder(Written):
+    """The same of a folder of two files, one in a folder of its own."""
+
+    def write(self, content: str) -> None:
+        with atomic_folder(self.path) as folder:
+            self._fill(folder, content)
+
+    def _fill(self, folder: Path, content: str) -> None:
+        for name in NAMES:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(content)
+
+    def found(self) -> str | None:
+        if not os.path.lexists(self.path):
+            return None
+        names = {path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if path.is_file()}
+        assert names == set(NAMES)
+        (content,) = {(self.path / name).read_text() for name in NAMES}
+        return content
+
+
+class ReplacedFolder(WrittenFolder):
+    """A folder that was made beside its place before."""
+
+    def prepare(self, content: str) -> None:
+        self._made = self.path.with_name("made")
+        self._made.mkdir()
+        self._fill(self._made, content)
+
+    def write(self, content: str) -> None:
+        replace_folder(self._made, self.path)
+
+
+KINDS = {"file": Written, "folder": WrittenFolder, "two steps": WrittenFolder, "replaced": ReplacedFolder}
+
+
+@pytest.fixture(params=["file", "file again", "folder", "folder again", "two steps again", "replaced again"])
+def case(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is written; "again": something has the name; "two steps": the file system cannot exchange names."""
+    if "two steps" in request.param:
+        monkeypatch.setattr(files, "_exchanged", lambda new, path: False)
+    return str(request.param)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing waits for the disk: the calls are made, and may fail, all the same."""
+    monkeypatch.setattr(os, "fsync", os.fstat)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, case: str) -> Iterator[Written]:
+    """Things to write, each in a folder of its own."""
+
+    def made() -> Iterator[Written]:
+        for number in range(1000):
+            parent = tmp_path / str(number)
+            parent.mkdir()
+            thing = KINDS[case.removesuffix(" again")](parent)
+            if case.endswith("again"):
+                thing.prepare("old")
+                thing.write("old")
+            thing.prepare("new")
+            yield thing
+
+    return made()
+
+
+def _next_run(thing: Written, after: str) -> None:
+    """Whoever writes in the same folder next leaves nothing there but what was asked for."""
+    with atomic_file(thing.path.with_name("other")) as temporary:
+        temporary.write_text("other")
+    left = {path.name for path in thing.path.parent.iterdir()} - {"made"}
+    assert left <= {thing.path.name, "other"}, f"scratch is left: {after}"
+
+
+@pytest.mark.usefixtures("no_bytecode", "quick")
+def test_killed_before_any_call_it_is_whole_or_not_at_all(fresh: Iterator[Written], case: str, faults: Any) -> None:
+    old, seen = "old" if case.endswith("again") else None, set()
+    for number, thing in enumerate(fresh, start=1):
+        if not faults.killed_before(number, lambda thing=thing: thing.write("new")):
+            break
+        if "two steps" not in case:
+            assert thing.found() in (old, "new"), f"killed before call {number}"
+        _next_run(thing, f"killed before call {number}")
+        seen.add(thing.found())
+        assert thing.found() in (old, "new"), f"killed before call {number}, after the next run"
+    assert number > 20
+    assert seen == {old, "new"}, "calls before and after the name changes hands were reached"
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+def test_whatever_call_fails_it_is_whole_or_not_at_all(
+    fresh: Iterator[Written], case: str, faults: Any, error: BaseException
+) -> None:
+    old, raised = "old" if case.endswith("again") else None, 0
+    for number, thing in enumerate(fresh, start=1):
+        watch = faults.Watch(number, faults.raising(error))
+        try:
+            with watch:
+                thing.write("new")
+        except type(error):
+            raised += 1
+            assert thing.found() in (old, "new"), f"call {number} failed: {watch.calls[-1]}"
+        else:  # the call was none that matters: of the tidying up
+            assert thing.found() == "new", f"call {number} failed unheard: {watch.calls[-1]}"
+        _next_run(thing, f"call {number} failed: {watch.calls[-1]}")
+        assert thing.found() in (old, "new")
+        if not watch.reached:
+            break
+    assert raised > 10
+
+
+def test_an_error_of_the_writer_changes_nothing(fresh: Iterator[Written], case: str) -> None:
+    thing = next(fresh)
+    for writer in (atomic_file, atomic_folder):
+        with pytest.raises(KeyError), writer(thing.path):
+            raise KeyError
+    assert thing.found() == ("old" if case.endswith("again") else None)
+    assert {path.name for path in thing.path.parent.iterdir()} <= {thing.path.name, "made"}
+
+
+def test_it_is_on_the_disk_before_it_has_the_name_and_the_name_before_it_returns(
+    fresh: Iterator[Written], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thing = next(fresh)
+    before, after = set(), set()
+    fsync = os.fsync
+
+    def record(handle: int) -> None:
+        content = thing.path / NAMES[0] if thing.path.is_dir() else thing.path
+        published = content.exists() and content.read_text() == "new"
+        (after if published else before).add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", record)
+    thing.write("new")
+    places = [thing.path, *thing.path.rglob("*")] if thing.path.is_dir() else [thing.path]
+    assert {place.stat().st_ino for place in places} <= before
+    assert thing.path.parent.stat().st_ino in after
+
+
+def test_new_folders_above_it_are_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, fsync = set(), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (synced.add(os.fstat(handle).st_ino), fsync(handle)))
+    Written(tmp_path / "x" / "y").write("new")
+    assert {folder.stat().st_ino for folder in (tmp_path, tmp_path / "x", tmp_path / "x" / "y")} <= synced
+
+
+@pytest.fixture(params=[0o022, 0o027, 0o077, 0o002], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The process's umask, one after the other."""
+    before = os.umask(request.param)
+    yield int(request.param)
+    os.umask(before)
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_rights_are_those_that_the_umask_gives(tmp_path: Path, umask: int) -> None:
+    with atomic_folder(tmp_path / "folder") as folder:
+        save_file({"x": np.zeros(1)}, folder / "model.safetensors")
+        (folder / "own").mkdir(0o700)
+        os.close(os.open(folder / "own" / "private", os.O_CREAT | os.O_WRONLY, 0o600))
+        os.close(os.open(folder / "program", os.O_CREAT | os.O_WRONLY, 0o700))
+        (folder / "read-only").write_text("")
+        (folder / "read-only").chmod(0o444)
+        (folder / "link").symlink_to("nowhere")
+    with atomic_file(tmp_path / "file.safetensors") as file:
+        save_file({"x": np.zeros(1)}, file)
+    (tmp_path / "ordinary").write_text("")
+    plain, whole = 0o666 & ~umask, 0o777 & ~umask
+    found = {path.relative_to(tmp_path).as_posix(): _mode(path) for path in tmp_path.rglob("*") if path.exists()}
+    assert found == {
+        "ordinary": plain,
+        "file.safetensors": plain,
+        "folder": whole,
+        "folder/model.safetensors": plain,
+        "folder/own": whole,
+        "folder/own/private": plain,
+        "folder/program": whole,
+        "folder/read-only": 0o444,
+    }
+
+
+def test_a_file_in_dvcs_cache_keeps_its_rights(tmp_path: Path) -> None:
+    cached = tmp_path / "cached"
+    cached.write_text("x")
+    cached.chmod(0o444)
+    with atomic_folder(tmp_path / "folder") as folder:
+        (folder / "linked").hardlink_to(cached)
+    assert _mode(cached) == 0o444
+
+
+@pytest.mark.usefixtures("no_bytecode", "quick")
+def test_many_writers_of_one_name_all_end_well_and_the_name_is_always_there(
+    fresh: Iterator[Written], case: str, faults: Any
+) -> None:
+    if "replaced" in case:
+        pytest.skip("what was made beside its place has one maker")
+    thing = next(fresh)
+    thing.write("0")
+    writers = [
+        faults.in_process(lambda writer=writer: [thing.write(str(writer)) for _ in range(15)])  # type: ignore[misc]
+        for writer in range(1, 5)
+    ]
+    always = "two steps" not in case
+    running = set(writers)
+    while running:
+        assert not always or thing.path.exists(), "the name was missing"
+        for writer in list(running):
+            if os.waitid(os.P_PID, writer, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                running.discard(writer)
+    assert [faults.ended(writer) for writer in writers] == [0, 0, 0, 0]
+    assert thing.found() in {"1", "2", "3", "4"}
+    assert [path.name for path in thing.path.parent.iterdir()] == [thing.path.name]
+
+
+@pytest.mark.usefixtures("no_bytecode")
+def test_a_second_writer_that_fails_leaves_the_first_ones_scratch_alone(tmp_path: Path, faults: Any) -> None:
+    def fail() -> None:
+        with atomic_folder(tmp_path / "out"):
+            raise KeyError
+
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "first").write_text("first")
+        assert faults.ended(faults.in_process(fail)) == 1
+        (folder / "second").write_text("second")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["first", "second"]
+
+
+def test_the_last_writer_is_there_in_the_end(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "out") as slow:
+        (slow / "slow").touch()
+        with atomic_folder(tmp_path / "out") as fast:
+            (fast / "fast").touch()
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["fast"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["slow"]
+
+
+def test_names_that_begin_alike_have_nothing_to_do_with_each_other(tmp_path: Path) -> None:
+    (tmp_path / ".model.notes.partial").write_text("somebody's own")
+    with atomic_file(tmp_path / "model.safetensors") as longer:
+        with atomic_folder(tmp_path / "model"):
+            pass
+        assert longer.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".model.notes.partial", "model", "model.safetensors"]
+
+
+@pytest.mark.parametrize("two_steps", [False, True])
+def test_a_folder_takes_the_place_of_whatever_has_its_name(
+    tmp_path: Path, two_steps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if two_steps:
+        monkeypatch.setattr(files, "_exchanged", lambda new, path: False)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "x").touch()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(kept)
+    for name in ("file", "link"):
+        with atomic_folder(tmp_path / name) as folder:
+            (folder / "new").touch()
+        assert [path.name for path in (tmp_path / name).iterdir()] == ["new"]
+        assert not (tmp_path / name).is_symlink()
+    assert (kept / "x").exists(), "what a link leads to is not the link"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "kept", "link"]
+
+
+def test_in_two_steps_an_error_puts_the_old_folder_back_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thing = WrittenFolder(tmp_path)
+    thing.write("old")
+    monkeypatch.setattr(files, "_exchanged", lambda new, path: False)
+    renamed = files._renamed
+
+    def failing(new: Path, path: Path) -> bool:
+        if not path.exists():
+            raise OSError(errno.EIO, "broken")
+        return renamed(new, path)
+
+    monkeypatch.setattr(files, "_renamed", failing)
+    with pytest.raises(OSError, match="broken"):
+        thing.write("new")
+    assert thing.found() == "old"
+
+
+def test_a_disk_that_is_really_full_changes_nothing(tmp_path: Path, faults: Any) -> None:
+    """A limit on the size of files, which the kernel enforces at every write."""
+    import resource
+    import signal
+
+    thing = WrittenFolder(tmp_path)
+    thing.write("old")
+
+    def limited() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        thing.write("new" * 1000)
+
+    assert faults.ended(faults.in_process(limited)) == 1
+    assert thing.found() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == [thing.path.name]
+
+
+def test_json_comes_back_and_is_written_for_people(tmp_path: Path) -> None:
+    value = {"b": [1, 0.1, None, True], "a": {"ü": "é"}}
+    files.write_json(tmp_path / "x.json", value)
+    assert files.read_json(tmp_path / "x.json") == value
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert text.startswith('{\n  "b": [\n    1,\n    0.1,')
+    assert '"ü": "é"' in text
+    assert text.endswith("}\n")
+
+
+def test_numbers_that_are_none_are_not_written(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "x.json", 1)
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="JSON compliant"):
+            files.write_json(tmp_path / "x.json", {"x": value})
+        with pytest.raises(ValueError, match="JSON compliant"):
+            files.fingerprint(value)
+    assert files.read_json(tmp_path / "x.json") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "does not exist"),
+        (b"\xff{}", "not UTF-8 text at byte 0"),
+        (b'{"a": 1,\n  "b"', "line 2, column 6"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"1" * 5_000, "not valid JSON"),
+    ],
+)
+def test_json_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, says: str) -> None:
+    file = tmp_path / "x.json"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(BadInput, match=says) as caught:
+        files.read_json(file, remedy="Make it again")
+    assert str(file) in str(caught.value)
+    assert "Make it again" in str(caught.value)
+    with pytest.raises(BadInput, match="this is a folder"):
+        files.read_json(tmp_path)
+
+
+def test_fingerprints_tell_values_apart_and_nothing_else() -> None:
+    """The first is `printf '{"a":[2],"b":"ü"}' | sha256sum`."""
+    value = {"b": "ü", "a": [2]}
+    assert files.fingerprint(value) == "02ccc8a4b1806838eb95919da5e24ab5966d4d2a3a2ec2e4ce1bcbfe059f14a6"
+    assert files.fingerprint(dict(reversed(value.items()))) == files.fingerprint(value)
+    different = [value, {"b": "u", "a": [2]}, {"b": "ü", "a": [2.5]}, {"b": "ü", "a": 2}, [value]]
+    assert len({files.fingerprint(one) for one in different}) == len(different)
+
+
+def test_digests_of_files_and_folders(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert files.file_digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    digest = files.folder_digest(tmp_path)
+    assert digest == files.fingerprint([["a", files.file_digest(tmp_path / "a")]])
+    (tmp_path / ".hidden").write_text("x")
+    (tmp_path / ".folder").mkdir()
+    (tmp_path / ".folder" / "x").write_text("x")
+    assert files.folder_digest(tmp_path) == digest
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert files.folder_digest(tmp_path) != digest
+    (tmp_path / "b").rename(tmp_path / "a")
+    assert files.folder_digest(tmp_path) == digest
+    (tmp_path / "a").write_bytes(b"abd")
+    assert files.folder_digest(tmp_path) != digest
