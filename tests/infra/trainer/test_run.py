@@ -234,7 +234,7 @@ def test_a_job_that_cannot_be_created_is_a_failure(
     with pytest.raises(StageFailed, match=f"train job job could not be created: {answer}"):
         launch(cluster)
     assert cluster.asked == run.CREATION_ATTEMPTS
-    assert pauses == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 15, 15, 15])
+    assert pauses == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8] + 19 * [15])
     assert cluster.deleted == deletions + 1, "what a lost request may have made is deleted at the end"
 
 
