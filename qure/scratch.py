@@ -74,13 +74,15 @@ def is_scratch(path: Path) -> bool:
 def alone(path: Path) -> Iterator[None]:
     """Keeps every other process from the work on `path` (an output, whether it is there yet or not) meanwhile.
 
+    Folders that were made for this and that nothing was written to are gone afterwards.
+
     Raises:
         StageFailed: another process is at it; says which one. Or nothing can be written beside `path`.
     """
     path = Path(path).resolve()
     file = path.with_name(f".{path.name}{_LOCK}")
+    new = [folder for folder in path.parents if not folder.exists()]
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
         handle = _held(file)
     except OSError as error:
         raise StageFailed(
@@ -98,6 +100,9 @@ def alone(path: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_UN)  # also for children that have inherited it
         os.close(handle)
+        with contextlib.suppress(OSError):  # the first that is in use keeps all above it
+            for folder in new:
+                folder.rmdir()
 
 
 def _home(parent: Path) -> Path:
@@ -150,7 +155,11 @@ def _put_back(replaced: Path, parent: Path) -> None:
 def _held(file: Path) -> int | None:
     """A handle that holds a file, which is made if need be; None while another process holds it."""
     while True:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError:  # another process has just removed the folder, which was empty
+            continue
         try:
             if not _lock(handle):
                 os.close(handle)

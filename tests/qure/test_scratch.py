@@ -114,7 +114,13 @@ def test_one_is_alone_and_the_other_is_told_who(tmp_path: Path, holder: Any, fau
     faults.ended(child)
     with alone(tmp_path / "out"):
         pass
-    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert list(tmp_path.iterdir()) == [], "nothing was written, so nothing is left"
+
+
+def test_folders_made_to_be_alone_stay_when_something_was_written(tmp_path: Path) -> None:
+    with alone(tmp_path / "a" / "b" / "out"):
+        (tmp_path / "a" / "kept").write_text("")
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["kept"]
 
 
 def test_it_is_the_same_work_by_whatever_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
