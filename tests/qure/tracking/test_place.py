@@ -4,6 +4,8 @@ import logging
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +14,6 @@ import pytest
 from qure.config import TrackingSettings
 from qure.files import folder_digest
 from qure.tracking import connect, stage_run
-from qure.tracking.__main__ import main
 from qure.tracking.place import lead_artifacts_here
 
 
@@ -136,15 +137,19 @@ def test_a_location_that_only_begins_alike_is_another(project: Path, tmp_path: P
     assert lead_artifacts_here(moved / "mlflow.db") == 0
 
 
-def test_whoever_starts_mlflow_without_qure_prepares_the_database(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_whoever_starts_mlflow_without_qure_prepares_the_database(project: Path, tmp_path: Path) -> None:
+    """As `make mlflow` does it: a process of its own, which knows nothing of what this one has told MLflow."""
     moved = project.rename(tmp_path / "moved")
     (moved / "params.yaml").write_text("training: {}\n")
-    monkeypatch.chdir(moved)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow leaves it to the process when it is told one
-    assert main() == 0
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+
+    def prepare() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "qure.tracking"]
+        return subprocess.run(command, cwd=moved, env=environment, capture_output=True, text=True, timeout=120)
+
+    assert prepare().returncode == 0
     assert str(project) not in _recorded(moved)
     (moved / "mlflow.db").write_text("no database" * 100)
-    assert main() == 2
-    assert "not MLflow's database" in capsys.readouterr().err
+    refused = prepare()
+    assert refused.returncode == 2
+    assert "not MLflow's database" in refused.stderr
