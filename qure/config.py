@@ -280,9 +280,12 @@ class PromotionSettings(Frozen):
         max_risk: largest share of bootstrap resamples in which the challenger may be worse than the champion. 0.5: it
             wins at least half; 0.05: it must be significantly better; 0.95: it must not be significantly worse.
         confidence: of the interval that is reported with the comparison.
+        refuse_collapsed: whether a model whose relevances are level, or that answers all queries alike, is refused
+            whatever its numbers are. Only trials of the pipeline itself, with a model that cannot learn, want false.
     """
 
     required: bool = False
+    refuse_collapsed: bool = True
     thresholds: dict[TrainingSetName, dict[str, float]] = {}
     compare: dict[TrainingSetName, str] = Field({}, validate_default=True)
     max_risk: float = Field(0.5, ge=0, le=1)

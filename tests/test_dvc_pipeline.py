@@ -48,6 +48,7 @@ def _clone(folder: Path) -> Path:
     params.setdefault("backbone", {})["pretraining"] = {"steps": 20, "batch_size": 16, "least_recall_at_5": 0.0}
     params["training"]["fashioniq"]["overrides"]["epochs"] = 3
     params["evaluation"] = {"bootstrap_samples": 200}
+    params["promotion"] = {"refuse_collapsed": False}  # so short a training learns nothing
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     _run(folder, "qure.cli", "data", "restore")
@@ -157,7 +158,7 @@ def test_a_recipe_that_has_a_name_is_refused_with_its_path(finished: Path) -> No
 @pytest.mark.parametrize(
     ("section", "change", "expected"),
     [
-        ("promotion", {"max_risk": 0.4}, ["promote@fashioniq"]),
+        ("promotion", {"max_risk": 0.4, "refuse_collapsed": False}, ["promote@fashioniq"]),
         ("evaluation", {"bootstrap_samples": 300}, ["evaluate@fashioniq", "register@fashioniq", "promote@fashioniq"]),
     ],
 )

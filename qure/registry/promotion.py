@@ -162,7 +162,7 @@ class Promotion:
         }
         if problem is not None:
             return problem, checks
-        if collapsed:
+        if collapsed and self._settings.promotion.refuse_collapsed:
             return f"{'; '.join(f'{one.benchmark}: {one.says}' for one in collapsed)}. {collapsed[0].remedy}", checks
         if missed:
             return "; ".join(missed), checks

@@ -36,6 +36,7 @@ PARAMS = {
         "fashioniq": {"recipe": "catalogue", "overrides": {"epochs": 2}},
         "cirr": {"recipe": "catalogue", "overrides": {"epochs": 2}},
     },
+    "promotion": {"refuse_collapsed": False},  # so short a training learns nothing
 }
 SENTINELS = {
     "AWS_ACCESS_KEY_ID": "sentinel-access-key-3b1f",
@@ -347,7 +348,8 @@ def test_the_champion_is_checked_on_fresh_data(first: Run, place: Place) -> None
 
 def test_a_champion_that_misses_a_threshold_turns_the_run_red(first: Run, place: Place) -> None:
     place.only("subprocess-fashioniq")
-    params = PARAMS | {"promotion": {"thresholds": {place.training_set: {"recall_at_1": 99.9}}}}
+    thresholds = {place.training_set: {"recall_at_1": 99.9}}
+    params = PARAMS | {"promotion": {"refuse_collapsed": False, "thresholds": thresholds}}
     run = place.run("evaluate_champion", params=params)
     assert run.error is not None
     assert "evaluate-champion" in str(run.error)
