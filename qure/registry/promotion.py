@@ -163,7 +163,8 @@ class Promotion:
         if problem is not None:
             return problem, checks
         if collapsed and self._settings.promotion.refuse_collapsed:
-            return f"{'; '.join(f'{one.benchmark}: {one.says}' for one in collapsed)}. {collapsed[0].remedy}", checks
+            said = "; ".join(f"{one.benchmark}: {one.says}" for one in collapsed)
+            return f"{said}. To mend it: {collapsed[0].remedy}", checks
         if missed:
             return "; ".join(missed), checks
         if rolled_back is not None:

@@ -22,6 +22,8 @@ def test_a_champion_with_another_image_tower_is_judged_on_the_same_questions(
     from qure.models.folder import read_manifest
     from qure.tracking import connect
 
+    untrained = {"promotion": {"refuse_collapsed": False}}  # fresh weights answer everything alike
+    settings = settings.model_validate(settings.model_dump() | untrained)
     assert read_manifest(model_of(1))["vision_fingerprint"] != read_manifest(model_of(2))["vision_fingerprint"]
     folders = {}
     for seed in (1, 2):
