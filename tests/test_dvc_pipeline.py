@@ -184,9 +184,12 @@ def test_an_experiment_runs_with_its_parameter_and_is_compared(finished: Path) -
     summary = json.loads((finished / "artifacts/fashioniq/training/summary.json").read_text())
     assert (summary["settings"]["epochs"], summary["epochs"]) == (1, 1)
     changed = json.loads(_run(finished, "dvc", "params", "diff", "--json"))
-    assert changed == {"params.yaml": {parameter: {"old": 3, "new": 1}}}
+    assert list(changed) == ["params.yaml"]
+    assert list(changed["params.yaml"]) == [parameter]
+    assert (changed["params.yaml"][parameter]["old"], changed["params.yaml"][parameter]["new"]) == (3, 1)
     metrics = json.loads(_run(finished, "dvc", "metrics", "diff", "--json"))
-    assert "fashioniq.recall_at_10" in metrics["artifacts/fashioniq/evaluation/metrics.json"]
+    moved = metrics["artifacts/fashioniq/evaluation/metrics.json"]  # names those that have changed
+    assert any(name.startswith("fashioniq.") for name in moved)
     _run(finished, "dvc", "plots", "diff")
     page = (finished / "dvc_plots" / "index.html").read_text(encoding="utf-8")
     assert "jsdelivr" not in page
