@@ -11,25 +11,27 @@ from typing import Any
 from qure.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
+CHECKOUT = Path(__file__).resolve().parents[1]
 
 
-def write_result(name: str, payload: dict[str, Any]) -> Path:
+def write_result(name: str, payload: dict[str, Any], checkout: Path = CHECKOUT) -> Path:
     """Writes benchmarks/results/{name}.json with everything that the numbers depend on.
 
     Args:
         name: the benchmark's name.
         payload: what was measured; JSON-able.
+        checkout: of the code that was measured.
     """
     path = RESULTS / f"{name}.json"
-    write_json(path, {"benchmark": name, **payload, "measured": circumstances()})
+    write_json(path, {"benchmark": name, **payload, "measured": circumstances(checkout)})
     return path
 
 
-def circumstances() -> dict[str, Any]:
+def circumstances(checkout: Path = CHECKOUT) -> dict[str, Any]:
     """Machine, commit, date and versions."""
     return {
         "date": datetime.datetime.now(datetime.UTC).replace(microsecond=0).isoformat(),
-        "commit": _commit(),
+        "commit": _commit(checkout),
         "machine": {
             "processor": _processor(),
             "cores": os.cpu_count(),
@@ -44,13 +46,12 @@ def circumstances() -> dict[str, Any]:
     }
 
 
-def _commit() -> str | None:
+def _commit(checkout: Path) -> str | None:
     """The commit, with "+changes" where the working tree differs from it; outside a repository QURE_COMMIT."""
-    folder = Path(__file__).parent
 
     def git(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+            done = subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, text=True, check=True)
         except (OSError, subprocess.CalledProcessError):
             return None
         return done.stdout.strip()

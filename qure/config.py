@@ -414,6 +414,11 @@ class Settings(Frozen):
         whole = merged(recipe, stated(TrainingSettings, chosen.overrides))
         return validated(TrainingSettings, whole, file=f"recipe {chosen.recipe!r}")
 
+    def resolved(self) -> dict[str, Any]:
+        """All settings as JSON-able values, with the recipes' own: two of one name may differ in content."""
+        recipes = {name: self.training_for(name).model_dump(mode="json") for name in self.training}
+        return self.model_dump(mode="json") | {"recipes": recipes}
+
 
 def recipe_names() -> list[str]:
     """Names of the recipes that come with qure."""

@@ -18,6 +18,8 @@ Item = TypeVar("Item")
 
 #: Variable with what the lines of a process begin with: set where the stages of several training sets run at once.
 LABEL = "QURE_LOG_LABEL"
+#: Variable with how much processes say that another command starts: 1 more, -1 less (`qure -v demo`).
+VERBOSITY = "QURE_VERBOSITY"
 
 #: Standard error, so that what a command prints can be piped.
 console = Console(stderr=True)
@@ -35,13 +37,31 @@ class LineHandler(logging.Handler):
             level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
             style = "red" if record.levelno >= logging.ERROR else "yellow" if level else ""
             line = Text(time.strftime("%H:%M:%S  ", time.localtime(record.created)), style="dim")
-            if label := os.environ.get(LABEL):
+            said = self.format(record)
+            label = os.environ.get(LABEL)
+            if label and not said.startswith((f"{label}:", f"{label},")):
                 line.append(f"{label}: ", style="dim")
             line.append(level, style=style)
-            line.append(self.format(record))
+            line.append(said)
             console.print(line, soft_wrap=True)
         except Exception:
             self.handleError(record)
+
+
+#: How much is said -> from which level on `qure` speaks.
+_LEVELS = {-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
+
+
+def inherited_verbosity() -> int:
+    """What the command that started this one was asked for: 1, 0 or -1."""
+    told = os.environ.get(VERBOSITY, "").strip()
+    return int(told) if told in {"1", "-1"} else 0
+
+
+def verbosity() -> int:
+    """How much this process says, for those that it starts."""
+    level = logging.getLogger("qure").level
+    return next((number for number, one in _LEVELS.items() if one == level), 0)
 
 
 def log_to_terminal(verbosity: int = 0) -> None:
@@ -53,8 +73,7 @@ def log_to_terminal(verbosity: int = 0) -> None:
     logging.basicConfig(
         level=logging.INFO if verbosity > 0 else logging.WARNING, format="%(message)s", handlers=[LineHandler()]
     )
-    levels = {-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
-    logging.getLogger("qure").setLevel(levels[verbosity])
+    logging.getLogger("qure").setLevel(_LEVELS[verbosity])
 
 
 def progress_bar() -> Progress:

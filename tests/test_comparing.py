@@ -94,7 +94,7 @@ class Project:
         path = os.pathsep.join([str(self.folder.parent / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
         done = subprocess.run(
             ["bash", "-euc", commands], cwd=self.folder, capture_output=True, text=True, check=False,
-            env=os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1", "GIT_CONFIG_GLOBAL": os.devnull},
+            env=os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1", "GIT_CONFIG_GLOBAL": os.devnull, "COLUMNS": "400"},
         )  # fmt: skip
         assert done.returncode == 0, f"{commands}\n{done.stdout}{done.stderr}"
         return done.stdout
@@ -131,8 +131,8 @@ def test_changed_code_reruns_the_stages_that_run_it(first_run: Project) -> None:
         promotion.write_text(before)
 
 
-def test_the_guide_works_to_its_first_comparison(first_run: Project) -> None:
-    start, one_setting, *_ = blocks()
+def test_the_guide_works_from_top_to_bottom(first_run: Project) -> None:
+    start, one_setting, another, keep, back, own_recipe = blocks()
     assert first_run.run("git status --porcelain").split("\n") == ["?? dvc.lock", ""]
     assert first_run.running("dvc repro") == []
 
@@ -152,6 +152,22 @@ def test_the_guide_works_to_its_first_comparison(first_run: Project) -> None:
     page = (first_run.folder / "dvc_plots" / "index.html").read_text(encoding="utf-8")
     assert re.findall(r"(?:src|href)\s*=\s*\"?(https?:)?//", page) == []
     assert all(revision in page for revision in ('"rev": "HEAD"', '"rev": "workspace"'))
+
+    assert "learning_rate" in first_run.run(another)
+    first_run.run(keep)
+    assert first_run.run("git status --porcelain") == ""
+    assert EPOCHS in first_run.diff("params", "HEAD~1")["params.yaml"]
+    first_run.run(back)
+    assert first_run.running("dvc repro evaluate@fashioniq evaluate@cirr") == []
+
+    first_run.run(own_recipe)
+    recipe = first_run.folder / "qure" / "recipes" / "catalogue.yaml"
+    recipe.write_text(re.sub(r"^epochs: \d+", "epochs: 5", recipe.read_text(), flags=re.MULTILINE))
+    found = first_run.diff("params", "HEAD~1")
+    assert found["qure/recipes/catalogue.yaml"]["epochs"] == {"old": 6, "new": 5, "diff": -1}
+    assert found["params.yaml"]["training.fashioniq.recipe"]["new"] == "my.yaml"
+    assert found["my.yaml"]["epochs"]["new"] == 3
+    assert (first_run.folder / "artifacts/fashioniq/model/weights").read_text() == "3"
 
 
 def test_a_set_parameter_reaches_the_training(tmp_path: Path) -> None:

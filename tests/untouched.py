@@ -8,7 +8,7 @@ that git knows may be edited by a person while the tests run, so they count only
 import os
 import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,9 @@ class Untouched:
         self.changes: list[str] = []
 
     def pytest_sessionstart(self) -> None:
-        self.started = time.time()
+        # As the file system stamps it: its clock may be milliseconds behind time.time().
+        with tempfile.TemporaryFile() as file:
+            self.started = os.fstat(file.fileno()).st_mtime
         self.before = self._status()
 
     @pytest.hookimpl(tryfirst=True)

@@ -106,7 +106,7 @@ def ablate(
         training_set=training_set,
         parameters={"arms": [arm.name for arm in chosen.arms], "seeds": list(seeds), "epochs": epochs},
         inputs=bench.inputs,
-        pipeline=tracking.pipeline_run_id(settings.model_dump(mode="json"), of_data),
+        pipeline=tracking.pipeline_run_id(settings.resolved(), of_data),
     ) as tracked:
         runs = _all_runs(bench, chosen.arms, seeds, tracked)
         lines = summarise(chosen.arms, runs, settings.evaluation)

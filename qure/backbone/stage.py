@@ -50,7 +50,7 @@ def prepare_backbone(
         training_set="shared",
         parameters={"backbone": chosen.model_dump(mode="json")},
         inputs={"data": data_fingerprint(data)},
-        pipeline=pipeline_run_id(settings.model_dump(mode="json"), data_fingerprint(data)),
+        pipeline=pipeline_run_id(settings.resolved(), data_fingerprint(data)),
     ) as run:
         if chosen.name == "catalogue":
             run.log_metrics(make_backbone(chosen, data, output, validation, observe=partial(_log_curve, run)))

@@ -76,7 +76,8 @@ def global_options(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results, warnings and errors.")] = False,
 ) -> None:
     """What holds for all commands."""
-    from qure.progress import log_to_terminal
+    from qure.progress import inherited_verbosity, log_to_terminal
 
-    app.verbose = verbose
-    log_to_terminal(1 if verbose else -1 if quiet else 0)
+    verbosity = 1 if verbose else -1 if quiet else inherited_verbosity()
+    app.verbose = verbosity > 0
+    log_to_terminal(verbosity)

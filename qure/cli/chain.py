@@ -23,7 +23,7 @@ from typing import IO
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from qure.errors import StageFailed
-from qure.progress import LABEL, console
+from qure.progress import LABEL, VERBOSITY, console, verbosity
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class Follower:
             StageFailed: a stage failed.
         """
         # Unbuffered, so that DVC's line about a stage comes before what the stage itself says.
-        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+        environment = os.environ | {"PYTHONUNBUFFERED": "1", VERBOSITY: str(verbosity())}
         if self._label:
             environment[LABEL] = self._label
         if self._threads:

@@ -6,7 +6,6 @@ DVC decides what runs; this follows what it says, names each stage before it sta
 import json
 import logging
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +14,7 @@ import typer
 from qure.cli.application import app
 from qure.cli.chain import Chain
 from qure.cli.evaluation import results
-from qure.cli.options import PARAMETERS, Parameters, settings_for
+from qure.cli.options import PARAMETERS, Parameters, require_installed, settings_for
 from qure.errors import BadInput
 from qure.layout import Layout
 
@@ -33,8 +32,7 @@ def demo(
     """Everything at once: the data, every stage that has something to do (`dvc repro`), then the results."""
     if not Path("dvc.yaml").is_file():
         raise BadInput("there is no dvc.yaml in this folder", remedy="Start it in the project's own folder")
-    if find_spec("dvc") is None:
-        raise ModuleNotFoundError("No module named 'dvc'", name="dvc")
+    require_installed("dvc", "great_expectations", "mlflow")
     from qure.catalogue.restore import restore
     from qure.training.speed import span
 

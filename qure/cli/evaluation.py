@@ -1,7 +1,7 @@
 """Commands about how good models are: embeddings from anywhere, ablations, reports, results."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,19 +23,68 @@ from qure.cli.options import (
     require_writable,
     settings_for,
 )
+from qure.errors import BadInput
 from qure.layout import Layout
+
+
+def benchmark_names() -> list[str]:
+    """Names of the benchmarks that there are; also what the shell completes."""
+    from qure import benchmarks
+
+    return [one.name for one in benchmarks.benchmarks()]
+
+
+def known_benchmark(name: str) -> str:
+    """A benchmark that qure knows.
+
+    Raises:
+        BadInput: it knows none of this name; names those that there are.
+    """
+    if name not in (known := benchmark_names()):
+        raise BadInput(f"no benchmark {name!r}; there are {', '.join(known)}", field="--benchmark")
+    return name
+
+
+def split_names(ctx: typer.Context) -> list[str]:
+    """The splits of the benchmark that the command line names already."""
+    return [split for one in _named(ctx) for split in one.splits]
+
+
+def category_names(ctx: typer.Context) -> list[str]:
+    """The categories of the benchmark that the command line names already."""
+    return [category for one in _named(ctx) for category in one.categories]
+
+
+def _named(ctx: typer.Context) -> list[Any]:
+    from qure import benchmarks
+
+    name = ctx.params.get("benchmark")
+    return [benchmarks.get_benchmark(name)] if name else []
 
 
 @app.command("evaluate-embeddings")
 def evaluate_embeddings(
-    benchmark: Annotated[str, typer.Option(help="fashioniq, cirr, hp-fashioniq or circo.")],
+    benchmark: Annotated[
+        str,
+        typer.Option(
+            parser=known_benchmark,
+            metavar="[fashioniq|cirr|hp-fashioniq|circo]",
+            autocompletion=benchmark_names,
+            help="Whose files and protocol.",
+        ),
+    ],
     root: Annotated[Path, typer.Option(help="The folder that holds the benchmark's own files.")],
-    split: Annotated[str, typer.Option(help="val, test1 (CIRR) or test (CIRCO).")],
+    split: Annotated[str, typer.Option(autocompletion=split_names, help="val, test1 (CIRR) or test (CIRCO).")],
     queries: Annotated[Path, typer.Option(help="safetensors: `embeddings` (N, D), header `ids`.")],
     gallery: Annotated[Path, typer.Option(help="safetensors: `embeddings` (N, D) or (N, T, D), header `ids`.")],
     output: Annotated[Path, typer.Option(help="Where to write metrics.json.")],
-    gallery_protocol: Annotated[str, typer.Option(help="FashionIQ: original or val.")] = "original",
-    category: Annotated[str | None, typer.Option(help="FashionIQ: dress, shirt or toptee alone.")] = None,
+    gallery_protocol: Annotated[
+        Literal["original", "val"],
+        typer.Option(help="FashionIQ: all images of the split's file, or those of its triplets."),
+    ] = "original",
+    category: Annotated[
+        str | None, typer.Option(autocompletion=category_names, help="FashionIQ: dress, shirt or toptee alone.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """The four protocols for any model's embeddings."""

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,17 @@ Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on standa
 
 PARAMETERS = Path("params.yaml")
 DATA, ARTIFACTS, WORK = Layout.data, Layout.artifacts, Layout.work
+
+
+def require_installed(*packages: str) -> None:
+    """Finds out before the long work whether what only one command needs is there.
+
+    Raises:
+        ModuleNotFoundError: a package is not; the command ends with the extra that brings it.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 
 def settings_for(params: Path, training_set: str | None = None) -> "Settings":

@@ -17,6 +17,7 @@ from qure.cli.options import (
     Parameters,
     TrainingSet,
     Work,
+    require_installed,
     require_writable,
     settings_for,
 )
@@ -40,6 +41,7 @@ def validate(
     Data that passed is compared with what the champion was trained on, where there is one. That is said and changes
     no output: the registry's state must not decide what DVC keeps.
     """
+    require_installed("great_expectations")
     from qure.validation.stage import validate as run
 
     settings, layout = settings_for(params, training_set), Layout(data, artifacts, work).of(training_set)

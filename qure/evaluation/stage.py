@@ -299,7 +299,7 @@ def _run(
         parameters={"evaluation": settings.evaluation.model_dump(mode="json")},
         inputs=fingerprints,
         run_key=benchmark,
-        pipeline=pipeline_run_id(settings.model_dump(mode="json"), fingerprints["data"]),
+        pipeline=pipeline_run_id(settings.resolved(), fingerprints["data"]),
     )
 
 

@@ -177,7 +177,7 @@ def _run(
         parameters={"features": settings.features.model_dump(mode="json"), "image_set": image_set, "shares": shares},
         inputs={"data": of_data, "backbone": str(read_model_manifest(backbone)["fingerprint"])},
         run_key=image_set if shares == 1 else f"{image_set} {number}-of-{shares}",
-        pipeline=pipeline_run_id(settings.model_dump(mode="json"), of_data),
+        pipeline=pipeline_run_id(settings.resolved(), of_data),
     )
 
 

@@ -258,7 +258,7 @@ def _run(settings: Settings, stage: str, training_set: str, inputs: Mapping[str,
         training_set=training_set,
         parameters={"promotion": settings.promotion.model_dump(mode="json")} if stage == "promote" else {},
         inputs=inputs,
-        pipeline=pipeline_run_id(settings.model_dump(mode="json"), inputs["data"]),
+        pipeline=pipeline_run_id(settings.resolved(), inputs["data"]),
     )
 
 

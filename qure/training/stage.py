@@ -226,7 +226,7 @@ def _tracked(
         training_set=training_set,
         parameters={"recipe": settings.training[training_set].recipe, **recipe.model_dump(mode="json")},
         inputs={"data": of_data, **inputs},
-        pipeline=tracking.pipeline_run_id(settings.model_dump(mode="json"), of_data),
+        pipeline=tracking.pipeline_run_id(settings.resolved(), of_data),
     ) as run:
         yield run
 

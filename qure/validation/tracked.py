@@ -37,7 +37,7 @@ def tracked(settings: Settings, training_set: str, data: Path, report: Report, l
         training_set=training_set,
         parameters={"validation": settings.validation.model_dump(mode="json", exclude={"workers"})},
         inputs={"data": of_data},
-        pipeline=pipeline_run_id(settings.model_dump(mode="json"), of_data),
+        pipeline=pipeline_run_id(settings.resolved(), of_data),
     ) as run:
         run.set_tags({"qure.validation": report.fingerprint()})
         run.log_metrics(report.metrics())

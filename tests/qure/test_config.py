@@ -107,3 +107,12 @@ def test_under_dvc_a_recipe_is_a_file(elsewhere: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("DVC_STAGE", "train@fashioniq")
     with pytest.raises(BadInput, match=r"recipe: qure/recipes/catalogue\.yaml"):
         _load(elsewhere, "catalogue")
+
+
+def test_two_recipes_of_one_name_are_different_settings(elsewhere: Path) -> None:
+    found = []
+    for epochs in (2, 3, 2):
+        (elsewhere / "my.yaml").write_text(f"epochs: {epochs}\n")
+        found.append(_load(elsewhere, "my.yaml").resolved())
+    assert [one["recipes"]["fashioniq"]["epochs"] for one in found] == [2, 3, 2]
+    assert found[0] == found[2] != found[1]

@@ -13,6 +13,7 @@ import pytest
 from qure import __version__, benchmarks
 from qure.cli import app
 from qure.cli.options import TrainingSet, training_sets
+from qure.progress import VERBOSITY, log_to_terminal, verbosity
 
 SET_COMMANDS = (
     "validate",
@@ -46,6 +47,16 @@ def test_how_much_is_said(qure: Callable[..., Any], project: Path, option: str, 
     assert logging.getLevelName(logging.getLogger("qure").level) == expected
 
 
+@pytest.mark.parametrize("number", [1, 0, -1])
+def test_commands_that_a_command_starts_say_as_much(
+    qure: Callable[..., Any], project: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    log_to_terminal(number)
+    monkeypatch.setenv(VERBOSITY, str(verbosity()))  # as `qure demo` hands it to the stages
+    qure("train", "--training-set", "fashioniq")
+    assert verbosity() == number
+
+
 def test_verbose_shows_where_an_error_came_from(qure: Callable[..., Any], project: Path) -> None:
     (project / "params.yaml").unlink()
     assert "Traceback" in qure("-v", "train", "--training-set", "fashioniq").err
@@ -59,6 +70,12 @@ def test_an_unknown_training_set_is_named_with_the_choices(
     said = qure(command, "--training-set", "foo")
     assert said.exit_code == 2
     assert "--training-set': no training set 'foo'; there are cirr, fashioniq" in said.err
+
+
+def test_an_unknown_benchmark_is_named_with_the_choices(qure: Callable[..., Any], project: Path) -> None:
+    said = qure("evaluate-embeddings", "--benchmark", "foo", "--root", ".", "--split", "val", "--queries", "a")
+    assert said.exit_code == 2
+    assert "--benchmark': no benchmark 'foo'; there are fashioniq, hp-fashioniq, cirr, circo" in said.err
 
 
 def test_search_advises_nothing_that_cannot_work(qure: Callable[..., Any], project: Path) -> None:
@@ -75,13 +92,22 @@ def test_help_shows_the_registry_s_choices() -> None:
     assert training_sets() == list(benchmarks.training_sets())
 
 
-def test_the_shell_can_complete(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("qure train --training-set ci", ["cirr"]),
+        ("qure evaluate-embeddings --benchmark cir", ["cirr", "circo"]),
+        ("qure evaluate-embeddings --benchmark cirr --split t", ["train", "test1"]),
+        ("qure evaluate-embeddings --benchmark fashioniq --category s", ["shirt"]),
+    ],
+)
+def test_the_shell_can_complete(typed: str, expected: list[str]) -> None:
     environment = os.environ | {
-        "_QURE_COMPLETE": "complete_bash", "COMP_WORDS": "qure train --training-set ci", "COMP_CWORD": "3",
+        "_QURE_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1),
     }  # fmt: skip
     script = "import sys; sys.argv = ['qure']; from qure.cli import app; app(prog_name='qure')"
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["cirr"]
+    assert done.stdout.split() == expected
 
 
 @pytest.mark.parametrize("command", ["results", "evaluate-embeddings", "compare-data", "search", "ablate", "rollback"])

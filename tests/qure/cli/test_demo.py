@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,7 @@ else:
             continue
         print(f"Running stage '{target}':", flush=True)
         print(f"12:00:00  {target} says something", file=sys.stderr)
+        open(f"verbosity-{target}", "w").write(os.environ["QURE_VERBOSITY"])
         if target in plan.get("failing", ()):
             sys.exit(255)
 """
@@ -130,6 +131,19 @@ def test_training_sets_run_side_by_side_a_thread_each(
     assert "12:00:00  promote@cirr says something" in ended.err
     assert any(line.startswith("done: 5 of 6 stages ran") for line in said.messages)
     assert set(json.loads((project / "t.json").read_text())["seconds"]) == {"data", *STAGES} - {"validate@cirr"}
+
+
+@pytest.mark.parametrize(("options", "expected"), [((), "0"), (("-q",), "-1"), (("-v",), "1")])
+def test_stages_say_as_much_as_the_demo(
+    dvc: Callable[..., None], qure: Callable[..., Any], project: Path, options: Sequence[str], expected: str
+) -> None:
+    dvc()
+    before = logging.getLogger("qure").level
+    try:
+        assert qure(*options, "demo").exit_code == 0
+    finally:
+        logging.getLogger("qure").setLevel(before)
+    assert {(project / f"verbosity-{stage}").read_text() for stage in STAGES} == {expected}
 
 
 def test_a_stage_of_ones_own_is_not_forgotten(

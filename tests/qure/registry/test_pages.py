@@ -115,7 +115,7 @@ def told(
         metrics = {"fashioniq": results["fashioniq"].metrics}
         intervals = {"fashioniq": results["fashioniq"].intervals}
         write_json(evaluation / "metrics.json", metrics | {"controls": {"random": {"recall_at_10": 2.5}}})
-        pipeline = pipeline_run_id(settings.model_dump(mode="json"), f"md5:data{seed}")
+        pipeline = pipeline_run_id(settings.resolved(), f"md5:data{seed}")
         for name, parameters in (("train", {"epochs": 6, "learning_rate": 0.001, "seed": seed}), ("evaluate", {})):
             with stage_run(
                 settings.tracking,
