@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from qure.config import NegativeSettings
+from qure.datasets.validated import ValidatedData
 from qure.features.store import FeatureStore
 from qure.layout import Layout
 from qure.models import QureModel
@@ -22,7 +23,6 @@ from qure.training.data import training_data
 from qure.training.distributed import Processes
 from qure.training.encoding import Encoder, evaluating
 from qure.training.mining import mine_categories
-from qure.training.stage import triplets_and_corpora
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     model = QureModel.load(layout.model, device, vision=False)
     features = FeatureStore.open(layout.training_features, model.vision_fingerprint)
     validation = layout.validation if layout.validation.is_dir() else None
-    triplets, corpora, _ = triplets_and_corpora(asked.training_set, asked.data, validation)
+    triplets, corpora = ValidatedData(asked.data, validation).training(asked.training_set)
     assert model.tokenizer is not None  # a loaded model has one
     data = training_data(triplets, corpora, features, model.tokenizer)
 

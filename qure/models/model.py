@@ -19,6 +19,7 @@ from transformers.models.blip_2.modeling_blip_2 import Blip2TextEmbeddings
 from qure.models.config import QFormerConfig, QureConfig, VisionConfig
 from qure.models.folder import Attention, FolderModel
 from qure.models.fused import FusedQFormer
+from qure.models.relevance import at_least_fp32, relevance
 from qure.models.text import CaptionTokenizer
 
 #: Start of the learned temperature (LAVIS, `temp`).
@@ -113,7 +114,7 @@ class QureModel(FolderModel):
             (B, D) of unit length, fp32 (fp64 in an fp64 model).
         """
         hidden = self.query_states(features, input_ids, attention_mask)[:, : self.config.query_tokens]
-        return _unit(_at_least_fp32(self.text_proj(hidden)).mean(dim=1))
+        return _unit(at_least_fp32(self.text_proj(hidden)).mean(dim=1))
 
     def image_states(self, features: torch.Tensor) -> torch.Tensor:
         """Last hidden states of the image-only pass, (B, T, hidden)."""
@@ -188,27 +189,8 @@ class QureModel(FolderModel):
         """Inside, the weights do not change: what passes on a GPU make of them is made once."""
         return self._fused.sharing()
 
-    @staticmethod
-    def relevance(queries: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-        """Relevance of every candidate to every query: the largest of its T tokens' dot products (paper, eq. 2).
-
-        Args:
-            queries: (Q, D).
-            candidates: (N, T, D).
-
-        Returns:
-            (Q, N), fp32 also under autocast. Q x N x T numbers are held at once: hand over blocks.
-
-        >>> queries = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-        >>> candidates = torch.tensor([[[0.6, 0.8], [0.0, -1.0]], [[-1.0, 0.0], [0.8, -0.6]]])
-        >>> QureModel.relevance(queries, candidates)
-        tensor([[0.6000, 0.8000],
-                [0.8000, 0.0000]])
-        """
-        with torch.autocast(queries.device.type, enabled=False):
-            flat = _at_least_fp32(candidates).flatten(0, 1)
-            products = _at_least_fp32(queries) @ flat.T
-            return products.unflatten(1, tuple(candidates.shape[:2])).amax(dim=-1)
+    #: `qure.models.relevance.relevance`.
+    relevance = staticmethod(relevance)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """What training changes: Q-Former, `ln_vision`, projections, query tokens and temperature."""
@@ -277,9 +259,5 @@ def _qformer_config(config: QFormerConfig, vision_width: int) -> Blip2QFormerCon
     )
 
 
-def _at_least_fp32(values: torch.Tensor) -> torch.Tensor:
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-
-
 def _unit(rows: torch.Tensor) -> torch.Tensor:
-    return functional.normalize(_at_least_fp32(rows), dim=-1)
+    return functional.normalize(at_least_fp32(rows), dim=-1)

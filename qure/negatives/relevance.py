@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from qure.errors import BadInput
+from qure.models.relevance import relevance
 
 
 @dataclass(frozen=True)
@@ -181,16 +182,13 @@ def _relevance(queries: Tensor, candidates: Tensor, tiles: Tiles) -> Tensor:
             tile = torch.nn.functional.pad(tile, (0, 0, 0, tiles.queries - filled))
             for left in range(0, len(candidates), tiles.images):
                 part = candidates[left : left + tiles.images].float()
-                best = _best_of_all(tile, part) if tiles.tokens_at_once else _best_so_far(tile, part)
+                best = relevance(tile, part) if tiles.tokens_at_once else _best_so_far(tile, part)
                 scores[first : first + filled, left : left + len(part)] = best[:filled]
     return scores
 
 
-def _best_of_all(tile: Tensor, part: Tensor) -> Tensor:
-    return (tile @ part.flatten(0, 1).T).unflatten(1, part.shape[:2]).amax(dim=2)
-
-
 def _best_so_far(tile: Tensor, part: Tensor) -> Tensor:
+    """`relevance` of a tile, token by token: the (queries, images, T) products are never held."""
     best = tile @ part[:, 0].T
     for token in range(1, part.shape[1]):
         torch.maximum(best, tile @ part[:, token].T, out=best)

@@ -39,15 +39,15 @@ def _registration(folder: Path) -> Any:
 
 
 def _exclusions(folder: Path) -> Any:
-    from qure.datasets.exclusions import read_exclusions
+    from qure.datasets.validated import ValidatedData
 
-    return read_exclusions(folder, "fashioniq")
+    return ValidatedData(folder, folder).exclusions("fashioniq")
 
 
 def _verdict(folder: Path) -> Any:
     from qure.datasets.validated import require_validated
 
-    return require_validated(folder)
+    return require_validated(folder, folder, [])
 
 
 def _statistics(folder: Path) -> Any:
@@ -80,7 +80,7 @@ def _settings(folder: Path) -> Any:
     return Settings.load(folder / "params.yaml")
 
 
-EXCLUDED = {"success": True, "excluded": {"fashioniq": {"images": ["a"], "queries": []}}}
+EXCLUDED = {"success": True, "annotations": {}, "excluded": {"fashioniq": {"images": ["a"], "queries": []}}}
 READERS = {
     "registration": Reader(
         _registration,

@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 from qure.config import Settings, TrackingSettings
+from qure.datasets.validated import ValidatedData
 from qure.errors import BadInput, StageFailed
 from qure.features import stage
-from qure.features.images import images_fingerprint, listed_images
+from qure.features.images import images_fingerprint
 from qure.features.stage import collect, precompute
 from qure.features.store import FeatureStore
 from qure.images import ImageError, normalise, prepare_image
@@ -152,12 +153,17 @@ def test_features_of_another_backbone_are_refused_naming_both(settings, data, ba
         FeatureStore.open(tmp_path / "f", other.vision_fingerprint)
 
 
+def fingerprint_of(data):
+    opened = ValidatedData(data)
+    return images_fingerprint(opened.images("fashioniq"), opened.passed_images("fashioniq"))
+
+
 def test_features_of_another_data_version_are_refused_naming_both(settings, data, backbone, tmp_path):
     precompute(settings, "fashioniq", data=data, backbone=backbone, output=tmp_path / "f")
-    before = images_fingerprint(*listed_images(data, "fashioniq"))
+    before = fingerprint_of(data)
     FeatureStore.open(tmp_path / "f", expected_images_fingerprint=before)
     Image.new("RGB", (30, 30)).save(data / "fashioniq" / "images" / "B100.png")
-    after = images_fingerprint(*listed_images(data, "fashioniq"))
+    after = fingerprint_of(data)
     with pytest.raises(BadInput, match=f"other images: images_fingerprint is {before}, expected {after}"):
         FeatureStore.open(tmp_path / "f", expected_images_fingerprint=after)
 

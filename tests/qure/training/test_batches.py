@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from qure.config import TrainingSettings
-from qure.datasets.benchmarks import training_corpus, training_triplets
+from qure.datasets.benchmarks import read_training
 from qure.features.store import FeatureStore
 from qure.models.text import CaptionTokenizer
 from qure.training.batches import EpochNegatives, ahead, candidate_mask, epoch_negatives, make_batch
@@ -26,7 +26,7 @@ def store(world: Any) -> FeatureStore:
 def data(world: Any, store: FeatureStore) -> TrainingData:
     root = world.root / "data"
     tokenizer = CaptionTokenizer.load(world.root / "backbone")
-    return training_data(training_triplets("fashioniq", root), training_corpus("fashioniq", root), store, tokenizer)
+    return training_data(*read_training("fashioniq", root), store, tokenizer)
 
 
 def test_warm_up_draws_from_the_own_category_without_repetition(data: TrainingData) -> None:

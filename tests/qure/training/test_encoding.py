@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from qure.datasets.benchmarks import training_corpus, training_triplets
+from qure.datasets.benchmarks import read_training
 from qure.features.store import FeatureStore
 from qure.models.model import QureModel
 from qure.models.precision import PrecisionPolicy
@@ -31,8 +31,7 @@ def model(world: Any) -> QureModel:
 def data(world: Any, store: FeatureStore, model: QureModel) -> TrainingData:
     root = world.root / "data"
     assert model.tokenizer is not None
-    triplets = training_triplets("fashioniq", root)
-    return training_data(triplets, training_corpus("fashioniq", root), store, model.tokenizer)
+    return training_data(*read_training("fashioniq", root), store, model.tokenizer)
 
 
 @pytest.fixture

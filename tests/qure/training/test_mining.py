@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qure.config import TrainingSettings
-from qure.datasets.benchmarks import training_corpus, training_triplets
+from qure.datasets.benchmarks import read_training
 from qure.errors import BadInput
 from qure.features.store import FeatureStore
 from qure.models.model import QureModel
@@ -41,9 +41,7 @@ def data(world: Any, model: QureModel) -> TrainingData:
     root = world.root / "data"
     store = FeatureStore.open(world.root / "features" / "fashioniq")
     assert model.tokenizer is not None
-    whole = training_data(
-        training_triplets("fashioniq", root), training_corpus("fashioniq", root), store, model.tokenizer
-    )
+    whole = training_data(*read_training("fashioniq", root), store, model.tokenizer)
     # Queries of mixed categories, so that the sets' rows are not simply one category after the other.
     mixed = np.zeros(len(whole), dtype=bool)
     mixed[[0, 3, 5, 16, 20, 31, 44]] = True

@@ -41,12 +41,11 @@ def model(world: Any) -> QureModel:
 
 @pytest.fixture(scope="module")
 def data(world: Any, store: FeatureStore) -> TrainingData:
-    from qure.datasets.benchmarks import training_corpus, training_triplets
+    from qure.datasets.benchmarks import read_training
 
     tokenizer = QureModel.load(world.root / "backbone", vision=False).tokenizer
     assert tokenizer is not None
-    triplets = training_triplets("fashioniq", world.root / "data")
-    return training_data(triplets, training_corpus("fashioniq", world.root / "data"), store, tokenizer)
+    return training_data(*read_training("fashioniq", world.root / "data"), store, tokenizer)
 
 
 def recipe(**changes: Any) -> TrainingSettings:
