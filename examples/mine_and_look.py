@@ -21,7 +21,7 @@ from qure.negatives.plots import draw_ranks, draw_sorted_scores
 from qure.negatives.statistics import findings
 from qure.training.data import training_data
 from qure.training.distributed import Processes
-from qure.training.encoding import Encoder, evaluating
+from qure.training.encoding import TrainingEncoder, evaluating
 from qure.training.mining import mine_categories
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     assert model.tokenizer is not None  # a loaded model has one
     data = training_data(triplets, corpora, features, model.tokenizer)
 
-    encoder = Encoder(model, features, PrecisionPolicy.of("fp32", device), Processes(0, 1, device))
+    encoder = TrainingEncoder(model, features, PrecisionPolicy.of("fp32", device), Processes(0, 1, device))
     with evaluating(model):
         queries, candidates = encoder.queries(data), encoder.corpus(data)
     mining = mine_categories(queries, candidates, data, NegativeSettings(search_window=asked.search_window), device)

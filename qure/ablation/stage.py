@@ -139,7 +139,7 @@ def _bench(
     }
     if data.validation is not None:
         inputs["validation"] = file_digest(data.validation / RESULT)
-    source = Source(data, settings.evaluation, device, ImageDigests({training_set: features}))
+    source = Source(data, settings.evaluation, device, ImageDigests({training_set: store}))
     return Bench(
         settings=settings,
         training_set=training_set,

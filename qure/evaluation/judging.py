@@ -17,7 +17,7 @@ from qure.evaluation.report.hard_negatives import typical_rankings
 from qure.evaluation.statistics.results import Evaluation
 from qure.evaluation.submissions.withheld import submit
 from qure.evaluation.tasks import Source, Task, task_for
-from qure.features.store import FeatureStore, read_index
+from qure.features.store import FeatureStore
 from qure.files import fingerprint
 from qure.models.folder import read_manifest
 from qure.models.model import QureModel
@@ -66,7 +66,7 @@ def _judge_with(
     scratch.mkdir()
     stores = {name: FeatureStore.open(path, model.vision_fingerprint) for name, path in inputs.features.items()}
     trained = Encoder(model, stores, judging.batch_size, scratch)
-    source = Source(inputs.data, judging, inputs.device, ImageDigests(inputs.features))
+    source = Source(inputs.data, judging, inputs.device, ImageDigests(stores))
     task = task_for(benchmark, source)
     logger.info(
         "%s: the trained model encodes %s and ranks them for %s; intervals come from %s",
@@ -123,11 +123,8 @@ def _draw_drops(
 class ImageDigests:
     """Digest of images' bytes by image set and ids, from what the feature stores were computed from."""
 
-    def __init__(self, features: Mapping[str, Path]) -> None:
-        self._of: dict[str, dict[str, str]] = {}
-        for name, path in features.items():
-            index = read_index(path)
-            self._of[name] = dict(zip(index["id"], index["sha256"], strict=True))
+    def __init__(self, stores: Mapping[str, FeatureStore]) -> None:
+        self._of = {name: dict(zip(store.ids, store.digests, strict=True)) for name, store in stores.items()}
 
     def __call__(self, image_set: str, ids: Sequence[str]) -> str:
         """An image without features counts as empty here: encoding names it as missing."""

@@ -27,7 +27,7 @@ from qure.features.computing import compute_features
 from qure.features.images import images_fingerprint
 from qure.features.preparing import preparing
 from qure.features.store import read_index, read_manifest, shard_name, shard_number
-from qure.features.writing import Identity, Shard, read_shard_rows, write_shard, write_store
+from qure.features.writing import Shard, StoreIdentity, read_shard_rows, write_shard, write_store
 from qure.files import file_digest, fingerprint
 from qure.models.folder import read_manifest as read_model_manifest
 from qure.models.model import QureModel
@@ -95,7 +95,9 @@ def collect(outputs: Sequence[Path], output: Path) -> dict[str, Any]:
     if not outputs:
         raise BadInput("no shares to merge")
     manifests = [read_manifest(folder) for folder in outputs]
-    identities = [Identity(**{key: found[key] for key in Identity.__dataclass_fields__}) for found in manifests]
+    identities = [
+        StoreIdentity(**{key: found[key] for key in StoreIdentity.__dataclass_fields__}) for found in manifests
+    ]
     for folder, identity in zip(outputs, identities, strict=True):
         differing = [key for key, value in asdict(identity).items() if value != asdict(identities[0])[key]]
         if differing:
@@ -179,10 +181,10 @@ def _run(
     )
 
 
-def _identity(settings: Settings, model: QureModel, images: ImageStore, ids: Sequence[str]) -> Identity:
+def _identity(settings: Settings, model: QureModel, images: ImageStore, ids: Sequence[str]) -> StoreIdentity:
     vision = model.config.vision
     assert model.vision_fingerprint is not None  # set by load
-    return Identity(
+    return StoreIdentity(
         vision_fingerprint=model.vision_fingerprint,
         images_fingerprint=images_fingerprint(images, ids),
         images=len(ids),
@@ -193,7 +195,7 @@ def _identity(settings: Settings, model: QureModel, images: ImageStore, ids: Seq
     )
 
 
-def _key(identity: Identity, images: ImageStore, block: Sequence[str]) -> str:
+def _key(identity: StoreIdentity, images: ImageStore, block: Sequence[str]) -> str:
     """Names an unfinished run's shard after what it depends on, so that other settings never find it."""
     content = [identity.vision_fingerprint, identity.dtype, images_fingerprint(images, block)]
     return fingerprint(content)[:16]

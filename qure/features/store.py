@@ -37,6 +37,7 @@ class FeatureStore:
     Attributes:
         folder: where it lies.
         ids: image ids in row order (sorted).
+        digests: SHA-256 of the image files, in the same order.
         fingerprint: of everything in it.
         vision_fingerprint: of the vision tower and preparation it was computed with.
         images_fingerprint: of the image list it was computed from (`qure.features.images`).
@@ -47,6 +48,7 @@ class FeatureStore:
     def __init__(self, folder: Path, manifest: dict[str, Any], index: pd.DataFrame) -> None:
         self.folder = folder
         self.ids: tuple[str, ...] = tuple(index["id"])
+        self.digests: tuple[str, ...] = tuple(index["sha256"])
         self.fingerprint: str = manifest["fingerprint"]
         self.vision_fingerprint: str = manifest["vision_fingerprint"]
         self.images_fingerprint: str = manifest["images_fingerprint"]

@@ -104,7 +104,7 @@ class Retriever:
             [None if group is None else self._rows[group] for group in groups],
         )
         return [
-            self._named(rows, scores, count, left_out)
+            self._ranked(rows, scores, count, left_out)
             for (rows, scores), count, left_out in zip(ranked, top_k, exclude, strict=True)
         ]
 
@@ -143,7 +143,7 @@ class Retriever:
             pixels.append(prepare_image(bytes(data), size, name=f"row {row}, field 'reference'"))
         return encode_pixels(self._model, torch.from_numpy(np.stack(pixels)).to(self._model.device), self._features)
 
-    def _named(self, rows: torch.Tensor, scores: torch.Tensor, count: int, left_out: str | None) -> Ranked:
+    def _ranked(self, rows: torch.Tensor, scores: torch.Tensor, count: int, left_out: str | None) -> Ranked:
         pairs = zip((self.ids[row] for row in rows.tolist()), scores.tolist(), strict=True)
         return [pair for pair in pairs if pair[0] != left_out][:count]
 

@@ -15,7 +15,7 @@ from qure.datasets.exclusions import Exclusions
 from qure.datasets.types import Triplet
 from qure.datasets.validated import require_same_images, require_validated
 from qure.features.images import images_fingerprint
-from qure.features.store import FeatureStore, read_index
+from qure.features.store import FeatureStore
 from qure.files import fingerprint
 from qure.models.folder import read_manifest
 from qure.models.model import QureModel
@@ -118,7 +118,7 @@ def train(
             ),
         )
         require_same_images(
-            zip(*(read_index(features)[name] for name in ("id", "sha256")), strict=True),
+            zip(store.ids, store.digests, strict=True),
             passed.digests(training_set),
             file=features,
             remedy="Compute the features again: qure precompute",

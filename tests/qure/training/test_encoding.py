@@ -12,7 +12,7 @@ from qure.models.precision import PrecisionPolicy
 from qure.training import encoding
 from qure.training.data import TrainingData, training_data
 from qure.training.distributed import Processes
-from qure.training.encoding import Encoder, evaluating, recall
+from qure.training.encoding import TrainingEncoder, evaluating, recall
 
 CPU = torch.device("cpu")
 
@@ -35,12 +35,12 @@ def data(world: Any, store: FeatureStore, model: QureModel) -> TrainingData:
 
 
 @pytest.fixture
-def encoder(model: QureModel, store: FeatureStore) -> Encoder:
-    return Encoder(model, store, PrecisionPolicy.of("fp32", CPU), Processes(0, 1, CPU))
+def encoder(model: QureModel, store: FeatureStore) -> TrainingEncoder:
+    return TrainingEncoder(model, store, PrecisionPolicy.of("fp32", CPU), Processes(0, 1, CPU))
 
 
 def test_blocks_are_put_together(
-    encoder: Encoder, model: QureModel, store: FeatureStore, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+    encoder: TrainingEncoder, model: QureModel, store: FeatureStore, data: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(encoding, "BLOCK", 7)
     with evaluating(model):
@@ -53,7 +53,7 @@ def test_blocks_are_put_together(
 
 
 def test_evaluating_is_without_dropout_and_goes_back_to_training(
-    encoder: Encoder, model: QureModel, data: TrainingData
+    encoder: TrainingEncoder, model: QureModel, data: TrainingData
 ) -> None:
     model.train()
     with evaluating(model):
@@ -67,7 +67,7 @@ def test_evaluating_is_without_dropout_and_goes_back_to_training(
 
 
 def test_recall_counts_targets_near_the_top_of_their_category(
-    encoder: Encoder, model: QureModel, data: TrainingData
+    encoder: TrainingEncoder, model: QureModel, data: TrainingData
 ) -> None:
     with evaluating(model):
         measured = {rank: recall(encoder, data, rank) for rank in (1, 10, 15)}
@@ -82,7 +82,7 @@ def test_recall_counts_targets_near_the_top_of_their_category(
 
 
 def test_ties_count_against_the_target(
-    encoder: Encoder, model: QureModel, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+    encoder: TrainingEncoder, model: QureModel, data: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with evaluating(model):
         corpus = encoder.corpus(data)
