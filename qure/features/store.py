@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from qure.errors import BadInput
 from qure.features.memory import available_device_bytes, available_host_bytes
-from qure.files import file_digest, read_json
+from qure.files import read_json
 from qure.models.precision import DTYPES
 
 MANIFEST, INDEX, TENSOR = "manifest.json", "index.parquet", "features"
@@ -164,16 +164,6 @@ class FeatureStore:
     def held(self) -> str:
         """Where `read` takes features from: "disk" or a device's name."""
         return "disk" if self._held is None else str(self._held.device)
-
-    def verify(self) -> None:
-        """Compares every shard's bytes with the manifest (reads all of them).
-
-        Raises:
-            BadInput: a shard was changed; names it.
-        """
-        for name, facts in self._manifest["shards"].items():
-            if file_digest(self.folder / name) != facts["sha256"]:
-                raise BadInput("the shard's bytes are not those of the manifest", file=self.folder / name)
 
     def _nearest_place(self, device: torch.device) -> Hold:
         if device.type != "cpu" and self.nbytes < available_device_bytes(device) // 2:

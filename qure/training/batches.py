@@ -67,18 +67,6 @@ class BatchNumbers:
     shared: Tensor | None
 
 
-def make_batch(
-    rows: Integers,
-    data: TrainingData,
-    features: FeatureStore,
-    negatives: EpochNegatives,
-    settings: TrainingSettings,
-    group: Processes,
-) -> Batch:
-    """One process's share of the batch that holds the triplets `rows`."""
-    return gathered(batch_numbers(rows, data, negatives, settings, group), features, group.device)
-
-
 def batch_numbers(
     rows: Integers,
     data: TrainingData,

@@ -17,7 +17,6 @@ from qure.training.batches import (
     candidate_mask,
     epoch_negatives,
     gathered,
-    make_batch,
 )
 from qure.training.data import TrainingData, training_data
 from qure.training.distributed import Processes
@@ -60,7 +59,8 @@ def negatives_of(data: TrainingData, settings: TrainingSettings) -> EpochNegativ
 def batch_of(
     rows: list[int], data: TrainingData, store: FeatureStore, settings: TrainingSettings, group: Processes = ALONE
 ) -> Batch:
-    return make_batch(np.array(rows), data, store, negatives_of(data, settings), settings, group)
+    numbers = batch_numbers(np.array(rows), data, negatives_of(data, settings), settings, group)
+    return gathered(numbers, store, group.device)
 
 
 def module(model: QureModel, settings: TrainingSettings, group: Processes = ALONE) -> TripletLoss:
