@@ -19,7 +19,7 @@ from transformers.models.blip_2.modeling_blip_2 import Blip2TextEmbeddings
 from qure.models.config import QFormerConfig, QureConfig, VisionConfig
 from qure.models.folder import Attention, FolderModel
 from qure.models.fused import FusedQFormer
-from qure.models.relevance import at_least_fp32, relevance
+from qure.models.relevance import at_least_fp32
 from qure.models.text import CaptionTokenizer
 
 #: Start of the learned temperature (LAVIS, `temp`).
@@ -113,7 +113,7 @@ class QureModel(FolderModel):
         Returns:
             (B, D) of unit length, fp32 (fp64 in an fp64 model).
         """
-        hidden = self.query_states(features, input_ids, attention_mask)[:, : self.config.query_tokens]
+        hidden = self.query_states(features, input_ids, attention_mask)[:, : self.config.query_tokens]  # (B, T, hidden)
         return _unit(at_least_fp32(self.text_proj(hidden)).mean(dim=1))
 
     def image_states(self, features: torch.Tensor) -> torch.Tensor:
@@ -124,10 +124,10 @@ class QureModel(FolderModel):
         self, features: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor
     ) -> torch.Tensor:
         """Last hidden states of the query pass, (B, T + L, hidden): the T query tokens first, then the text."""
-        queries = self.query_tokens.expand(features.shape[0], -1, -1)
-        sequence = self.text_embeddings(input_ids=input_ids, query_embeds=queries)
+        queries = self.query_tokens.expand(features.shape[0], -1, -1)  # (B, T, hidden)
+        sequence = self.text_embeddings(input_ids=input_ids, query_embeds=queries)  # (B, T + L, hidden)
         # Every query token may be attended to; the text's own mask hides only its padding.
-        mask = torch.cat([attention_mask.new_ones(queries.shape[:2]), attention_mask], dim=1)
+        mask = torch.cat([attention_mask.new_ones(queries.shape[:2]), attention_mask], dim=1)  # (B, T + L)
         return self._attend(sequence, features, mask)
 
     def encode_texts(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -174,7 +174,7 @@ class QureModel(FolderModel):
         added = None
         if mask is not None:
             zeros = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
-            added = zeros.masked_fill_(mask == 0, float("-inf"))[:, None, None, :]
+            added = zeros.masked_fill_(mask == 0, float("-inf"))[:, None, None, :]  # (B, 1, 1, T + L)
         if not self.qformer.encoder.layer[0].gradient_checkpointing:
             return self._fused(hidden, image, added, self.config.query_tokens, dtype)
         states: torch.Tensor = self.qformer.encoder(
@@ -189,9 +189,6 @@ class QureModel(FolderModel):
         """Inside, the weights do not change: what passes on a GPU make of them is made once."""
         return self._fused.sharing()
 
-    #: `qure.models.relevance.relevance`.
-    relevance = staticmethod(relevance)
-
     def trainable_parameters(self) -> list[nn.Parameter]:
         """What training changes: Q-Former, `ln_vision`, projections, query tokens and temperature."""
         return [parameter for _, parameter in self.named_trainable_parameters()]
@@ -199,10 +196,6 @@ class QureModel(FolderModel):
     def named_trainable_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The same with their names, always in the same order."""
         return ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)
-
-    def use_gradient_checkpointing(self) -> None:
-        """Recomputes the Q-Former's layers in the backward pass: less memory, about a third more time."""
-        self.qformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
     def train(self, mode: bool = True) -> "QureModel":
         """As in torch, but the frozen vision tower always stays in evaluation mode."""

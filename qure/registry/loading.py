@@ -15,7 +15,7 @@ from qure.models.folder import read_manifest
 from qure.models.model import QureModel
 from qure.models.precision import default_device
 from qure.registry.packaging import GALLERY, MODEL
-from qure.serving.gallery import encoded
+from qure.serving.gallery import encode_files
 from qure.serving.retriever import EMBEDDINGS, Retriever, read_features_dtype
 from qure.serving.searcher import Searcher
 from qure.tracking import connect, tracking_uri
@@ -98,5 +98,5 @@ def _from_folder(folder: Path, gallery: str | Path | None, data: Path, device: A
         raise BadInput("the folder holds no images", file=gallery, field="gallery")
     loaded, brought = QureModel.load(model, device), folder / GALLERY
     dtype = read_features_dtype(brought) if brought.is_dir() else FeatureSettings().dtype
-    vectors = torch.from_numpy(encoded(loaded, images, images.ids, gallery.name, dtype)).to(device)
+    vectors = torch.from_numpy(encode_files(loaded, images, images.ids, gallery.name, dtype)).to(device)
     return Searcher(Retriever(loaded, images.ids, vectors, groups={}, features=dtype), paths_in(images, gallery))

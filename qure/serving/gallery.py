@@ -63,14 +63,14 @@ def write_gallery(
         else:
             images = source.data.images(task.image_set)
             dtype = settings.features.dtype
-            gallery = Embeddings(task.images, encoded(trained, images, task.images, task.benchmark, dtype))
+            gallery = Embeddings(task.images, encode_files(trained, images, task.images, task.benchmark, dtype))
         write_embeddings(folder / EMBEDDINGS, gallery.ids, gallery.source)
     write_json(folder / GROUPS, _groups(task))
     write_json(folder / FEATURES, {"dtype": dtype})
 
 
 @torch.no_grad()
-def encoded(model: QureModel, images: ImageStore, ids: Sequence[str], name: str, dtype: Precision) -> Floats:
+def encode_files(model: QureModel, images: ImageStore, ids: Sequence[str], name: str, dtype: Precision) -> Floats:
     """Candidate embeddings of images, from their files: (N, T, D), each of unit length.
 
     Args:

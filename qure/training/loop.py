@@ -26,7 +26,7 @@ from qure.models.precision import PrecisionPolicy
 from qure.negatives.schedule import is_mining_epoch
 from qure.negatives.statistics import findings as mining_findings
 from qure.progress import progress_bar
-from qure.training.batches import BatchNumbers, EpochNegatives, ahead, batch_numbers, epoch_negatives, gathered
+from qure.training.batches import BatchNumbers, EpochNegatives, ahead, batch_numbers, epoch_negatives, read_batch
 from qure.training.checkpoint import Checkpoint, Checkpoints
 from qure.training.data import Integers, TrainingData
 from qure.training.distributed import Processes
@@ -229,7 +229,7 @@ class Trainer:
             share = self.group.world / len(rows)
             if self._graph is not None:
                 return rows, partial(self._step, partial(self._graph, self._graph.prepare(parts), share))
-            batch = [gathered(part, self.features, self.group.device) for part in parts]
+            batch = [read_batch(part, self.features, self.group.device) for part in parts]
             return rows, partial(self._step, partial(self._optimise, batch, share))
 
         return ahead(read, batches)

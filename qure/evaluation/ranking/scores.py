@@ -171,12 +171,12 @@ def require_same_dimension(queries: "NDArray[np.floating] | Embeddings", gallery
 def _scores(
     queries: Floats, gallery: Embeddings, ids: Sequence[str], device: torch.device, block_bytes: int, title: str
 ) -> Floats:
-    asked = torch.from_numpy(queries).to(device, torch.float64)
+    asked = torch.from_numpy(queries).to(device, torch.float64)  # (q, D)
     result = np.empty((len(queries), len(ids)), dtype=np.float32)
     per_candidate = 8 * gallery.tokens * (len(queries) + 2 * gallery.dimension)
     size = max(1, block_bytes // per_candidate)
     for positions, vectors in track(gallery.blocks(ids, size), title, total=-(-len(ids) // size)):
-        candidates = torch.from_numpy(vectors).to(device, torch.float64)
+        candidates = torch.from_numpy(vectors).to(device, torch.float64)  # (n, T, D)
         result[:, positions] = relevance(asked, candidates).to(torch.float32).cpu().numpy()
     return result
 

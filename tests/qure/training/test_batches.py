@@ -11,7 +11,7 @@ from qure.config import TrainingSettings
 from qure.datasets.benchmarks import read_training
 from qure.features.store import FeatureStore
 from qure.models.text import CaptionTokenizer
-from qure.training.batches import EpochNegatives, ahead, batch_numbers, candidate_mask, epoch_negatives, gathered
+from qure.training.batches import EpochNegatives, ahead, batch_numbers, candidate_mask, epoch_negatives, read_batch
 from qure.training.data import TrainingData, training_data
 from qure.training.distributed import Processes
 from qure.training.mining import warm_up
@@ -61,7 +61,7 @@ def test_a_batch_holds_what_its_triplets_name(data: TrainingData, store: Feature
     negatives = epoch_negatives(warm_up(data).sets, settings, 0, len(data))
     rows = np.array([30, 2, 17])
     alone = Processes(0, 1, torch.device("cpu"))
-    batch = gathered(batch_numbers(rows, data, negatives, settings, alone), store, alone.device)
+    batch = read_batch(batch_numbers(rows, data, negatives, settings, alone), store, alone.device)
     assert torch.equal(batch.references, store.read(data.references[rows]))
     assert torch.equal(batch.candidates[:3], store.read(data.corpus[data.targets[rows]]))
     assert torch.equal(batch.candidates[3:6], store.read(data.corpus[negatives.drawn[rows, 0]]))
@@ -75,7 +75,7 @@ def test_processes_share_a_batch(data: TrainingData, store: FeatureStore) -> Non
     negatives = epoch_negatives(warm_up(data).sets, settings, 0, len(data))
     rows = np.array([30, 2, 17])
     first, second = (
-        gathered(batch_numbers(rows, data, negatives, settings, group), store, group.device)
+        read_batch(batch_numbers(rows, data, negatives, settings, group), store, group.device)
         for group in (Processes(rank, 2, torch.device("cpu")) for rank in (0, 1))
     )
     assert (first.rows.tolist(), second.rows.tolist()) == ([0, 1], [2, 2])

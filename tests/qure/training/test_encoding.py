@@ -9,6 +9,7 @@ from qure.datasets.benchmarks import read_training
 from qure.features.store import FeatureStore
 from qure.models.model import QureModel
 from qure.models.precision import PrecisionPolicy
+from qure.models.relevance import relevance
 from qure.training import encoding
 from qure.training.data import TrainingData, training_data
 from qure.training.distributed import Processes
@@ -71,7 +72,7 @@ def test_recall_counts_targets_near_the_top_of_their_category(
 ) -> None:
     with evaluating(model):
         measured = {rank: recall(encoder, data, rank) for rank in (1, 10, 15)}
-        scores = QureModel.relevance(encoder.queries(data), encoder.corpus(data))
+        scores = relevance(encoder.queries(data), encoder.corpus(data))
     found = 0
     for query in range(len(data)):
         corpus = data.corpus_of(int(data.categories[query]))

@@ -16,7 +16,7 @@ from qure.training.batches import (
     batch_numbers,
     candidate_mask,
     epoch_negatives,
-    gathered,
+    read_batch,
 )
 from qure.training.data import TrainingData, training_data
 from qure.training.distributed import Processes
@@ -60,7 +60,7 @@ def batch_of(
     rows: list[int], data: TrainingData, store: FeatureStore, settings: TrainingSettings, group: Processes = ALONE
 ) -> Batch:
     numbers = batch_numbers(np.array(rows), data, negatives_of(data, settings), settings, group)
-    return gathered(numbers, store, group.device)
+    return read_batch(numbers, store, group.device)
 
 
 def module(model: QureModel, settings: TrainingSettings, group: Processes = ALONE) -> TripletLoss:
@@ -107,7 +107,7 @@ def test_rows_that_fill_a_batch_add_no_loss_and_no_pair(
     negatives = negatives_of(data, settings)
     expected = plain_step(model.eval(), data, store, negatives, settings, ROWS)
     numbers = batch_numbers(np.array(ROWS), data, negatives, settings, ALONE, length=9)
-    outcome = module(model, settings)(gathered(numbers, store, CPU))
+    outcome = module(model, settings)(read_batch(numbers, store, CPU))
     assert outcome.counts.tolist() == [pytest.approx(sum(expected.losses), rel=1e-5), expected.won, expected.pairs]
 
 
