@@ -123,8 +123,8 @@ class ValidatedData:
         """Image set -> id, size and digest of its images, in the file's order."""
         assert self.validation is not None
         listed: dict[str, list[tuple[str, int | None, str | None]]] = {}
-        for image_set, *row in _read_images(self.validation):
-            listed.setdefault(image_set, []).append(tuple(row))
+        for image_set, image, size, digest in _read_images(self.validation):
+            listed.setdefault(image_set, []).append((image, size, digest))
         return listed
 
     def _compare_images(self, image_sets: Collection[str] | None) -> None:

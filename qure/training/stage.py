@@ -11,6 +11,7 @@ import torch
 
 from qure import tracking
 from qure.config import Settings, TrainingSettings
+from qure.datasets.benchmarks import read_training
 from qure.datasets.exclusions import Exclusions
 from qure.datasets.types import Triplet
 from qure.datasets.validated import require_same_images, require_validated
@@ -108,7 +109,8 @@ def train(
     require_usable(recipe.negatives)
     passed = require_validated(validation, data, [training_set])
     with processes(torch.device(device or default_device())) as group, ExitStack() as held:
-        triplets, corpora = passed.training(training_set)
+        exclusions = passed.exclusions(training_set)
+        triplets, corpora = read_training(training_set, passed.root, exclusions)
         model = QureModel.load(backbone, group.device, vision=False)
         store = FeatureStore.open(
             features,
@@ -145,7 +147,7 @@ def train(
                     facts = {
                         "training_set": training_set,
                         "inputs": inputs,
-                        "excluded": _counts(passed.exclusions(training_set)),
+                        "excluded": _counts(exclusions),
                     }
                     summary = write_outputs(learner, trainer, identity, facts, output=output, backbone=backbone)
                     run.log_artifact(output / "training", "training")
