@@ -60,7 +60,7 @@ def hard_negative_cards(
             }
             for one, share in zip(shown, shares, strict=True)
         ]
-        told = (
+        words = (
             f"{record['size']} hard negatives, ranks {record['first']} to {record['last']} of {record['corpus_size']}"
         )
         more = f" ({len(shown)} shown)" if len(shown) < record["size"] else ""
@@ -70,7 +70,7 @@ def hard_negative_cards(
                 "kind": "",
                 "answers": [{"id": record["target"], "picture": picture(record["target"])}],
                 "result": f"target at rank {record['target_rank']}",
-                "sets": [{"title": told + more, "hits": hits}],
+                "sets": [{"title": words + more, "hits": hits}],
             }
         )
     return made

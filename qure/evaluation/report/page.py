@@ -65,7 +65,7 @@ def write_report(inputs: ReportInputs, folder: Path) -> None:
     """Writes report.html, summary.md and model_card.md into `folder`."""
     blocks = [_block(evaluation, inputs) for evaluation in inputs.evaluations]
     own = inputs.evaluations[0]
-    told = headline(
+    lead = headline(
         f"qure-{inputs.training_set}",
         own,
         blocks[0]["heading"],
@@ -81,7 +81,7 @@ def write_report(inputs: ReportInputs, folder: Path) -> None:
     )
     page = environment.get_template("report.html.j2").render(
         title=f"Evaluation of qure-{inputs.training_set}",
-        told=told,
+        lead=lead,
         method=_method(inputs),
         unfilled=UNFILLED,
         confidence=f"{inputs.settings.confidence:.0%}",
@@ -94,13 +94,13 @@ def write_report(inputs: ReportInputs, folder: Path) -> None:
     )
     card = model_card(
         inputs.training_set,
-        told,
+        lead,
         inputs.findings,
         {block["heading"]: one for block, one in zip(blocks, inputs.evaluations, strict=True)},
         inputs.controls,
         rendered=blocks[0]["rendered"],
     )
-    texts = {"report.html": page, "summary.md": _markdown(inputs, told, blocks, notes), "model_card.md": card}
+    texts = {"report.html": page, "summary.md": _markdown(inputs, lead, blocks, notes), "model_card.md": card}
     for name, text in texts.items():
         with atomic_file(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -263,8 +263,8 @@ def _plots(training: Path | None) -> dict[str, Any] | None:
     }
 
 
-def _markdown(inputs: ReportInputs, told: Headline, blocks: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> str:
-    lines = [f"# Evaluation of qure-{inputs.training_set}", "", *warnings(inputs.findings), told.text, ""]
+def _markdown(inputs: ReportInputs, lead: Headline, blocks: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> str:
+    lines = [f"# Evaluation of qure-{inputs.training_set}", "", *warnings(inputs.findings), lead.text, ""]
     lines += [f"<!-- provenance -->{UNFILLED}<!-- /provenance -->", "", _method(inputs), ""]
     lines += [f"> {note}" for note in notes] + ([""] if notes else [])
     for block in blocks:
