@@ -63,8 +63,10 @@ class ValidatedData:
         """An image set's files.
 
         Raises:
-            BadInput: as `open_images`.
+            BadInput: no such image set; or as `open_images`.
         """
+        if image_set not in image_sets():
+            raise BadInput(f"no image set {image_set!r}; there are {', '.join(image_sets())}")
         if image_set not in self._images:
             self._images[image_set] = open_images(get_benchmark(image_set).root(self.root))
         return self._images[image_set]
@@ -100,10 +102,8 @@ class ValidatedData:
         An image that no annotation file lists has not been looked at, and nothing asks for it.
 
         Raises:
-            BadInput: no such image set, or its folder or the validation folder cannot be read.
+            BadInput: as `images`; or the validation folder cannot be read.
         """
-        if image_set not in image_sets():
-            raise BadInput(f"no image set {image_set!r}; there are {', '.join(image_sets())}")
         ids = self.images(image_set).ids
         excluded, passed = self.exclusions(image_set).images, self.digests(image_set)
         return sorted(one for one in ids if one not in excluded and (passed is None or one in passed))
