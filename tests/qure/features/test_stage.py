@@ -51,6 +51,16 @@ def test_features_are_the_vision_towers_output(settings, data, backbone, tmp_pat
     assert list(tmp_path.glob(".*")) == []
 
 
+def test_what_validation_left_is_read_once_and_every_image_once(settings, data, backbone, tmp_path, passed, reads):
+    validation = passed(tmp_path / "validation", data)
+    reads.clear()
+    arguments = {"data": data, "backbone": backbone, "validation": validation}
+    assert precompute(settings, "fashioniq", **arguments, output=tmp_path / "features")["images"] == 23
+    assert {reads[(validation / name).resolve()] for name in ("result.json", "images.parquet")} == {1}
+    images = (data / "fashioniq" / "images").resolve()
+    assert {image.name: reads[image] for image in images.iterdir()} == {f"B{n:03d}.png": 1 for n in range(23)}
+
+
 def test_two_at_once_of_one_store_are_one_too_many(settings, data, backbone, tmp_path):
     with alone(tmp_path / "features"), pytest.raises(StageFailed, match=r"another process is at work on .*/features"):
         precompute(settings, "fashioniq", data=data, backbone=backbone, output=tmp_path / "features")
