@@ -90,8 +90,8 @@ def alone(path: Path) -> Iterator[None]:
         ) from None
     if handle is None:
         raise StageFailed(
-            f"another process is at work on {path}: {_told(file)}. Wait until it has ended, or stop it, and start this "
-            "command again"
+            f"another process is at work on {path}: {_holder(file)}. Wait until it has ended, or stop it, and start "
+            "this command again"
         )
     try:
         yield
@@ -200,7 +200,7 @@ def _signature(handle: int) -> list[str]:
     return os.pread(handle, 4096, 0).decode(errors="replace").split()
 
 
-def _told(file: Path) -> str:
+def _holder(file: Path) -> str:
     try:
         process, _, host = file.read_text(encoding="utf-8").split()
         since = datetime.fromtimestamp(file.stat().st_mtime, UTC)

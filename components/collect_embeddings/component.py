@@ -23,11 +23,11 @@ def collect_embeddings(
         features: One feature store per image set, in folders named after them.
     """
     from components.runtime import stage
-    from components.workspace import located, placed
+    from components.workspace import content_folder, place_output
     from qure.features.stage import collect
 
     with stage(params):
-        output = placed(features.path, workspace, "features", listed[0]["inputs"], "collected")
+        output = place_output(features.path, workspace, "features", listed[0]["inputs"], "collected")
         for image_set in sorted({item["image_set"] for item in listed}):
-            shares = [located(shard.path) for shard in shards if shard.metadata["image_set"] == image_set]
+            shares = [content_folder(shard.path) for shard in shards if shard.metadata["image_set"] == image_set]
             features.metadata[image_set] = collect(shares, output / image_set)["fingerprint"]

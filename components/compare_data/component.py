@@ -25,13 +25,13 @@ def compare_data(
     from pathlib import Path
 
     from components.runtime import stage
-    from components.workspace import located
+    from components.workspace import content_folder
     from qure.registry.champion import compare_data as compare
 
     with stage(params) as settings:
         compare(
             settings,
-            validation=located(validation.path),
-            champion=located(champion.path),
+            validation=content_folder(validation.path),
+            champion=content_folder(champion.path),
             output=Path(drift.path),
         )

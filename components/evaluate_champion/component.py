@@ -41,7 +41,7 @@ def evaluate_champion(
     from pathlib import Path
 
     from components.runtime import stage
-    from components.workspace import located, shown
+    from components.workspace import content_folder, show_evaluation
     from qure.benchmarks import image_sets_of
     from qure.evaluation.stage import evaluate
     from qure.registry.champion import check_champion
@@ -51,17 +51,17 @@ def evaluate_champion(
         evaluate(
             settings,
             training_set,
-            data=located(data.path) / "data",
-            features={name: located(features.path) / name for name in image_sets_of(training_set)},
-            model=located(model.path),
-            validation=located(validation.path),
+            data=content_folder(data.path) / "data",
+            features={name: content_folder(features.path) / name for name in image_sets_of(training_set)},
+            model=content_folder(model.path),
+            validation=content_folder(validation.path),
             output=evaluation,
         )
-        shown(evaluation, metrics, report, summary)
+        show_evaluation(evaluation, metrics, report, summary)
         check_champion(
             settings,
             training_set,
-            champion=located(champion.path),
+            champion=content_folder(champion.path),
             evaluation=evaluation,
             drift=Path(drift.path),
             output=Path(check.path),

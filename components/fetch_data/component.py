@@ -34,13 +34,13 @@ def fetch_data(
     from pathlib import Path
 
     from components.runtime import stage
-    from components.workspace import placed
+    from components.workspace import place_output
     from qure.catalogue.fetch import Pinned, fetch
     from qure.files import fingerprint
 
     with stage(params) as settings:
         key = data_hash or fingerprint([settings.catalogue.model_dump(), code_version])[:32]
         cache = Path(workspace) / "dvc-cache" if workspace else None
-        output = placed(data.path, workspace, "data", key)
+        output = place_output(data.path, workspace, "data", key)
         data.metadata["fingerprint"] = fetch(settings, repository, Pinned(commit, data_hash), output, cache=cache)
         return str(data.metadata["fingerprint"])

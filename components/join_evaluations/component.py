@@ -37,16 +37,16 @@ def join_evaluations(
     from pathlib import Path
 
     from components.runtime import stage
-    from components.workspace import located, shown
+    from components.workspace import content_folder, show_evaluation
     from qure.evaluation.stage import join_evaluations as join
 
     with stage(params) as settings:
         join(
             settings,
             training_set,
-            parts=[located(own.path), located(beside.path)],
-            data=located(data.path) / "data",
-            training=located(training.path),
+            parts=[content_folder(own.path), content_folder(beside.path)],
+            data=content_folder(data.path) / "data",
+            training=content_folder(training.path),
             output=Path(evaluation.path),
         )
-        shown(Path(evaluation.path), metrics, report, summary)
+        show_evaluation(Path(evaluation.path), metrics, report, summary)

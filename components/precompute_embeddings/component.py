@@ -35,18 +35,18 @@ def precompute_embeddings(
         features: This share's feature store.
     """
     from components.runtime import stage
-    from components.workspace import located, placed
+    from components.workspace import content_folder, place_output
     from qure.features.stage import precompute
 
     with stage(params) as settings:
-        output = placed(features.path, workspace, "features", inputs, image_set, f"{shard}-of-{shards}")
+        output = place_output(features.path, workspace, "features", inputs, image_set, f"{shard}-of-{shards}")
         features.metadata["image_set"] = image_set
         features.metadata |= precompute(
             settings,
             image_set,
-            data=located(data.path) / "data",
-            backbone=located(backbone.path),
-            validation=located(validation.path),
+            data=content_folder(data.path) / "data",
+            backbone=content_folder(backbone.path),
+            validation=content_folder(validation.path),
             output=output,
             shard=(shard, shards),
         )

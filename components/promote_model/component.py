@@ -33,7 +33,7 @@ def promote_model(
     from pathlib import Path
 
     from components.runtime import stage
-    from components.workspace import located
+    from components.workspace import content_folder
     from qure.benchmarks import image_sets_of
     from qure.registry.champion import reevaluation
     from qure.registry.stage import promote
@@ -43,14 +43,14 @@ def promote_model(
             settings,
             training_set,
             registration=Path(registration.path),
-            evaluation=located(evaluation.path),
+            evaluation=content_folder(evaluation.path),
             output=Path(promotion.path),
-            data=located(data.path) / "data",
+            data=content_folder(data.path) / "data",
             reevaluate=reevaluation(
                 settings,
                 training_set,
-                data=located(data.path) / "data",
-                features={name: located(features.path) / name for name in image_sets_of(training_set)},
-                validation=located(validation.path),
+                data=content_folder(data.path) / "data",
+                features={name: content_folder(features.path) / name for name in image_sets_of(training_set)},
+                validation=content_folder(validation.path),
             ),
         )

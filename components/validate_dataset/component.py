@@ -34,14 +34,14 @@ def validate_dataset(
     from pathlib import Path
 
     from components.runtime import stage
-    from components.workspace import located, scratch
+    from components.workspace import content_folder, scratch
     from qure.validation.stage import validate
 
     with stage(params) as settings:
         result = validate(
             settings,
             training_set,
-            data=located(data.path) / "data",
+            data=content_folder(data.path) / "data",
             output=Path(validation.path),
             work=scratch(validation.path, workspace, "validation", training_set),
         )

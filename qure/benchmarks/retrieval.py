@@ -88,6 +88,3 @@ class RetrievalBenchmark(Benchmark):
     def count_queries(self, root: Path, split: str, exclusions: "Exclusions") -> tuple[int, int]:
         kept = len(self.read_triplets(root, split, exclusions=exclusions))
         return len(self.read_triplets(root, split, checked=False)), kept
-
-    def training_triplets(self, root: Path, exclusions: "Exclusions | None") -> "list[Triplet]":
-        return self.read_triplets(root, "train", exclusions=exclusions)

@@ -115,12 +115,12 @@ def unsafe_to_print(value: str) -> bool:
     return any(0xD800 <= ord(character) <= 0xDFFF for character in value)
 
 
-def named(ids: Iterable[str], count: int = NAMED) -> str:
+def first_few(ids: Iterable[str], count: int = NAMED) -> str:
     """The first few ids, and how many more there are.
 
-    >>> named(["a", "b", "c"], count=2)
+    >>> first_few(["a", "b", "c"], count=2)
     "'a', 'b' and 1 more"
-    >>> named(["a"])
+    >>> first_few(["a"])
     "'a'"
     """
     listed = list(ids)

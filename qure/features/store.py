@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from qure.errors import BadInput
 from qure.features.memory import available_device_bytes, available_host_bytes
-from qure.files import file_digest, read_json
+from qure.files import read_json
 from qure.models.precision import DTYPES
 
 MANIFEST, INDEX, TENSOR = "manifest.json", "index.parquet", "features"
@@ -37,6 +37,7 @@ class FeatureStore:
     Attributes:
         folder: where it lies.
         ids: image ids in row order (sorted).
+        digests: SHA-256 of the image files, in the same order.
         fingerprint: of everything in it.
         vision_fingerprint: of the vision tower and preparation it was computed with.
         images_fingerprint: of the image list it was computed from (`qure.features.images`).
@@ -47,6 +48,7 @@ class FeatureStore:
     def __init__(self, folder: Path, manifest: dict[str, Any], index: pd.DataFrame) -> None:
         self.folder = folder
         self.ids: tuple[str, ...] = tuple(index["id"])
+        self.digests: tuple[str, ...] = tuple(index["sha256"])
         self.fingerprint: str = manifest["fingerprint"]
         self.vision_fingerprint: str = manifest["vision_fingerprint"]
         self.images_fingerprint: str = manifest["images_fingerprint"]
@@ -162,16 +164,6 @@ class FeatureStore:
     def held(self) -> str:
         """Where `read` takes features from: "disk" or a device's name."""
         return "disk" if self._held is None else str(self._held.device)
-
-    def verify(self) -> None:
-        """Compares every shard's bytes with the manifest (reads all of them).
-
-        Raises:
-            BadInput: a shard was changed; names it.
-        """
-        for name, facts in self._manifest["shards"].items():
-            if file_digest(self.folder / name) != facts["sha256"]:
-                raise BadInput("the shard's bytes are not those of the manifest", file=self.folder / name)
 
     def _nearest_place(self, device: torch.device) -> Hold:
         if device.type != "cpu" and self.nbytes < available_device_bytes(device) // 2:

@@ -31,7 +31,7 @@ def evaluating(model: QureModel) -> Iterator[None]:
         model.train(training)
 
 
-class Encoder:
+class TrainingEncoder:
     """Encodes in blocks that the processes share; every process gets the whole.
 
     Args:
@@ -79,7 +79,7 @@ class Encoder:
         return self._group.sum(result)
 
 
-def recall(encoder: Encoder, data: TrainingData, rank: int = 10) -> float:
+def recall(encoder: TrainingEncoder, data: TrainingData, rank: int = 10) -> float:
     """Share of the triplets whose target is among the first `rank` of its category's corpus; ties count against it.
 
     Call it inside `evaluating`.

@@ -18,7 +18,7 @@ from qure.negatives.sets import HardNegatives, WholeCorpus, load
 from qure.progress import counted
 from qure.training.data import TrainingData
 from qure.training.distributed import Processes
-from qure.training.encoding import Encoder
+from qure.training.encoding import TrainingEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,12 @@ def warm_up(data: TrainingData) -> Mined:
 
 
 def mine_all(
-    encoder: Encoder, data: TrainingData, settings: TrainingSettings, group: Processes, folder: Path, title: str | None
+    encoder: TrainingEncoder,
+    data: TrainingData,
+    settings: TrainingSettings,
+    group: Processes,
+    folder: Path,
+    title: str | None,
 ) -> Mined:
     """Mines every category with the model as it is and keeps sets, statistics and plots in `folder`.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qure.config import EvaluationSettings
-from qure.datasets.ids import named
+from qure.datasets.ids import first_few
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
 from qure.evaluation.ranking.embeddings import Embeddings, Floats, Indices
@@ -133,7 +133,7 @@ def coco_ids(ids: Sequence[str], *, file: str) -> list[str]:
     """
     wrong = [identifier for identifier in ids if not (identifier.isascii() and identifier.isdigit())]
     if wrong:
-        raise BadInput(f"ids that are no COCO image numbers: {named(wrong)}", file=file, field="ids")
+        raise BadInput(f"ids that are no COCO image numbers: {first_few(wrong)}", file=file, field="ids")
     return [str(int(identifier)) for identifier in ids]
 
 
@@ -142,5 +142,7 @@ def _answer_columns(triplets: Sequence[Triplet], gallery: Gallery) -> list[Indic
     there = frozenset(gallery.ids)
     missing = dict.fromkeys(answer for triplet in triplets for answer in triplet.answers if answer not in there)
     if missing:
-        raise BadInput(f"{len(missing)} right answers are not in the gallery of {len(there)} images: {named(missing)}")
+        raise BadInput(
+            f"{len(missing)} right answers are not in the gallery of {len(there)} images: {first_few(missing)}"
+        )
     return [columns_of(triplet.answers, gallery.ids, what="answer") for triplet in triplets]

@@ -121,13 +121,16 @@ class FashionIQ(RetrievalBenchmark):
         chosen = categories or self.categories
         return {category: read_gallery(root, split, category, gallery_protocol) for category in chosen}
 
-    def training_corpus(self, root: Path, exclusions: "Exclusions | None") -> dict[str, list[str]]:
-        """Per category the targets of its train triplets, each once, in the order of their first occurrence."""
-        corpus: dict[str, dict[str, None]] = {category: {} for category in self.categories}
-        for triplet in self.training_triplets(root, exclusions):
+    def read_training(
+        self, root: Path, exclusions: "Exclusions | None" = None
+    ) -> "tuple[list[Triplet], dict[str, list[str]]]":
+        """A category's corpus: the targets of its train triplets, each once, in the order of first occurrence."""
+        triplets = self.read_triplets(root, "train", exclusions=exclusions)
+        corpora: dict[str, dict[str, None]] = {category: {} for category in self.categories}
+        for triplet in triplets:
             if triplet.category is not None and triplet.target is not None:
-                corpus[triplet.category][triplet.target] = None
-        return {category: list(targets) for category, targets in corpus.items()}
+                corpora[triplet.category][triplet.target] = None
+        return triplets, {category: list(targets) for category, targets in corpora.items()}
 
     def training_galleries(self, root: Path) -> "Mapping[str, Gallery]":
         from qure.benchmarks.fashioniq.files import read_gallery

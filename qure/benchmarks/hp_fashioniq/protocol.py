@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from qure.benchmarks.hp_fashioniq.files import is_inconsistent
 from qure.config import EvaluationSettings
 from qure.datasets.types import PreferencePair
 from qure.evaluation.ranking.embeddings import Embeddings
@@ -103,8 +104,7 @@ def measures(categories: Sequence[str]) -> list[Measure]:
 
 def _table(pairs: Sequence[PreferencePair], score_1: np.ndarray, score_2: np.ndarray) -> pd.DataFrame:
     prefers_1 = np.array([pair.preferred == 1 for pair in pairs])
-    given = np.array([pair.scores for pair in pairs])
-    lower = np.where(prefers_1, given[:, 0] < given[:, 1], given[:, 1] < given[:, 0])
+    consistent = np.array([not is_inconsistent(pair) for pair in pairs])
     picks_1 = score_1 > score_2
     agreement = np.where(score_1 == score_2, 0.5, picks_1 == prefers_1)
     return pd.DataFrame(
@@ -122,8 +122,8 @@ def _table(pairs: Sequence[PreferencePair], score_1: np.ndarray, score_2: np.nda
             "score_2": score_2,
             "prefers_1": prefers_1.astype(np.float64),
             "picks_1": picks_1.astype(np.float64),
-            "picks_1_consistent": (picks_1 & ~lower).astype(np.float64),
-            "consistent": (~lower).astype(np.float64),
+            "picks_1_consistent": (picks_1 & consistent).astype(np.float64),
+            "consistent": consistent.astype(np.float64),
             "agreement": agreement.astype(np.float64),
         }
     )

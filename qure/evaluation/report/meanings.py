@@ -35,8 +35,8 @@ def meaning(metric: str, benchmark: str) -> str:
     if metric == "average":
         return str(get_benchmark(benchmark).averages)
     if metric.endswith(_CONSISTENT):
-        told = meaning(metric.removesuffix(_CONSISTENT), benchmark)
-        return f"{told}; without rows in which the preferred set was scored lower"
+        sentence = meaning(metric.removesuffix(_CONSISTENT), benchmark)
+        return f"{sentence}; without rows in which the preferred set was scored lower"
     for pattern, words in _PATTERNS.items():
         if found := re.fullmatch(pattern, metric):
             return words.format(*found.groups())

@@ -17,6 +17,7 @@ from qure.evaluation.ranking.embeddings import read_embeddings, write_embeddings
 from qure.files import write_json
 from qure.images import normalise, prepare_image
 from qure.models import QureModel
+from qure.models.relevance import relevance
 from qure.registry.packaging import Example, answers, package, requirements
 from qure.serving.retriever import Retriever
 
@@ -103,7 +104,7 @@ def test_it_ranks_as_the_model_does(
     with torch.no_grad():
         queries = model.encode_queries(model.encode_vision(normalise(pixels)), tokens, mask)
         candidates = torch.from_numpy(read_embeddings(gallery / "embeddings.safetensors").vectors)
-        scores = QureModel.relevance(queries, candidates).numpy()
+        scores = relevance(queries, candidates).numpy()
     for row in (0, 1):
         order = np.argsort(-scores[row], kind="stable")
         assert answer["ids"][row] == [IDS[column] for column in order]

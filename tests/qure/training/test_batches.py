@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from qure.config import TrainingSettings
-from qure.datasets.benchmarks import training_corpus, training_triplets
+from qure.datasets.benchmarks import read_training
 from qure.features.store import FeatureStore
 from qure.models.text import CaptionTokenizer
-from qure.training.batches import EpochNegatives, ahead, candidate_mask, epoch_negatives, make_batch
+from qure.training.batches import EpochNegatives, ahead, batch_numbers, candidate_mask, epoch_negatives, read_batch
 from qure.training.data import TrainingData, training_data
 from qure.training.distributed import Processes
 from qure.training.mining import warm_up
@@ -26,7 +26,7 @@ def store(world: Any) -> FeatureStore:
 def data(world: Any, store: FeatureStore) -> TrainingData:
     root = world.root / "data"
     tokenizer = CaptionTokenizer.load(world.root / "backbone")
-    return training_data(training_triplets("fashioniq", root), training_corpus("fashioniq", root), store, tokenizer)
+    return training_data(*read_training("fashioniq", root), store, tokenizer)
 
 
 def test_warm_up_draws_from_the_own_category_without_repetition(data: TrainingData) -> None:
@@ -60,7 +60,8 @@ def test_a_batch_holds_what_its_triplets_name(data: TrainingData, store: Feature
     settings = TrainingSettings(negatives={"negatives_per_query": 2})
     negatives = epoch_negatives(warm_up(data).sets, settings, 0, len(data))
     rows = np.array([30, 2, 17])
-    batch = make_batch(rows, data, store, negatives, settings, Processes(0, 1, torch.device("cpu")))
+    alone = Processes(0, 1, torch.device("cpu"))
+    batch = read_batch(batch_numbers(rows, data, negatives, settings, alone), store, alone.device)
     assert torch.equal(batch.references, store.read(data.references[rows]))
     assert torch.equal(batch.candidates[:3], store.read(data.corpus[data.targets[rows]]))
     assert torch.equal(batch.candidates[3:6], store.read(data.corpus[negatives.drawn[rows, 0]]))
@@ -74,7 +75,8 @@ def test_processes_share_a_batch(data: TrainingData, store: FeatureStore) -> Non
     negatives = epoch_negatives(warm_up(data).sets, settings, 0, len(data))
     rows = np.array([30, 2, 17])
     first, second = (
-        make_batch(rows, data, store, negatives, settings, Processes(rank, 2, torch.device("cpu"))) for rank in (0, 1)
+        read_batch(batch_numbers(rows, data, negatives, settings, group), store, group.device)
+        for group in (Processes(rank, 2, torch.device("cpu")) for rank in (0, 1))
     )
     assert (first.rows.tolist(), second.rows.tolist()) == ([0, 1], [2, 2])
     assert (first.weights.tolist(), second.weights.tolist()) == ([1, 1], [1, 0])

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from qure.benchmarks.fashioniq import files as fashioniq
-from qure.datasets.exclusions import read_exclusions
 from qure.datasets.image_store import pack_images
+from qure.datasets.validated import ValidatedData
 from qure.errors import BadInput, StageFailed
 from qure.validation import rules
 
@@ -129,7 +129,7 @@ def test_tolerated_images_are_dropped_everywhere_and_counted(
     assert sorted(counted) == RULES
     assert counted["image_unreadable"]["rows"] == 3
 
-    left_out = read_exclusions(place.output, "fashioniq")
+    left_out = ValidatedData(place.data, place.output).exclusions("fashioniq")
     kept = fashioniq.read_triplets(place.data / "fashioniq", "train", exclusions=left_out)
     named = {image for triplet in kept for image in (triplet.reference, triplet.target)}
     assert named.isdisjoint(planted.values())
