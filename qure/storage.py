@@ -85,7 +85,7 @@ def _local_or_scratch(bucket: str, key: str) -> Iterator[Path]:
 def _download_below(bucket: str, prefix: str, folder: Path, uri: str) -> None:
     client = _client()
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        for one in page.get("Contents", []):
+        for one in page["Contents"] if page["KeyCount"] else []:  # both lack in a listing that was cut off
             name = one["Key"].removeprefix(prefix)
             if name.endswith("/") or not name:  # what consoles make for an empty folder
                 continue

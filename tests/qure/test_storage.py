@@ -106,7 +106,7 @@ def test_a_stored_name_cannot_leave_the_folder(name: str, scratch: Path, monkeyp
             return self
 
         def paginate(self, **_: str) -> list[dict[str, Any]]:
-            return [{"Contents": [{"Key": f"evil/{name}", "Size": 1}]}]
+            return [{"KeyCount": 1, "Contents": [{"Key": f"evil/{name}", "Size": 1}]}]
 
     monkeypatch.setattr("qure.storage._client", Listing)
     with pytest.raises(BadInput, match="outside the folder"), stored_folder("s3://bucket/evil"):
@@ -157,8 +157,8 @@ def test_credentials_that_lack_or_are_refused(
     _put(s3, "x", b"x")
 
     def authenticate(after: str) -> None:
-        asked = urllib.request.Request(f"{s3_endpoint}/moto-api/reset-auth", data=after.encode(), method="POST")
-        urllib.request.urlopen(asked).close()
+        where, kind = f"{s3_endpoint}/moto-api/reset-auth", {"Content-Type": "text/plain"}
+        urllib.request.urlopen(urllib.request.Request(where, data=after.encode(), headers=kind)).close()
 
     authenticate("0")
     try:
