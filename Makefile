@@ -19,6 +19,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
+export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 
@@ -61,6 +62,10 @@ lint: setup ## style, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+.PHONY: docs
+docs: setup ## the site of docs/ with the library's reference: .site/index.html, to open without a server
+	$(BIN)/mkdocs build --strict --quiet
+
 .PHONY: format
 format: setup ## let ruff format and mend what it can
 	$(BIN)/ruff format .
@@ -83,4 +88,4 @@ mlflow: setup ## MLflow's pages on http://127.0.0.1:5000 (PORT=... for another),
 
 .PHONY: clean
 clean: ## remove what the demo made, the environment and data/ excepted
-	rm -rf artifacts .work mlflow.db* mlruns
+	rm -rf artifacts .work .site mlflow.db* mlruns
