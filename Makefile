@@ -77,7 +77,7 @@ deps: setup ## write the code that each stage runs into dvc.yaml, read from the 
 
 .PHONY: lock
 lock: setup ## resolve requirements.lock anew from pyproject.toml (torch is installed beside it: its build is the machine's choice)
-	$(BIN)/uv pip compile pyproject.toml --quiet --all-extras --group dev --python-version 3.11 \
+	echo '$(TORCH)' | $(BIN)/uv pip compile pyproject.toml - --quiet --all-extras --group dev --python-version 3.11 \
 	  --python-platform x86_64-manylinux_2_28 $(WHEELS) --generate-hashes --no-emit-package torch --no-header \
 	  --output-file requirements.lock
 
