@@ -105,7 +105,7 @@ def _files(*paths: str) -> str:
 
 
 def _clean() -> str:
-    """The demo is measured in a clone, which has only what is committed. What this very run has written is no matter."""
+    """The demo is measured in a clone, which has only what is committed. What this run has written is no matter."""
     own = f":!{RESULTS.relative_to(ROOT)}" if RESULTS.is_relative_to(ROOT) else "."
     command = ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", own]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

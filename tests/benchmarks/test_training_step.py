@@ -1,4 +1,4 @@
-"""The benchmark of a training step, small: cached features give the loss of the three passes, but for their rounding."""
+"""The benchmark of a training step, small: cached features give the loss of three passes, but for their rounding."""
 
 from collections.abc import Callable
 from typing import Any

@@ -52,7 +52,7 @@ def test_the_site_is_whole_and_asks_nobody_for_anything(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "make setup" in (tmp_path / "contributing.html").read_text()
+    assert "Where things live" in (tmp_path / "contributing.html").read_text()
     assert "BadInput" in (tmp_path / "reference" / "qure.errors.html").read_text()
     for page in tmp_path.rglob("*.html"):
         assert (
