@@ -36,6 +36,7 @@ def main() -> None:
         packing = seconds(lambda: pack_images(root / "source", root / "packed", arguments.shard_bytes))
         files, came = measure(root / "files", root / "source" / "images")
         shards, came_packed = measure(root / "shards", root / "packed")
+        same = came == came_packed == digests(root / "source" / "images")
         shard_count = len(list((root / "packed").glob("*.tar")))
     payload = {
         "load_before": round(load, 1),
@@ -43,7 +44,7 @@ def main() -> None:
         "bytes_each": arguments.bytes,
         "shard_files": shard_count,
         "dvc": version("dvc"),
-        "same_images_came_back": came == came_packed == digests(root / "source" / "images"),
+        "same_images_came_back": same,
         "packing_s": round(packing, 2),
         "files_s": files,
         "shards_s": shards,

@@ -37,8 +37,8 @@ class Row:
 
     @property
     def times(self) -> float | None:
-        """How many times better; None without a comparison."""
-        if self.before is None:
+        """How many times better; None without a comparison, or where there was too little to measure."""
+        if not self.before or not self.now:
             return None
         return self.now / self.before if self.more_is_better else self.before / self.now
 
