@@ -191,11 +191,13 @@ def draw(results: Path, image: Path) -> None:
     ]
     figure, axes = plt.subplots(figsize=(9, 0.3 * len(bars) + 1), layout="constrained")
     names, times, colours = zip(*reversed(bars), strict=True)
-    axes.barh(range(len(bars)), times, color=colours)
+    axes.barh(range(len(bars)), [value - 1 for value in times], left=1, color=colours)
     axes.set(yticks=range(len(bars)), yticklabels=names, xscale="log", xlabel="times faster, or less memory")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
     axes.axvline(1, color="black", linewidth=1)
     for place, value in enumerate(times):
-        axes.text(value, place, f" {value:.1f}", va="center")
+        axes.text(max(value, 1), place, f" {value:.1f}", va="center")
     axes.spines[["top", "right"]].set_visible(False)
     with atomic_file(image) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
