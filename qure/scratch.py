@@ -65,11 +65,6 @@ def remove_leftovers(parent: Path) -> None:
         home.rmdir()
 
 
-def is_scratch(path: Path) -> bool:
-    """Whether a path leads into scratch folders, anybody's: whoever lists a folder leaves them out."""
-    return any(part.startswith(".qure-") and part.endswith(".partial") for part in path.parts)
-
-
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Keeps every other process from the work on `path` (an output, whether it is there yet or not) meanwhile.

@@ -6,6 +6,7 @@ that `qure --help` answers at once.
 
 application.py   the application and its global options; errors.py: how errors end a command
 options.py       options that commands share, and settings
+pipelines.py     `qure-pipelines`: leads to a checkout's pipelines/
 data.py          bring data into place, compare it
 stages.py        the stages that `dvc repro` runs, in their order
 models.py        weights, the registry, asking the champion

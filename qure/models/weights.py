@@ -1,10 +1,9 @@
 """Published weights -> model folders. LAVIS's .pth files are read once, here, and never as arbitrary pickles."""
 
 import pickle
-import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from qure.models.hub import BERT, VITG, fetched, read_vitg
 from qure.models.lavis import convert_state_dict, with_vision
 from qure.models.model import QureModel
 from qure.models.text import CaptionTokenizer
+from qure.storage import stored_file
 
 _LAVIS_FILES = "https://storage.googleapis.com/sfr-vision-language-research/LAVIS/models/BLIP2/"
 
@@ -161,16 +161,9 @@ def read_pth(file: Path) -> Mapping[str, torch.Tensor]:
     return state
 
 
-@contextmanager
-def local_file(path: Path | str) -> Iterator[Path]:
+def local_file(path: Path | str) -> AbstractContextManager[Path]:
     """A file as a local path; what lies at an s3:// or file:// address is there for as long as the context lasts."""
-    if "://" not in str(path):
-        yield Path(path)
-        return
-    from qure.storage import download_file
-
-    with tempfile.TemporaryDirectory() as folder:
-        yield download_file(str(path), Path(folder) / str(path).rsplit("/", 1)[-1])
+    return stored_file(str(path)) if "://" in str(path) else nullcontext(Path(path))
 
 
 def _write(
