@@ -14,7 +14,7 @@ from qure.datasets.validated import ValidatedData, require_validated
 from qure.models.build import build_catalogue_model
 from qure.models.folder import read_manifest, save_model
 from qure.models.weights import import_backbone
-from qure.tracking import SilentRun, data_fingerprint, pipeline_run_id, stage_run
+from qure.tracking import SilentRun, data_fingerprint, pipeline_run_id, stage_run, tracking_uri
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +42,15 @@ def prepare_backbone(
     """
     chosen = settings.backbone
     passed = [require_validated(folder, data) for folder in validation] if chosen.name == "catalogue" else []
+    # Nobody asks for it without tracking, and it can take reading all files.
+    of_data = data_fingerprint(data) if tracking_uri(settings.tracking) is not None else ""
     with stage_run(
         settings.tracking,
         stage="backbone",
         training_set="shared",
         parameters={"backbone": chosen.model_dump(mode="json")},
-        inputs={"data": data_fingerprint(data)},
-        pipeline=pipeline_run_id(settings.resolved(), data_fingerprint(data)),
+        inputs={"data": of_data},
+        pipeline=pipeline_run_id(settings.resolved(), of_data),
     ) as run:
         if chosen.name == "catalogue":
             run.log_metrics(make_backbone(chosen, data, output, passed, observe=partial(_log_curve, run)))
