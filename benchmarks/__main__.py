@@ -45,6 +45,7 @@ def benchmarks(annotations: Path | None) -> list[Benchmark]:
         Benchmark("gpu", lacks=_gpu),
         Benchmark("mining"),
         Benchmark("training_step"),
+        Benchmark("search"),
         Benchmark("dvc_shards"),
         Benchmark("kfp_overhead", ("--containers",) if os.environ.get("DOCKER_HOST") else ()),
         Benchmark("validation"),

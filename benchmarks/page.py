@@ -69,6 +69,10 @@ def _training_step(found: dict[str, Any]) -> Iterator[Row]:
     yield Row(f"step of {found['batch']} triplets, {found['size']}", cached, found["unit"], published)
 
 
+def _search(found: dict[str, Any]) -> Iterator[Row]:
+    yield Row(f"{found['size']['images']:,} images", found["index_s"]["median"], "s", found["converting_s"]["median"])
+
+
 def _gpu(found: dict[str, Any]) -> Iterator[Row]:
     for kind in ("bf16", "fp16"):
         now, before = found["training"][f"graph_{kind}"], found["training"][f"launched_{kind}"]
@@ -132,6 +136,7 @@ SECTIONS = [
         "Before: three passes of the frozen ViT a triplet, as published. Now: features from the cache.",
         _training_step,
     ),
+    Section("search", "A search", "Before: half-precision embeddings converted at every request.", _search),
     Section("evaluation", "Protocols at full size", "Real annotation files, synthetic embeddings.", _evaluation),
     Section("validation", "Validation", "Before: the first run of the same data.", _validation),
     Section("dvc_shards", "DVC", "Before: a folder of image files. Now: the same images in tar shards.", _dvc_shards),

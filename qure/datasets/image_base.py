@@ -1,5 +1,6 @@
 """What folder and shard stores have in common."""
 
+import contextlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def check_inside(path: Path, base: Path) -> None:
     """Refuses a path whose links lead out of the folder `base` (itself resolved), DVC's cache excepted."""
     try:
         target = path.resolve()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            path.stat()  # a link to itself: from Python 3.13 on `resolve` takes it
     except (OSError, RuntimeError):
         raise BadInput("is a link that leads nowhere", file=path, remedy="Put the file itself there") from None
     if not target.is_relative_to(base) and not _is_cached(target):

@@ -1,5 +1,6 @@
 """Images inside uncompressed tar files, with an index for reading any of them directly."""
 
+import io
 import json
 import tarfile
 from collections.abc import Iterator
@@ -119,10 +120,8 @@ def _write_shard(path: Path, store: FolderStore, ids: list[str]) -> dict[str, tu
             data = store.read(image_id)
             member = tarfile.TarInfo(store.relative_path(image_id))
             member.size, member.mode = len(data), 0o644
-            shard.addfile(member)
-            places[image_id] = (stream.tell(), len(data))
-            stream.write(data + bytes(-len(data) % _BLOCK))
-            shard.offset = stream.tell()
+            shard.addfile(member, io.BytesIO(data))
+            places[image_id] = (shard.offset - -(-len(data) // _BLOCK) * _BLOCK, len(data))
     return places
 
 
