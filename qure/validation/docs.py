@@ -21,10 +21,13 @@ from markupsafe import Markup
 
 from qure.validation.findings import Finding, Outcome
 from qure.validation.rules import RULES
-from qure.validation.run import SuiteResult
+from qure.validation.run import PLACE, SuiteResult
 
 #: How many bad rows a page shows; bad_rows.csv has them all.
 SHOWN = 200
+
+#: How many characters of one text a page shows.
+SHOWN_CHARACTERS = 300
 
 _POLICY = (
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
@@ -206,22 +209,54 @@ def _escaped(validation: ExpectationSuiteValidationResult) -> ExpectationSuiteVa
     safe = copy.deepcopy(validation)
     safe.meta = {"great_expectations_version": validation.meta.get("great_expectations_version", "")}
     for result in safe.results:
-        result.result = {
-            key: _escape(value[:SHOWN] if isinstance(value, list) else value) for key, value in result.result.items()
-        }
+        shown = {key: value[:SHOWN] if isinstance(value, list) else value for key, value in result.result.items()}
+        if shown.get("unexpected_index_list"):
+            shown["unexpected_index_list"] = _one_cell(shown["unexpected_index_list"])
+        result.result = {key: _escape(value) for key, value in shown.items()}
         if result.expectation_config is not None:
             result.expectation_config.kwargs.pop("batch_id", None)
     return safe
 
 
+def _one_cell(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows an expectation names, what it found wrong in one cell instead of one cell per column.
+
+    Great Expectations (1.24.1, `great_expectations.render.util`) puts several columns in the order of a set of
+    strings, which differs from process to process.
+
+    >>> _one_cell([{"lower": 1, "higher": 2, "file": "a.json", "row": 3}])
+    [{'file': 'a.json', 'row': 3, 'lower, higher': '(1, 2)'}]
+    """
+    found = [column for column in rows[0] if column not in PLACE]
+    if len(found) < 2:
+        return rows
+    name = ", ".join(found)
+    return [
+        {column: cell for column, cell in row.items() if column in PLACE}
+        | {name: str(tuple(_cut(row[column]) for column in found))}
+        for row in rows
+    ]
+
+
+def _cut(value: Any) -> Any:
+    """A text cut to what a page can show: one cell of a data set may hold megabytes.
+
+    >>> _cut("x" * 1000)[:3], len(_cut("x" * 1000)), _cut(7)
+    ('xxx', 301, 7)
+    """
+    if isinstance(value, str) and len(value) > SHOWN_CHARACTERS:
+        return value[:SHOWN_CHARACTERS] + "\N{HORIZONTAL ELLIPSIS}"
+    return value
+
+
 def _escape(value: Any) -> Any:
-    """Every string in a JSON value HTML-escaped; lone surrogates, which no file can hold, written out.
+    """Every string in a JSON value cut and HTML-escaped; lone surrogates, which no file can hold, written out.
 
     >>> _escape({"value": ["<b>"]})
     {'value': ['&lt;b&gt;']}
     """
     if isinstance(value, str):
-        return html.escape(value.encode("utf-8", "backslashreplace").decode("utf-8"))
+        return html.escape(_cut(value).encode("utf-8", "backslashreplace").decode("utf-8"))
     if isinstance(value, dict):
         return {key: _escape(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
