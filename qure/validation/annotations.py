@@ -130,7 +130,7 @@ class Collector:
 
     def record(self, table: str, relative: str, row: int | str, value: Any) -> "Record":
         """Starts a row of a table from one JSON value; a key that a terminal cannot show becomes its `repr`."""
-        place = row if isinstance(row, int) or row.isprintable() else ascii(row)
+        place = row if isinstance(row, int) else cut(row if row.isprintable() else ascii(row))
         record = Record(self.result, self.name(relative), place, value)
         self._rows[table].append(record.cells)
         return record
@@ -177,6 +177,15 @@ class Collector:
                 {column: pd.Series([row.get(column) for row in rows], dtype=object) for column in columns}
             )
         return self.result
+
+
+def cut(place: str, limit: int = 200) -> str:
+    """A row's place that a message and a page can hold: keys of an object may be megabytes.
+
+    >>> cut("k" * 300, limit=10)
+    'kkkkkkk...'
+    """
+    return place if len(place) <= limit else place[: limit - 3] + "..."
 
 
 class Record:

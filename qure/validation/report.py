@@ -23,7 +23,7 @@ from qure.validation.statistics import statistics
 logger = logging.getLogger(__name__)
 
 #: Raise when a rule changes, so that a result of other rules is not taken for this one's.
-RULES_VERSION = 2
+RULES_VERSION = 3
 
 #: How many bad rows an error message names.
 _NAMED = 3

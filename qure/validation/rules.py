@@ -61,11 +61,16 @@ RULES: dict[str, Rule] = {
         ),
         Rule(
             checks.DUPLICATE_TRIPLET,
-            "the same reference, target and text as an earlier row",
+            "the same reference, target and text as an earlier row, in whatever order, case or spacing",
             "Remove one of the two rows",
             tolerable=True,
         ),
-        Rule(checks.EMPTY_TEXT, "the modification text is empty", "Write the text or remove the row", tolerable=True),
+        Rule(
+            checks.EMPTY_TEXT,
+            "the modification text is empty, or holds nothing but blanks, punctuation and characters that do not show",
+            "Write the text or remove the row",
+            tolerable=True,
+        ),
         Rule(
             "text_length",
             "the modification text is longer than validation.max_text_characters",
@@ -82,6 +87,18 @@ RULES: dict[str, Rule] = {
             "leakage",
             "the image is in another split too",
             "Remove the image from one of the splits; tolerated, its training queries are left out",
+            tolerable=True,
+        ),
+        Rule(
+            "confusable_id",
+            "the id differs from an earlier one only in case or Unicode form, which some file systems take for one",
+            "Rename one of the two images",
+            tolerable=True,
+        ),
+        Rule(
+            "path_of_another_image",
+            "the path's file is not named like the id, so the pictures of two ids may be exchanged",
+            "Correct the path",
             tolerable=True,
         ),
         Rule("image_set", "an image set holds six different images, reference and target among them", _CORRECT),
@@ -114,14 +131,16 @@ RULES: dict[str, Rule] = {
         ),
         Rule(
             "cross_category_leakage",
-            "the image is in another category's list of another split",
-            "Nothing needs to be done for the published protocol, which trains and judges by category",
+            "the image is in another category's list of another split, and one model is trained on all categories",
+            "Published numbers include it; training.exclude_leaked leaves such images' training queries out, and every "
+            "number stands beside the one without these queries",
             severity="warning",
         ),
         Rule(
             "pair_in_two_splits",
             "the same reference and target are a query of another split too",
-            "Nothing needs to be done for the published protocol; own data should not have such pairs",
+            "Published numbers include it; training.exclude_leaked leaves the training query out. Own data should not "
+            "have such pairs",
             severity="warning",
         ),
         Rule(
@@ -134,6 +153,24 @@ RULES: dict[str, Rule] = {
             "identical_sets",
             "both retrieved sets hold the same images",
             "Nothing needs to be done: no model can prefer one of them",
+            severity="warning",
+        ),
+        Rule(
+            "contradicting_answers",
+            "the person was asked the same before, the sets perhaps exchanged, and chose the other one",
+            "Remove both rows, or let validation.tolerate drop the later one",
+            tolerable=True,
+        ),
+        Rule(
+            "no_answers",
+            "the person has answered nothing",
+            "Nothing needs to be done: the person counts nowhere",
+            severity="warning",
+        ),
+        Rule(
+            "soft_answers",
+            "target_soft calls the target wrong or grades the reference",
+            "Nothing needs to be done: no number is made of target_soft (docs/validation.md says why)",
             severity="warning",
         ),
         Rule(

@@ -1,6 +1,6 @@
 """CIRR (Liu et al., ICCV 2021), release rc2: captions/cap.rc2.{split}.json and image_splits/split.rc2.{split}.json."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from qure.datasets import checks
 from qure.datasets.exclusions import Exclusions
@@ -63,6 +63,9 @@ def image_paths(root: Path, split: str) -> dict[str, str]:
         check_image_id(image_id, file=path): check_relative_path(published, file=path, row=shown(image_id))
         for image_id, published in value.items()
     }
+    for image_id, relative in paths.items():
+        if PurePosixPath(relative).stem != image_id:
+            raise BadInput(f"path {shown(relative)} is that of another image", file=path, row=shown(image_id))
     owners: dict[str, str] = {}
     for image_id, relative in paths.items():
         if owners.setdefault(relative, image_id) != image_id:

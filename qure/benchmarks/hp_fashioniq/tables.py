@@ -5,10 +5,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qure.benchmarks.fashioniq.files import CATEGORIES
-from qure.benchmarks.hp_fashioniq.files import FILE, clean_sentence
+from qure.benchmarks.hp_fashioniq.files import FILE, clean_sentence, says_nothing, sentence_key
 from qure.datasets.ids import shown
 from qure.datasets.rows import Row
-from qure.validation.annotations import MENTION_COLUMNS, Annotations, Collector, Record
+from qure.validation.annotations import MENTION_COLUMNS, Annotations, Collector, Record, cut
 
 LISTS = ("ref_img_paths", "targ_img_paths", "sentences", "retrieved_set1", "retrieved_set2", "preferred set")
 
@@ -26,14 +26,19 @@ def read(data: Path, fashioniq_lists: Mapping[str, frozenset[str]]) -> Annotatio
     collector = Collector(data, "hp-fashioniq")
     images = ("ref_img_paths", "targ_img_paths", "set_1", "set_2", "images_1", "images_2")
     scores = ("preferred set", "score_1", "score_2", "score_of_preferred", "score_of_other")
-    collector.table("answers", "key", "person", "category", "sentences", *images, *scores)
+    collector.table("answers", "key", "person", "category", "sentences", *images, *scores, "question", "chosen")
     collector.table("question_sets", *LISTS)
+    collector.table("people", "person", "answers")
     collector.table("mentions", *MENTION_COLUMNS)
     collector.table("files", "entries")
     collector.result.lists = {name: ids for name, ids in fashioniq_lists.items() if name.endswith("/val")}
     people = collector.load(FILE, dict)
     for person, question_sets in people.items():
+        before = collector.count("answers")
         _read_person(collector, person, question_sets)
+        answers = collector.count("answers") - before
+        place = {"file": collector.name(FILE), "row": cut(person)}
+        collector.add("people", {**place, "person": person, "answers": answers})
     collector.add("files", {"file": collector.name(FILE), "row": "", "entries": collector.count("answers")})
     return collector.finish()
 
@@ -65,7 +70,8 @@ def _answer(collector: Collector, person: str, key: str, value: dict[str, Any]) 
     record = collector.record("answers", FILE, key, value)
     record.set(key=key, person=person)
     sentence = record.take("sentences", lambda row: row.text("sentences"))
-    record.set(sentences=None if sentence is None else clean_sentence(sentence))
+    if sentence is not None:
+        record.set(sentences="" if says_nothing(sentence) else clean_sentence(sentence))
     category, reference = record.take("ref_img_paths", lambda row: _image(row, "ref_img_paths")) or (None, None)
     _, target = record.take("targ_img_paths", lambda row: _image(row, "targ_img_paths", category)) or (None, None)
     sets = [_retrieved(record, number, category) for number in (1, 2)]
@@ -74,6 +80,10 @@ def _answer(collector: Collector, person: str, key: str, value: dict[str, Any]) 
     scores = (record.cells.get("score_1"), record.cells.get("score_2"))
     if preferred in (1, 2) and None not in scores:
         record.set(score_of_preferred=scores[preferred - 1], score_of_other=scores[2 - preferred])
+    both = (record.cells.get("images_1"), record.cells.get("images_2"))
+    if sentence is not None and None not in (reference, target, *both):
+        asked = (person, reference, target, sentence_key(sentence), *sorted(both))
+        record.set(question="\t".join(asked), chosen=both[preferred - 1] if preferred in (1, 2) else None)
     named = [("ref_img_paths", reference), ("targ_img_paths", target)]
     for number, retrieved in enumerate(sets, start=1):
         named += [(f"retrieved_set{number}.img_path[{place}]", image) for place, image in enumerate(retrieved)]
