@@ -102,7 +102,11 @@ RULES: dict[str, Rule] = {
             tolerable=True,
         ),
         Rule("image_set", "an image set holds six different images, reference and target among them", _CORRECT),
-        Rule("ground_truth", "the right answers are different images, and the target is one of them", _CORRECT),
+        Rule(
+            "ground_truth",
+            "the right answers are different images, the target is one of them, and the reference is none",
+            _CORRECT,
+        ),
         Rule("answer", "the preferred set is 1 or 2, and each set's score is from 1 to 5", _CORRECT),
         Rule("retrieved_set", "a retrieved set holds five different images", _CORRECT),
         Rule(
@@ -158,8 +162,14 @@ RULES: dict[str, Rule] = {
         Rule(
             "contradicting_answers",
             "the person was asked the same before, the sets perhaps exchanged, and chose the other one",
-            "Remove both rows, or let validation.tolerate drop the later one",
-            tolerable=True,
+            "Nothing needs to be done for the published file, which has such a row; remove both from own data",
+            severity="warning",
+        ),
+        Rule(
+            "repeated_question",
+            "the person was asked the same before, the captions or the sets perhaps exchanged",
+            "Nothing needs to be done for the published file, which has such rows; own data should ask once",
+            severity="warning",
         ),
         Rule(
             "no_answers",

@@ -63,7 +63,15 @@ def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
             column_A="question",
             column_B="chosen",
         ),
-        *query_rules("ref_img_paths", "targ_img_paths", "sentences", settings, text_key="question", within=("person",)),
+        expect("repeated_question", "sentences", gxe.ExpectColumnValuesToBeUnique, column="question"),
+        *query_rules(
+            "ref_img_paths",
+            "targ_img_paths",
+            "sentences",
+            settings,
+            text_key="sentence_key",
+            within=("person", "images_1", "images_2"),
+        ),
     ]
     people = [expect("no_answers", "sentences", gxe.ExpectColumnValuesToBeBetween, column="answers", min_value=1)]
     return {"answers": answers, "question_sets": present(*LISTS), "people": people}

@@ -26,7 +26,9 @@ def read(data: Path, fashioniq_lists: Mapping[str, frozenset[str]]) -> Annotatio
     collector = Collector(data, "hp-fashioniq")
     images = ("ref_img_paths", "targ_img_paths", "set_1", "set_2", "images_1", "images_2")
     scores = ("preferred set", "score_1", "score_2", "score_of_preferred", "score_of_other")
-    collector.table("answers", "key", "person", "category", "sentences", *images, *scores, "question", "chosen")
+    collector.table(
+        "answers", "key", "person", "category", "sentences", *images, *scores, "sentence_key", "question", "chosen"
+    )
     collector.table("question_sets", *LISTS)
     collector.table("people", "person", "answers")
     collector.table("mentions", *MENTION_COLUMNS)
@@ -71,7 +73,8 @@ def _answer(collector: Collector, person: str, key: str, value: dict[str, Any]) 
     record.set(key=key, person=person)
     sentence = record.take("sentences", lambda row: row.text("sentences"))
     if sentence is not None:
-        record.set(sentences="" if says_nothing(sentence) else clean_sentence(sentence))
+        cleaned = "" if says_nothing(sentence) else clean_sentence(sentence)
+        record.set(sentences=cleaned, sentence_key=sentence_key(sentence))
     category, reference = record.take("ref_img_paths", lambda row: _image(row, "ref_img_paths")) or (None, None)
     _, target = record.take("targ_img_paths", lambda row: _image(row, "targ_img_paths", category)) or (None, None)
     sets = [_retrieved(record, number, category) for number in (1, 2)]
