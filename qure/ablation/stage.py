@@ -129,7 +129,8 @@ def _bench(
     device: str,
 ) -> Bench:
     """Opens everything that the runs share, once."""
-    triplets, corpora, _ = triplets_and_corpora(training_set, data, validation)
+    leaked_out = settings.training_for(training_set).exclude_leaked
+    triplets, corpora, _ = triplets_and_corpora(training_set, data, validation, exclude_leaked=leaked_out)
     model = QureModel.load(backbone, device, vision=False)
     listed = images_fingerprint(*listed_images(data, training_set, validation))
     store = FeatureStore.open(features, model.vision_fingerprint, expected_images_fingerprint=listed)

@@ -14,6 +14,7 @@ from qure.benchmarks import sharing_images
 from qure.config import Settings, TrainingSettings
 from qure.datasets.benchmarks import training_corpus, training_triplets
 from qure.datasets.exclusions import Exclusions, read_exclusions
+from qure.datasets.leakage import without_leaking
 from qure.datasets.types import Triplet
 from qure.datasets.validated import require_same_images, require_validated, validated_digests
 from qure.features.images import images_fingerprint, listed_images
@@ -110,7 +111,9 @@ def train(
     require_usable(recipe.negatives)
     require_validated(validation, data, [training_set])
     with processes(torch.device(device or default_device())) as group, ExitStack() as held:
-        triplets, corpora, exclusions = triplets_and_corpora(training_set, data, validation)
+        triplets, corpora, exclusions = triplets_and_corpora(
+            training_set, data, validation, exclude_leaked=recipe.exclude_leaked
+        )
         model = QureModel.load(backbone, group.device, vision=False)
         store = FeatureStore.open(
             features,
@@ -154,9 +157,15 @@ def train(
 
 
 def triplets_and_corpora(
-    training_set: str, data: Path, validation: Path | None
+    training_set: str, data: Path, validation: Path | None, *, exclude_leaked: bool = False
 ) -> tuple[list[Triplet], dict[str, list[str]], Exclusions]:
     """What is trained on, without what validation excludes: an image bad in one benchmark is bad in all.
+
+    Args:
+        training_set: fashioniq or cirr.
+        data: data root.
+        validation: the validation stage's folder, or None.
+        exclude_leaked: also leave out the triplets that name an image of a split that judges.
 
     Returns:
         the triplets, image ids of each category's corpus (`benchmarks.training_corpus`), and what was left out.
@@ -164,6 +173,8 @@ def triplets_and_corpora(
     sharing = sharing_images(training_set)
     images = frozenset().union(*(read_exclusions(validation, benchmark).images for benchmark in sharing))
     exclusions = Exclusions(images, read_exclusions(validation, training_set).queries)
+    if exclude_leaked:
+        exclusions = without_leaking(training_set, data, exclusions)
     return (
         training_triplets(training_set, data, exclusions),
         training_corpus(training_set, data, exclusions),

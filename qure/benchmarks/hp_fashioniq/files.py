@@ -120,11 +120,12 @@ class Questions:
         category, reference = _image(row, "ref_img_paths", self.references[index])
         set_1, score_1 = _retrieved(Row(self.first_sets[index], self.file, place, "retrieved_set1."), category)
         set_2, score_2 = _retrieved(Row(self.second_sets[index], self.file, place, "retrieved_set2."), category)
+        text, turned = clean_sentence(self.sentences[index]), exchanged(self.sentences[index])
         return PreferencePair(
             query_id=place,
             reference=reference,
             target=_same_category(row, "targ_img_paths", self.targets[index], category),
-            text=clean_sentence(self.sentences[index]),
+            text=text,
             category=category,
             person=person,
             set_1=set_1,
@@ -132,6 +133,7 @@ class Questions:
             preferred=_choice(row, "preferred set", self.preferred[index], 2),
             scores=(score_1, score_2),
             source=row.source,
+            exchanged="" if turned == text else turned,
         )
 
 

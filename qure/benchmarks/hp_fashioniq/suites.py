@@ -69,7 +69,6 @@ def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
             "targ_img_paths",
             "sentences",
             settings,
-            text_key="sentence_key",
             within=("person", "images_1", "images_2"),
         ),
     ]

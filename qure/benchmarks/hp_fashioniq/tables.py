@@ -73,8 +73,7 @@ def _answer(collector: Collector, person: str, key: str, value: dict[str, Any]) 
     record.set(key=key, person=person)
     sentence = record.take("sentences", lambda row: row.text("sentences"))
     if sentence is not None:
-        cleaned = "" if says_nothing(sentence) else clean_sentence(sentence)
-        record.set(sentences=cleaned, sentence_key=sentence_key(sentence))
+        record.set(sentences="" if says_nothing(sentence) else clean_sentence(sentence))
     category, reference = record.take("ref_img_paths", lambda row: _image(row, "ref_img_paths")) or (None, None)
     _, target = record.take("targ_img_paths", lambda row: _image(row, "targ_img_paths", category)) or (None, None)
     sets = [_retrieved(record, number, category) for number in (1, 2)]
