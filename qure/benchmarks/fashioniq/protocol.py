@@ -64,7 +64,8 @@ def evaluate(
 
     Returns:
         metrics `recall_at_{1,5,10,50}` (mean over categories), `average` (mean of recall_at_10 and recall_at_50),
-        each also as `{category}_...`, and all of them as `..._without_leaked` where a query is leaked; `queries`, `gallery_size` (summed over categories), `{category}_...` of both.
+        each also as `{category}_...`, and all of them as `..._without_leaked` where a query is leaked; `queries`,
+        `gallery_size` (summed over categories), `{category}_...` of both.
 
     Raises:
         BadInput: missing embeddings, another dimension, NaN, a target outside the gallery, withheld answers.

@@ -3,9 +3,9 @@
 A person saw two sets of five images for a query and preferred one. The model's score of a set is the mean relevance
 of its five images. As published: preference rate = P(person prefers set 1 | score of set 1 > score of set 2), which
 asks one direction only; `agreement` counts both, a tie of the model as half. `_consistent` leaves out the rows in
-which the person preferred the set that they themselves gave the lower score (equal scores stay). `_exchanged` asks with the two
-captions of every sentence in the other order: the published file has them in FashionIQ's own order in about half of
-its rows, so a model that reads them differently is judged partly by that.
+which the person preferred the set that they themselves gave the lower score (equal scores stay). `_exchanged` asks
+with the two captions of every sentence in the other order: the published file has FashionIQ's own order in about half
+of its rows, so a model that reads the orders differently is judged partly by that.
 """
 
 from collections.abc import Sequence
