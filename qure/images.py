@@ -78,6 +78,14 @@ def decode_image(data: bytes, name: str) -> Image.Image:
     return _upright(_to_rgb(image, name), image)
 
 
+def is_transparent(data: bytes) -> bool:
+    """Whether every pixel of a decodable image file is fully transparent."""
+    image = _open(data, "image")
+    if image.mode not in _TRANSPARENT and "transparency" not in image.info:
+        return False
+    return image.convert("RGBA").getextrema()[3] == (0, 0)
+
+
 def pad_to_ratio(image: Image.Image, ratio: float = TARGET_RATIO) -> Image.Image:
     """An image with black borders on its two long sides, so that long / short side is about `ratio`.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from qure.benchmarks import get_benchmark
 from qure.datasets.ids import shown
-from qure.datasets.image_store import open_images
+from qure.datasets.image_store import ImageStore, open_images
 from qure.errors import BadInput
 from qure.files import file_digest, read_json
 
@@ -126,7 +126,7 @@ def _compare_images(data: Path, validation: Path, image_sets: Collection[str] | 
             listed.setdefault(image_set, []).append((image, size))
     for image_set, images in listed.items():
         store = open_images(get_benchmark(image_set).root(data))
-        present = {image: store.size(image) if image in store else None for image, _ in images}
+        present = {image: _size_in(store, image) for image, _ in images}
         changed = [(image, size) for image, size in images if present[image] != size]
         if changed:
             image, size = changed[0]
@@ -137,6 +137,13 @@ def _compare_images(data: Path, validation: Path, image_sets: Collection[str] | 
                 file=store.name(image) if image in store else get_benchmark(image_set).root(data),
                 remedy=_AGAIN,
             )
+
+
+def _size_in(store: ImageStore, image: str) -> int | None:
+    try:
+        return store.size(image) if image in store else None
+    except BadInput:  # a link to nothing, or a file that went away just now
+        return None
 
 
 def _read_images(validation: Path) -> list[tuple[str, str, int | None, str | None]]:

@@ -5,14 +5,15 @@ import io
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
 
 from qure.datasets.image_store import ImageStore
 from qure.errors import BadInput
-from qure.images import FORMATS, MAX_PIXELS, TARGET_RATIO, ImageError, decode_image
+from qure.images import FORMATS, MAX_PIXELS, TARGET_RATIO, ImageError, decode_image, is_transparent
+from qure.validation.pixels import damage_of, look_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,10 @@ class ImageFacts:
         width, height: pixels as decoded and turned upright; 0 when unknown.
         refused: why it was not decoded (a bound), else None.
         unreadable: why it cannot be decoded, else None.
+        changed: why it is not what was packed, else None.
+        damaged: what of the file is missing or broken though it can be decoded, else None.
+        blank: why it shows nothing, else None.
+        pixels, phash, colours: as `qure.validation.pixels.Look`; empty when it was not decoded.
     """
 
     sha256: str
@@ -31,6 +36,12 @@ class ImageFacts:
     height: int = 0
     refused: str | None = None
     unreadable: str | None = None
+    changed: str | None = None
+    damaged: str | None = None
+    blank: str | None = None
+    pixels: str = ""
+    phash: str = ""
+    colours: str = ""
 
 
 def check_image(store: ImageStore, image: str, known: frozenset[str], max_bytes: int) -> ImageFacts:
@@ -50,6 +61,9 @@ def check_image(store: ImageStore, image: str, known: frozenset[str], max_bytes:
     except BadInput as error:
         return ImageFacts("", unreadable=error.problem)
     sha256 = hashlib.sha256(data).hexdigest()
+    changed = store.changed(image, data, sha256)
+    if changed is not None:
+        return replace(decoded_facts(data, sha256), changed=changed)
     return ImageFacts(sha256) if sha256 in known else decoded_facts(data, sha256)
 
 
@@ -61,10 +75,20 @@ def decoded_facts(data: bytes, sha256: str = "") -> ImageFacts:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            width, height = decode_image(data, "image").size
+            image = decode_image(data, "image")
     except ImageError as error:
         return ImageFacts(sha256, unreadable=_plain(error.reason))
-    return ImageFacts(sha256, width, height)
+    look = look_of(image)
+    blank = "every pixel is transparent" if look.blank and is_transparent(data) else look.blank
+    return ImageFacts(
+        sha256,
+        *image.size,
+        damaged=damage_of(data),
+        blank=blank,
+        pixels=look.pixels,
+        phash=look.phash,
+        colours=look.colours,
+    )
 
 
 _worker: dict[str, Any] = {}

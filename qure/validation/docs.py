@@ -9,7 +9,7 @@ Great Expectations (seconds).
 import copy
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ td { overflow-wrap: anywhere; } th { background: #f2f4f8; }
 .fas { font-style: normal; } .fa-check-circle::before { content: "\\2713"; color: #18794e; }
 .fa-times::before { content: "\\2717"; color: #b3261e; }
 .fa-exclamation-triangle::before { content: "!"; color: #8a5a00; }
+td img { border: 1px solid #d8dde5; max-width: 6rem; margin: .2rem 0; }
 .badge { background: #eef1f6; border-radius: .2rem; padding: 0 .25rem; font-family: ui-monospace, monospace; }
 .popover, .cooltip > span { display: none; }
 /* A telephone: every row is a card, every cell a line with its column's name. Tables inside a cell stay tables. */
@@ -104,7 +105,8 @@ the file bad_rows.csv beside this folder lists each.</p>
 {{ head(["File", "Row", "Field", "Value", "Reason", "What to do"]) }}
 {% for finding in findings[:shown] %}
 <tr><td data-label="File">{{ finding.file }}</td><td data-label="Row">{{ finding.row }}</td>
-<td data-label="Field">{{ finding.field }}</td><td data-label="Value">{{ finding.value }}</td>
+<td data-label="Field">{{ finding.field }}</td><td data-label="Value">{{ finding.value }}
+{%- for name, source in pictures(finding) %}<br><img src="{{ source }}" alt="{{ name }}">{% endfor %}</td>
 <td data-label="Reason" class="{{ 'failed' if finding.severity == 'error' else 'warned' }}">{{ finding.reason }}</td>
 <td data-label="What to do">{{ rules[finding.rule].remedy }}</td></tr>
 {% endfor %}
@@ -153,6 +155,7 @@ def write_docs(
     findings: Sequence[Finding],
     drift: Sequence[dict[str, Any]],
     suites: Sequence[SuiteResult],
+    picture: Callable[[str, str], str | None] = lambda benchmark, image: None,
 ) -> None:
     """Writes index.html and one page per suite.
 
@@ -165,6 +168,7 @@ def write_docs(
         findings: all bad rows.
         drift: comparison with the champion's data, empty without one.
         suites: what Great Expectations found.
+        picture: benchmark and image id -> a small picture as a data: address, None where there is none to show.
     """
     folder.mkdir(parents=True, exist_ok=True)
     index = _INDEX.render(
@@ -180,6 +184,7 @@ def write_docs(
         shown=SHOWN,
         drift=drift,
         suites=suites,
+        pictures=lambda finding: _pictures(finding, picture),
     )
     _write(folder / "index.html", index)
     view = DefaultJinjaPageView()  # one for all pages, as it compiles its templates
@@ -202,6 +207,14 @@ def suite_page(suite: SuiteResult, view: DefaultJinjaPageView) -> str:
         policy=Markup(_POLICY), style=Markup(_STYLE), suite=suite, sections=Markup(rendered), shown=SHOWN
     )
     return _same_every_time(page)
+
+
+def _pictures(finding: Finding, picture: Callable[[str, str], str | None]) -> list[tuple[str, str]]:
+    """The pictures that a bad row is about: id and data: address."""
+    if RULES[finding.rule].about != "image":
+        return []
+    shown = {image: picture(finding.benchmark, image) for image in (finding.image, finding.other) if image}
+    return [(image, source) for image, source in shown.items() if source]
 
 
 def _escaped(validation: ExpectationSuiteValidationResult) -> ExpectationSuiteValidationResult:

@@ -1,8 +1,9 @@
 """Every rule that data must keep: what breaks it, what to do about it, and how much weight it has.
 
 An error fails the stage; a warning is listed and counted. Errors that `tolerable` marks may be passed over for as many
-rows as `validation.tolerate` says, and those rows are then left out of every later stage. All others concern the shape
-of the files, which no reader can pass over.
+rows as `validation.tolerate` says, and those rows are then left out of every later stage. All other errors concern the
+shape of the files, which no reader can pass over. A warning that `tolerable` marks is an error, tolerated or not, for
+whoever names it there: so its rows can be left out.
 """
 
 from collections.abc import Mapping
@@ -225,8 +226,39 @@ RULES: dict[str, Rule] = {
             tolerable=True,
         ),
         Rule(
+            "image_not_as_packed",
+            "the image is not what was packed into its shard",
+            "Pack the images again with 'qure data pack', and remove what was packed",
+            about="image",
+            tolerable=True,
+        ),
+        Rule(
+            "image_damaged",
+            "the file is damaged, though something can be decoded of it",
+            "Look at the picture and restore the file; named in validation.tolerate, it is left out",
+            about="image",
+            severity="warning",
+            tolerable=True,
+        ),
+        Rule(
+            "image_blank",
+            "the picture shows nothing",
+            "Look at the picture and replace it; named in validation.tolerate, it is left out",
+            about="image",
+            severity="warning",
+            tolerable=True,
+        ),
+        Rule(
+            "image_near_duplicate",
+            "an image of the training split looks like one of a split that judges the model",
+            "Look at both pictures; named in validation.tolerate, the training image is left out",
+            about="image",
+            severity="warning",
+            tolerable=True,
+        ),
+        Rule(
             "image_duplicate",
-            "an image of the training split is, byte for byte, one of a split that judges the model",
+            "an image of the training split shows, pixel for pixel, one of a split that judges the model",
             "Remove the image from the training split, or let validation.tolerate drop it there",
             about="image",
             tolerable=True,

@@ -154,11 +154,21 @@ def _same_category(row: Row, field: str, path: str, category: str) -> str:
     return image
 
 
-def _image(row: Row, field: str, path: str) -> tuple[str, str]:
+def parted(row: Row, field: str, path: str) -> tuple[str, str]:
+    """Category and image id, not yet known to be safe, of a published path.
+
+    Raises:
+        BadInput: the path is not like "/-/image_data/CATEGORY/ID.jpg".
+    """
     match = _PATH.fullmatch(path)
     if not match or match[1] not in CATEGORIES:
         raise row.error(f"must be like '/-/image_data/shirt/ID.jpg', not {shown(path)}", field)
-    return match[1], check_image_id(match[2], file=row.file, row=row.row, field=row.prefix + field)
+    return match[1], match[2]
+
+
+def _image(row: Row, field: str, path: str) -> tuple[str, str]:
+    category, image = parted(row, field, path)
+    return category, check_image_id(image, file=row.file, row=row.row, field=row.prefix + field)
 
 
 def _choice(row: Row, field: str, value: object, highest: int) -> int:

@@ -1,11 +1,10 @@
 """HP-FashionIQ's file as tables: one row per question that a person answered, and the images it names."""
 
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from qure.benchmarks.fashioniq.files import CATEGORIES
-from qure.benchmarks.hp_fashioniq.files import FILE, clean_sentence, says_nothing, sentence_key
+from qure.benchmarks.hp_fashioniq.files import FILE, clean_sentence, parted, says_nothing, sentence_key
 from qure.datasets.ids import shown
 from qure.datasets.rows import Row
 from qure.validation.annotations import MENTION_COLUMNS, Annotations, Collector, Record, cut
@@ -113,20 +112,18 @@ def _image(row: Row, field: str, category: str | None = None) -> tuple[str, str]
 
 def _split_path(row: Row, field: str, path: str, category: str | None) -> tuple[str, str]:
     """Category and image id of a published path, "/-/image_data/CATEGORY/ID.jpg"."""
-    parts = PurePosixPath(path).parts
-    if len(parts) != 5 or parts[:3] != ("/", "-", "image_data") or parts[3] not in CATEGORIES:
-        raise row.error(f"must be like '/-/image_data/shirt/ID.jpg', not {shown(path)}", field)
-    if category is not None and parts[3] != category:
+    found, image = parted(row, field, path)
+    if category is not None and found != category:
         raise row.error(f"{shown(path)} is not of the reference's category {category}", field)
-    return parts[3], PurePosixPath(parts[4]).stem
+    return found, image
 
 
 def _number(row: Row, field: str) -> int:
-    """A whole number, published as a string."""
+    """A whole number, published as a string, as the reader takes it: "1", not "01"."""
     value = row.value(field)
     if not row.has(field):
         raise row.error("the field is missing", field)
     text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
-    if text.isdecimal() and len(text) < 10:
+    if text.isascii() and text.isdecimal() and len(text) < 10 and str(int(text)) == text:
         return int(text)
     raise row.error(f"must be a whole number, not {shown(value)}", field)
