@@ -527,13 +527,39 @@ def parsed_yaml(text: str) -> Any:
         ValueError: it is no YAML, or a mapping has a key twice; one line that names the place.
     """
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+        value = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+        _check_nesting(value)
+        return value
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ValueError(f"{error.problem or error.context}{place}") from None
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None
+
+
+#: Values that a file of settings may hold, its aliases written out, and levels that it may have.
+_MOST_VALUES, _MOST_LEVELS = 100_000, 50
+
+
+def _check_nesting(value: Any) -> None:
+    """Refuses what aliases make endless: a mapping that holds itself, or lists of lists that each double the last.
+
+    Raises:
+        ValueError: more values or levels than settings can have.
+    """
+    waiting, seen = [(value, 0)], 0
+    while waiting:
+        found, level = waiting.pop()
+        seen += 1
+        if level > _MOST_LEVELS:
+            raise ValueError(f"nested more than {_MOST_LEVELS} levels deep, or without end")
+        if seen > _MOST_VALUES:
+            raise ValueError(f"more than {_MOST_VALUES:,} values once its aliases are written out")
+        parts = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
+        waiting += [(part, level + 1) for part in parts]
 
 
 class _Loader(yaml.SafeLoader):

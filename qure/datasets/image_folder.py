@@ -10,7 +10,6 @@ from qure.datasets.image_base import ImageStore, check_inside, missing_image
 from qure.datasets.rows import LAYOUT_REMEDY
 from qure.errors import BadInput
 
-
 logger = logging.getLogger(__name__)
 
 

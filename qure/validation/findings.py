@@ -92,7 +92,7 @@ def judge(
         checked: (benchmark, rule) pairs that were checked.
     """
     rows = Counter((finding.benchmark, finding.rule, finding.severity) for finding in found)
-    totals = Counter(finding.rule for finding in found if finding.severity == RULES[finding.rule].severity)
+    totals = Counter(one.rule for one in found if "error" in (one.severity, *_when_named(one.rule)))
     named: list[tuple[str, str, Severity]] = list(rows)
     named += [(*pair, RULES[pair[1]].severity) for pair in checked if not any(key[:2] == pair for key in rows)]
     order = {name: place for place, name in enumerate(RULES)}
@@ -107,6 +107,11 @@ def judge(
             outcome = "tolerated" if totals[rule] <= allowed else "failed"
         outcomes.append(Outcome(benchmark, rule, severity, count, allowed, outcome))
     return outcomes
+
+
+def _when_named(rule: str) -> tuple[Severity, ...]:
+    """The weight of a rule's rows for whoever names it in `validation.tolerate`: a warning becomes an error."""
+    return ("error",) if RULES[rule].tolerable else ()
 
 
 def failed_rules(outcomes: Iterable[Outcome]) -> set[str]:

@@ -154,8 +154,9 @@ def image_table(
 
     Returns:
         Columns file (its own, or the list that names a missing one), row (where it is listed), image, splits, found,
-        beside (where a file of that name lies that is not looked at), refused, unreadable, changed, damaged, blank, width, height,
-        short_side, aspect (long / short side), bytes (of the file), sha256, pixels, phash, colours; None where unknown.
+        beside (where a file of that name lies that is not looked at), refused, unreadable, changed, damaged, blank,
+        width, height, short_side, aspect (long / short side), bytes (of the file), sha256, pixels, phash, colours;
+        None where unknown.
     """
     rows = []
     missing = [image for image in listed if image not in facts]
@@ -180,7 +181,7 @@ def image_table(
 
 
 def _beside(store: ImageStore, missing: Sequence[str], data: Path) -> dict[str, str]:
-    """Missing image -> where a file of its name lies, in a layout one folder deeper or flatter than the expected one."""
+    """Missing image -> where a file of its name lies, in a layout one folder deeper or flatter than expected."""
     wanted, found = {name: image for image in missing for name in store.stems(image)}, {}
     for folder, _, names in os.walk(store.root) if wanted else ():
         for name in names:

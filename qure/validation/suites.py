@@ -21,7 +21,6 @@ from qure.validation.images import TRAIN
 from qure.validation.rules import Severity
 from qure.validation.shared import expect
 
-
 #: Ids and file names, which have bounds of their own, are never cut.
 _SHORTEST_CUT = 1000
 

@@ -11,6 +11,7 @@ from typing import Any
 from qure.benchmarks import get_benchmark
 from qure.datasets.ids import named
 from qure.errors import BadInput
+from qure.files import refuse_pipe
 
 
 def check_submission(benchmark: str, path: Path | str, root: Path | str, *, split: str | None = None) -> str:
@@ -76,6 +77,7 @@ def read_object(file: Path, name: Path) -> dict[str, Any]:
             repeated.extend(key for number, key in enumerate(keys) if key in keys[:number])
         return content
 
+    refuse_pipe(file)
     try:
         content = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=collect)
     except FileNotFoundError:
