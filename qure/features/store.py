@@ -230,6 +230,9 @@ class _Manifest(BaseModel):
     dtype: Literal["fp32", "fp16", "bf16"]
     tokens: int = Field(ge=1)
     width: int = Field(ge=1)
+    images: int = Field(ge=0)
+    shard_images: int = Field(ge=1)
+    share: Annotated[list[int], Field(min_length=2, max_length=2)]
     shards: dict[_ShardName, _Shard]
 
 

@@ -35,6 +35,15 @@ def check_submission(benchmark: str, path: Path | str, root: Path | str, *, spli
     return one.check_submission(Path(path), Path(root), split=split)
 
 
+def benchmark_of(path: Path) -> str:
+    """Whose server a file is for: CIRR's files name a metric, CIRCO's hold queries alone.
+
+    Raises:
+        BadInput: not a readable JSON object.
+    """
+    return "cirr" if {"metric", "version"} & read_object(Path(path), Path(path)).keys() else "circo"
+
+
 def check_queries(content: Mapping[str, Any], query_ids: Sequence[str], name: Path) -> None:
     """Refuses a file that does not answer exactly the split's queries."""
     missing = [query for query in query_ids if query not in content]
