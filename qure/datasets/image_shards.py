@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from qure.datasets.ids import check_image_id, shown, unsafe_reason
+from qure.datasets.ids import check_image_id, check_relative_path, shown, unsafe_reason
 from qure.datasets.image_base import ImageStore, check_inside, missing_image
 from qure.datasets.image_folder import FolderStore
 from qure.datasets.rows import Row, load_json
@@ -31,7 +32,7 @@ class ShardStore(ImageStore):
         if index.value("format") != _FORMAT or index.value("version") != 1:
             raise BadInput("is not an index of image shards of version 1", file=path)
         self._shards = [self._shard(Row(value, path, f"shards[{n}]")) for n, value in enumerate(index.items("shards"))]
-        self._digests: dict[str, str] = _digests(index)
+        self._packed = _packed(index)
         sizes = [size for _, size in self._shards]
         images = index.part("images")
         self._places = {
@@ -73,21 +74,30 @@ class ShardStore(ImageStore):
 
     def place(self, image_id: str) -> str:
         _, offset, size = self._find(image_id)
-        return f", {size} bytes at {offset}"
+        beside = self._beside(image_id)
+        edited = f", beside a file of {beside.st_mtime_ns}" if beside is not None else ""
+        return f", {size} bytes at {offset}{edited}"
 
     def changed(self, image_id: str, data: bytes, sha256: str) -> str | None:
-        """By the digest in the index, by the name in the shard, and by the image file that was packed."""
-        packed = self._digests.get(image_id)
-        if packed is not None and packed != sha256:
+        """By what the index says was packed, by the name in the shard, and by the file that was packed if it is there."""
+        path, packed = self._packed.get(image_id, (None, sha256))
+        if packed != sha256:
             return f"the shard's bytes are not those that were packed: SHA-256 {sha256}, was {packed}"
         member = self._member(image_id)
         if member is not None and not _names(member, image_id):
             return f"the index points at {shown(member)}"
-        if member is not None:
-            beside = self._folder.parent / member
-            if beside.is_file() and (beside.stat().st_size != len(data) or beside.read_bytes() != data):
-                return f"the file {member} has been edited since it was packed"
+        beside = self._beside(image_id)
+        if beside is not None and (beside.st_size != len(data) or (self.root / str(path)).read_bytes() != data):
+            return f"the file {path} has been edited since it was packed"
         return None
+
+    def _beside(self, image_id: str) -> os.stat_result | None:
+        """The file that an image was packed from, where it is still there; not known of an older index."""
+        path, _ = self._packed.get(image_id, (None, ""))
+        try:
+            return (self.root / path).stat() if path is not None else None
+        except OSError:
+            return None
 
     def _member(self, image_id: str) -> str | None:
         """The name in the header block before an image; None where it does not fit there and stands elsewhere."""
@@ -124,14 +134,14 @@ def write_shards(store: FolderStore, folder: Path, shard_bytes: int) -> int:
     """Writes shards and index into an empty folder; returns the number of shards."""
     shards: list[dict[str, Any]] = []
     places: dict[str, list[int]] = {}
-    digests: dict[str, str] = {}
+    packed: dict[str, tuple[str, str]] = {}
     for group in _groups(store, shard_bytes):
         name = f"shard-{len(shards):05d}.tar"
         written = _write_shard(folder / name, store, group)
         places |= {image_id: [len(shards), offset, size] for image_id, (offset, size, _) in written.items()}
-        digests |= {image_id: digest for image_id, (_, _, digest) in written.items()}
+        packed |= {image_id: (store.relative_path(image_id), digest) for image_id, (_, _, digest) in written.items()}
         shards.append({"file": name, "bytes": (folder / name).stat().st_size})
-    index = {"format": _FORMAT, "version": 1, "shards": shards, "images": places, "sha256": digests}
+    index = {"format": _FORMAT, "version": 1, "shards": shards, "images": places, "packed": packed}
     (folder / INDEX).write_text(json.dumps(index, separators=(",", ":")) + "\n", encoding="utf-8")
     return len(shards)
 
@@ -165,12 +175,16 @@ def _write_shard(path: Path, store: FolderStore, ids: list[str]) -> dict[str, tu
     return places
 
 
-def _digests(index: Row) -> dict[str, str]:
-    """Image id -> SHA-256 when it was packed; nothing for an index of before digests were kept."""
-    if not index.has("sha256"):
+def _packed(index: Row) -> dict[str, tuple[str, str]]:
+    """Image id -> its path below the benchmark's folder and its SHA-256 when it was packed; an older index has none."""
+    if not index.has("packed"):
         return {}
-    digests = index.part("sha256")
-    return {image_id: digests.text(image_id) for image_id in digests.names()}
+    packed = index.part("packed")
+    found = {}
+    for image_id in packed.names():
+        path, digest = packed.texts(image_id, 2)
+        found[image_id] = check_relative_path(path, file=index.file, row=image_id), digest
+    return found
 
 
 def _names(member: str, image_id: str) -> bool:

@@ -135,7 +135,7 @@ def _answers(row: Row, target: str) -> tuple[str, ...]:
         raise row.error("an image id occurs twice", "gt_img_ids")
     if target not in answers:
         raise row.error(f"the target {target} is not among the right answers", "gt_img_ids")
-    if str(row.value("reference_img_id")) in answers:
+    if str(row.value("reference_img_id")) in answers and target != str(row.value("reference_img_id")):
         raise row.error(
             f"the reference {shown(row.value('reference_img_id'))} is among the right answers", "gt_img_ids"
         )

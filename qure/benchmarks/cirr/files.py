@@ -63,13 +63,13 @@ def image_paths(root: Path, split: str) -> dict[str, str]:
         check_image_id(image_id, file=path): check_relative_path(published, file=path, row=shown(image_id))
         for image_id, published in value.items()
     }
-    for image_id, relative in paths.items():
-        if PurePosixPath(relative).stem != image_id:
-            raise BadInput(f"path {shown(relative)} is that of another image", file=path, row=shown(image_id))
     owners: dict[str, str] = {}
     for image_id, relative in paths.items():
         if owners.setdefault(relative, image_id) != image_id:
             raise BadInput(f"path {shown(relative)} is also that of {shown(owners[relative])}", file=path, row=image_id)
+    for image_id, relative in paths.items():
+        if PurePosixPath(relative).stem != image_id:
+            raise BadInput(f"path {shown(relative)} is that of another image", file=path, row=shown(image_id))
     return paths
 
 
