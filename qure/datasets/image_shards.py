@@ -79,7 +79,7 @@ class ShardStore(ImageStore):
         return f", {size} bytes at {offset}{edited}"
 
     def changed(self, image_id: str, data: bytes, sha256: str) -> str | None:
-        """By what the index says was packed, by the name in the shard, and by the file that was packed if it is there."""
+        """By what the index says was packed, by the name in the shard, and by the packed file if it is still there."""
         path, packed = self._packed.get(image_id, (None, sha256))
         if packed != sha256:
             return f"the shard's bytes are not those that were packed: SHA-256 {sha256}, was {packed}"
