@@ -138,7 +138,7 @@ def broken(new_workplace: Any) -> tuple[Any, dict[str, str], StageFailed]:
         "duplicate": lambda picture: (images / f"{val[0]}.jpg").read_bytes(),
         "saved as PNG": lambda picture: encoded(picture, "PNG"),
         "with a comment": lambda picture: with_comment((images / f"{val[0]}.jpg").read_bytes()),
-        "saved again": lambda picture: encoded(picture, "JPEG", quality=60),
+        "saved again": lambda picture: encoded(picture, "JPEG", quality=75),
     }
     for defect, copy in copies.items():
         planted[defect] = next(train)
