@@ -1,18 +1,15 @@
 """What one image's bytes are: read, hashed, bounded, decoded. Light to import, because worker processes do."""
 
 import hashlib
-import io
 import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from PIL import Image
-
 from qure.datasets.image_store import ImageStore
 from qure.errors import BadInput
-from qure.images import FORMATS, MAX_PIXELS, TARGET_RATIO, ImageError, decode_image, is_transparent
+from qure.images import MAX_PIXELS, TARGET_RATIO, ImageError, decode_opened, is_transparent, open_image
 from qure.validation.pixels import damage_of, look_of
 
 
@@ -69,15 +66,17 @@ def check_image(store: ImageStore, image: str, known: frozenset[str], max_bytes:
 
 def decoded_facts(data: bytes, sha256: str = "") -> ImageFacts:
     """What an image file's bytes are: the header first, so that a bound is kept before anything is decoded."""
-    refusal = _refusal(data)
-    if refusal is not None:
-        return ImageFacts(sha256, refused=refusal)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = decode_image(data, "image")
+            opened = open_image(data, "image")
+            refusal = _padded_too_large(*opened.size)
+            if refusal is not None:
+                return ImageFacts(sha256, refused=refusal)
+            image = decode_opened(opened, "image")
     except ImageError as error:
-        return ImageFacts(sha256, unreadable=_plain(error.reason))
+        reason = _plain(error.reason)
+        return ImageFacts(sha256, refused=reason) if error.bound else ImageFacts(sha256, unreadable=reason)
     look = look_of(image)
     blank = "every pixel is transparent" if look.blank and is_transparent(data) else look.blank
     return ImageFacts(
@@ -104,18 +103,8 @@ def check_batch(ids: Sequence[str]) -> list[tuple[str, ImageFacts]]:
     return [(image, check_image(_worker["store"], image, _worker["known"], _worker["max_bytes"])) for image in ids]
 
 
-def _refusal(data: bytes) -> str | None:
-    """Why an image is too large to be decoded, or to be padded as the model wants it; None when it is not."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            width, height = Image.open(io.BytesIO(data), formats=FORMATS).size
-    except Image.DecompressionBombError as error:
-        return _plain(str(error))
-    except Exception:  # not readable at all: decoding says why
-        return None
-    if width * height > MAX_PIXELS:
-        return f"{width} x {height} pixels, more than {MAX_PIXELS}"
+def _padded_too_large(width: int, height: int) -> str | None:
+    """Why an image is too elongated to be padded as the model wants it; None when it is not."""
     long = max(width, height)
     if long / max(min(width, height), 1) >= TARGET_RATIO and long * (long / TARGET_RATIO) > MAX_PIXELS:
         return f"{width} x {height} pixels, padded more than {MAX_PIXELS}"

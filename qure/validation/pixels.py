@@ -50,7 +50,12 @@ def look_of(image: Image.Image) -> Look:
     pixels = hashlib.blake2b(image.tobytes(), digest_size=16, key=struct.pack(">II", *image.size)).hexdigest()
     small = image.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX, reducing_gap=1.0)
     colours = small.resize((COLOUR_EDGE, COLOUR_EDGE), Image.Resampling.BOX).tobytes().hex()
-    return Look(pixels, str(imagehash.phash(small, hash_size=HASH_EDGE)), colours, _blank(image, small))
+    return Look(
+        pixels,
+        np.packbits(imagehash.phash(small, hash_size=HASH_EDGE).hash).tobytes().hex(),
+        colours,
+        _blank(image, small),
+    )
 
 
 def near_pairs(
