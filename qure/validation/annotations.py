@@ -139,8 +139,7 @@ class Collector:
 
     def record(self, table: str, relative: str, row: int | str, value: Any) -> "Record":
         """Starts a row of a table from one JSON value; a key that a terminal cannot show becomes its `repr`."""
-        place = row if isinstance(row, int) else cut(row if row.isprintable() else ascii(row))
-        record = Record(self.result, self.name(relative), place, value)
+        record = Record(self.result, self.name(relative), place_of(row), value)
         self._rows[table].append(record.cells)
         return record
 
@@ -188,13 +187,16 @@ class Collector:
         return self.result
 
 
-def cut(place: str, limit: int = 200) -> str:
-    """A row's place that a message and a page can hold: keys of an object may be megabytes.
+def place_of(row: int | str, limit: int = 200) -> int | str:
+    """A row's place as a message and a page can hold it: an object's key may be megabytes, or no terminal's.
 
-    >>> cut("k" * 300, limit=10)
-    'kkkkkkk...'
+    >>> place_of("k" * 300, limit=10), place_of(3)
+    ('kkkkkkk...', 3)
     """
-    return place if len(place) <= limit else place[: limit - 3] + "..."
+    if isinstance(row, int):
+        return row
+    printed = row if row.isprintable() else ascii(row)
+    return printed if len(printed) <= limit else printed[: limit - 3] + "..."
 
 
 class Record:

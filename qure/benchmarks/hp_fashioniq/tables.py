@@ -7,7 +7,7 @@ from typing import Any
 from qure.benchmarks.hp_fashioniq.files import FILE, clean_sentence, parted, says_nothing, sentence_key
 from qure.datasets.ids import shown
 from qure.datasets.rows import Row
-from qure.validation.annotations import MENTION_COLUMNS, Annotations, Collector, Record, cut
+from qure.validation.annotations import MENTION_COLUMNS, Annotations, Collector, Record, place_of
 
 LISTS = ("ref_img_paths", "targ_img_paths", "sentences", "retrieved_set1", "retrieved_set2", "preferred set")
 
@@ -38,7 +38,7 @@ def read(data: Path, fashioniq_lists: Mapping[str, frozenset[str]]) -> Annotatio
         before = collector.count("answers")
         _read_person(collector, person, question_sets)
         answers = collector.count("answers") - before
-        place = {"file": collector.name(FILE), "row": cut(person)}
+        place = {"file": collector.name(FILE), "row": place_of(person)}
         collector.add("people", {**place, "person": person, "answers": answers})
     collector.add("files", {"file": collector.name(FILE), "row": "", "entries": collector.count("answers")})
     return collector.finish()
