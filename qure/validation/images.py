@@ -216,20 +216,24 @@ def content_table(images: pd.DataFrame) -> pd.DataFrame:
 def _with_pairs(table: pd.DataFrame) -> pd.DataFrame:
     """The table with columns twin, near and other. A picture that shows nothing is like every other such picture."""
     twin, near, other = ([None] * len(table) for _ in range(3))
-    shows = table["blank"].isna() & table["phash"].notna()
-    train = np.flatnonzero((table["split"] == TRAIN) & table["pixels"].notna())
-    judging = table[(table["split"] != TRAIN) & table["pixels"].notna()].drop_duplicates("image")
-    same = judging.groupby("pixels").groups
-    image = table["image"].to_numpy()
-    for row in train:
-        match = next((found for found in same.get(table["pixels"].iloc[row], ()) if image[found] != image[row]), None)
+    image, pixels = table["image"].to_numpy(), table["pixels"].to_numpy()
+    is_train, shows = (table["split"] == TRAIN).to_numpy(), table["blank"].isna().to_numpy()
+    known = table["pixels"].notna().to_numpy()
+    judging = table.index[~is_train & known][~table["image"][~is_train & known].duplicated()].to_numpy()
+    same: dict[str, list[int]] = {}
+    for row in judging:
+        same.setdefault(pixels[row], []).append(row)
+    left = []
+    for row in np.flatnonzero(is_train & known):
+        match = next((one for one in same.get(pixels[row], ()) if image[one] != image[row]), None)
         if match is not None:
             twin[row], other[row] = _place(table, match), image[match]
-    left = np.array([row for row in train if twin[row] is None and shows.iloc[row]], dtype=np.int64)
-    against = judging[shows[judging.index]]
-    if len(left) and len(against):
-        for first, second in near_pairs(*_hashes(table.iloc[left]), *_hashes(against)):
-            row, match = left[first], against.index[second]
+        elif shows[row]:
+            left.append(row)
+    against = [row for row in judging if shows[row]]
+    if left and against:
+        for first, second in near_pairs(*_hashes(table.iloc[left]), *_hashes(table.iloc[against])):
+            row, match = left[first], against[second]
             if image[row] != image[match]:
                 near[row], other[row] = _place(table, match), image[match]
     found = {"twin": twin, "near": near, "other": other}
