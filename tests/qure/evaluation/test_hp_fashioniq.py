@@ -191,10 +191,10 @@ def test_public_sentences_are_fashioniqs_own_in_one_order_or_the_other(annotatio
     known: dict[tuple, set[str]] = {}
     for split in ("train", "val"):
         for triplet in fashioniq_files.read_triplets(annotations / "fashioniq", split, checked=False):
-            known.setdefault((triplet.reference, triplet.target), set()).add(triplet.text)
+            known.setdefault((triplet.reference, triplet.target), set()).add(triplet.text.casefold())
     pairs = files.read_pairs(annotations / "hp_fashioniq")
-    own = [pair.text in known.get((pair.reference, pair.target), ()) for pair in pairs]
-    turned = [pair.exchanged in known.get((pair.reference, pair.target), ()) for pair in pairs]
+    own = [pair.text.casefold() in known.get((pair.reference, pair.target), ()) for pair in pairs]
+    turned = [pair.exchanged.casefold() in known.get((pair.reference, pair.target), ()) for pair in pairs]
     assert sum(one or other for one, other in zip(own, turned, strict=True)) == 3046
     assert {pair.category for pair in pairs} == {"shirt", "toptee"}
     people = json.loads((annotations / "hp_fashioniq" / "hpfiq.json").read_text())
