@@ -187,7 +187,7 @@ def test_the_order_of_captions_is_asked_both_ways(
 
 
 def test_public_sentences_are_fashioniqs_own_in_one_order_or_the_other(annotations: Path) -> None:
-    """3,045 of 3,050 rows up to case and blanks; of the published file 447 sentences hold stand-ins for characters, which are undone."""
+    """3,045 of 3,050 rows up to case and blanks; 447 sentences hold stand-ins for characters, which are undone."""
 
     def words(text: str) -> str:
         return " ".join(text.casefold().split())
