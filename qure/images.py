@@ -97,7 +97,7 @@ def is_transparent(data: bytes) -> bool:
     image = _open(data, "image")
     if image.mode not in _TRANSPARENT and "transparency" not in image.info:
         return False
-    return image.convert("RGBA").getextrema()[3] == (0, 0)
+    return image.convert("RGBA").getchannel("A").getextrema() == (0, 0)
 
 
 def pad_to_ratio(image: Image.Image, ratio: float = TARGET_RATIO) -> Image.Image:

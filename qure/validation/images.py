@@ -215,16 +215,17 @@ def content_table(images: pd.DataFrame) -> pd.DataFrame:
 
 def _with_pairs(table: pd.DataFrame) -> pd.DataFrame:
     """The table with columns twin, near and other. A picture that shows nothing is like every other such picture."""
-    twin, near, other = ([None] * len(table) for _ in range(3))
+    twin: list[str | None] = [None] * len(table)
+    near, other = list(twin), list(twin)
     image, pixels = table["image"].to_numpy(), table["pixels"].to_numpy()
     is_train, shows = (table["split"] == TRAIN).to_numpy(), table["blank"].isna().to_numpy()
     known = table["pixels"].notna().to_numpy()
-    judging = table.index[~is_train & known][~table["image"][~is_train & known].duplicated()].to_numpy()
+    judging: list[int] = table.index[~is_train & known][~table["image"][~is_train & known].duplicated()].tolist()
     same: dict[str, list[int]] = {}
     for row in judging:
         same.setdefault(pixels[row], []).append(row)
-    left = []
-    for row in np.flatnonzero(is_train & known):
+    left: list[int] = []
+    for row in np.flatnonzero(is_train & known).tolist():
         match = next((one for one in same.get(pixels[row], ()) if image[one] != image[row]), None)
         if match is not None:
             twin[row], other[row] = _place(table, match), image[match]

@@ -59,7 +59,7 @@ def look_of(image: Image.Image) -> Look:
 
 
 def near_pairs(
-    hashes: "np.ndarray", colours: "np.ndarray", others: "np.ndarray", other_colours: "np.ndarray"
+    hashes: np.ndarray, colours: np.ndarray, others: np.ndarray, other_colours: np.ndarray
 ) -> list[tuple[int, int]]:
     """Pairs that look alike: (row of the first, row of its nearest other).
 
@@ -83,7 +83,7 @@ def near_pairs(
     return sorted(nearest.items())
 
 
-def as_words(hashes: "list[str]") -> "np.ndarray":
+def as_words(hashes: list[str]) -> np.ndarray:
     """Hexadecimal hashes as uint64 (N, 4).
 
     >>> as_words(["0" * 63 + "3"]).tolist()
@@ -138,6 +138,6 @@ def _blank(image: Image.Image, small: Image.Image) -> str | None:
     """The small image first: it tells most pictures from a blank one without looking at every pixel."""
     for looked_at in (small, image):
         channels = looked_at.getextrema()
-        if any(high - low > _ONE_COLOUR for low, high in channels):  # type: ignore[misc, operator]
+        if any(high - low > _ONE_COLOUR for low, high in channels):  # type: ignore[misc]
             return None
-    return "every pixel is #" + "".join(f"{low:02x}" for low, _ in channels)  # type: ignore[misc, str-format]
+    return "every pixel is #" + "".join(f"{low:02x}" for low, _ in channels)  # type: ignore[misc]

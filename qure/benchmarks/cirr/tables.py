@@ -25,9 +25,9 @@ def read(data: Path, splits: tuple[str, ...] = (*REQUIRED, *OPTIONAL)) -> Annota
     """
     collector = Collector(data, "cirr")
     columns = ("key", "split", "pairid", "reference", "target_hard", "caption", "caption_key", "members", "pair")
-    columns = (*columns, "members_count", "target_soft", "target_grade", "reference_grade")
-    collector.table("queries", *columns)
-    collector.table("unlabelled", *columns)
+    answers = ("members_count", "target_soft", "target_grade", "reference_grade")
+    collector.table("queries", *columns, *answers)
+    collector.table("unlabelled", *columns, *answers)
     collector.table("mentions", *MENTION_COLUMNS)
     collector.table(
         "image_lists", "image", "split", "category", "split_key", "id_key", "path", "path_problem", "path_id"

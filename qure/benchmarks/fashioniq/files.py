@@ -1,6 +1,6 @@
 """FashionIQ (Wu et al., CVPR 2021): captions/cap.{category}.{split}.json and image_splits/split.*.json."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from qure.datasets import checks
@@ -49,9 +49,7 @@ def read_triplets(
         if checked:
             known = frozenset(split_ids(root, split, category))
             keys = {one.query_id: captions_key(*row.texts("captions", 2)) for one, row in zip(read, rows, strict=True)}
-            found = checks.find(
-                kept, FIELDS, known_ids=known, is_empty=says_nothing, alike=lambda one, keys=keys: keys[one.query_id]
-            )
+            found = checks.find(kept, FIELDS, known_ids=known, is_empty=says_nothing, alike=_key_in(keys))
             checks.refuse(found)
         triplets += kept
     return triplets
@@ -116,6 +114,10 @@ def captions_key(first: str, second: str) -> str:
     True
     """
     return text_key(first.strip(_TRIMMED), second.strip(_TRIMMED))
+
+
+def _key_in(keys: Mapping[str, str]) -> Callable[[Triplet], str]:
+    return lambda triplet: keys[triplet.query_id]
 
 
 def _triplet(row: Row, index: int, split: str, category: str) -> Triplet:

@@ -23,9 +23,8 @@ def read(data: Path) -> Annotations:
     """
     collector = Collector(data, "fashioniq")
     columns = ("key", "split", "category", "candidate", "target", "captions", "captions[0]", "captions[1]")
-    columns = (*columns, "captions_key", "pair")
-    collector.table("queries", *columns)
-    collector.table("unlabelled", *columns)
+    collector.table("queries", *columns, "captions_key", "pair")
+    collector.table("unlabelled", *columns, "captions_key", "pair")
     collector.table("mentions", *MENTION_COLUMNS)
     collector.table("image_lists", "image", "split", "category", "split_key", "id_key")
     collector.table("files", "entries")

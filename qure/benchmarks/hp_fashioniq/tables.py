@@ -81,10 +81,10 @@ def _answer(collector: Collector, person: str, key: str, value: dict[str, Any]) 
     scores = (record.cells.get("score_1"), record.cells.get("score_2"))
     if preferred in (1, 2) and None not in scores:
         record.set(score_of_preferred=scores[preferred - 1], score_of_other=scores[2 - preferred])
-    both = (record.cells.get("images_1"), record.cells.get("images_2"))
-    if sentence is not None and None not in (reference, target, *both):
-        asked = (person, reference, target, sentence_key(sentence), *sorted(both))
-        record.set(question="\t".join(asked), chosen=both[preferred - 1] if preferred in (1, 2) else None)
+    shown_sets = [" ".join(sorted(retrieved)) for retrieved in sets]
+    if sentence is not None and reference is not None and target is not None and all(shown_sets):
+        asked = (person, reference, target, sentence_key(sentence), *sorted(shown_sets))
+        record.set(question="\t".join(asked), chosen=shown_sets[preferred - 1] if preferred in (1, 2) else None)
     named = [("ref_img_paths", reference), ("targ_img_paths", target)]
     for number, retrieved in enumerate(sets, start=1):
         named += [(f"retrieved_set{number}.img_path[{place}]", image) for place, image in enumerate(retrieved)]
