@@ -9,14 +9,15 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-#: Edge of the perceptual hash; with 16, two pictures are compared by 256 bits.
-HASH_EDGE = 16
+#: Edge of the perceptual hash: two pictures are compared by 64 bits of their lowest frequencies. Higher ones are
+#: noise in a smooth picture.
+HASH_EDGE = 8
 
 #: Edge of the thumbnail that the hash is made of: four pixels per bit and direction, `imagehash.phash`'s own choice.
 _THUMBNAIL = 4 * HASH_EDGE
 
 #: Edge of the grid of mean colours, without which a garment in two colours would be one picture to the hash.
-COLOUR_EDGE = 4
+COLOUR_EDGE = 8
 
 #: Channels that differ by no more show one colour: what JPEG makes of it.
 _ONE_COLOUR = 4
@@ -64,13 +65,13 @@ def near_pairs(
     """Pairs that look alike: (row of the first, row of its nearest other).
 
     Args:
-        hashes, others: perceptual hashes, uint64 (N, 4) and (M, 4).
-        colours, other_colours: grids of mean colours, uint8 (N, 48) and (M, 48).
+        hashes, others: perceptual hashes, uint64 (N, W) and (M, W).
+        colours, other_colours: grids of mean colours, uint8 (N, 192) and (M, 192).
     """
     found = []
     for start in range(0, len(hashes), _BLOCK):
         block = hashes[start : start + _BLOCK]
-        # The first quarter of the bits rules out nearly all pairs: a part is never further apart than the whole.
+        # The first word rules out nearly all pairs: a part is never further apart than the whole.
         rows, columns = np.nonzero(np.bitwise_count(block[:, 0, None] ^ others[None, :, 0]) <= NEAR_BITS)
         distances = np.bitwise_count(block[rows] ^ others[columns]).sum(axis=1, dtype=np.int64)
         for place in np.flatnonzero(distances <= NEAR_BITS):
@@ -84,18 +85,18 @@ def near_pairs(
 
 
 def as_words(hashes: list[str]) -> np.ndarray:
-    """Hexadecimal hashes as uint64 (N, 4).
+    """Hexadecimal hashes as uint64 (N, words).
 
-    >>> as_words(["0" * 63 + "3"]).tolist()
-    [[0, 0, 0, 3]]
+    >>> as_words(["0" * 15 + "3"]).tolist()
+    [[3]]
     """
     joined = bytes.fromhex("".join(hashes))
     return np.frombuffer(joined, dtype=">u8").reshape(len(hashes), -1).astype(np.uint64)
 
 
-#: Two pictures look alike when so many of the hash's 256 bits differ at most, and so many of 255 steps of mean colour:
-#: JPEG at quality 75 stays within even at 64 x 64 pixels, and no two of the rendered catalogue's pictures do.
-NEAR_BITS, NEAR_COLOUR = 24, 6.0
+#: Two pictures look alike when so many of the hash's 64 bits differ at most, and so many of 255 steps of mean colour:
+#: JPEG at quality 75 stays within even at 64 x 64 pixels, and no two of the rendered garments do across splits.
+NEAR_BITS, NEAR_COLOUR = 10, 4.0
 
 #: Rows compared at once: 512 x 20,000 distances are 20 MB.
 _BLOCK = 512

@@ -10,7 +10,7 @@ from qure.validation.pixels import NEAR_BITS, as_words, damage_of, look_of, near
 
 
 def picture(seed: int, size: tuple[int, int] = (120, 160)) -> Image.Image:
-    noise = np.random.default_rng(seed).integers(0, 256, size=(6, 6, 3), dtype=np.uint8)
+    noise = np.random.default_rng(seed).integers(0, 256, size=(16, 16, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
 
 
@@ -39,13 +39,11 @@ def test_equal_pixels_are_equal_and_one_pixel_makes_another_picture() -> None:
     assert look_of(image.resize((160, 120))).pixels != look_of(image).pixels
 
 
-@pytest.mark.parametrize("quality", [75, 90])
+@pytest.mark.parametrize("quality", [50, 75, 90])
 def test_saved_again_is_near_and_nothing_else_is(quality: int) -> None:
     images = [picture(seed) for seed in range(40)]
     again = [opened(saved(image, quality=quality)) for image in reversed(images)]
     assert near_pairs(*hashes(images), *hashes(again)) == [(row, 39 - row) for row in range(40)]
-    smaller = [image.resize((60, 80), Image.Resampling.BICUBIC) for image in images]
-    assert near_pairs(*hashes(images), *hashes(smaller)) == [(row, row) for row in range(40)]
 
 
 def test_the_same_garment_in_another_colour_is_another_picture() -> None:
@@ -61,10 +59,10 @@ def test_near_pairs_are_those_of_a_plain_loop() -> None:
     others = generator.integers(0, 2**63, size=(50, 4), dtype=np.uint64)
     for row in range(0, 700, 7):
         others_row = others[row % 50].copy()
-        for bit in generator.choice(250, size=row % 40, replace=False):
+        for bit in generator.choice(250, size=row % 16, replace=False):
             others_row[bit // 64] ^= np.uint64(1 << int(bit % 64))
         ours[row] = others_row
-    colours = np.zeros((700, 48), dtype=np.uint8)
+    colours = np.zeros((700, 192), dtype=np.uint8)
     expected = []
     for row in range(700):
         apart = [sum(int(a ^ b).bit_count() for a, b in zip(ours[row], other, strict=True)) for other in others]
