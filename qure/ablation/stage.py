@@ -126,7 +126,8 @@ def _bench(
     device: str,
 ) -> Bench:
     """Opens everything that the runs share, once."""
-    triplets, corpora = data.training(training_set)
+    leaked_out = settings.training_for(training_set).exclude_leaked
+    triplets, corpora, _ = data.training(training_set, exclude_leaked=leaked_out)
     model = QureModel.load(backbone, device, vision=False)
     listed = images_fingerprint(data.images(training_set), data.passed_images(training_set))
     store = FeatureStore.open(features, model.vision_fingerprint, expected_images_fingerprint=listed)

@@ -25,6 +25,8 @@ EXTRAS = {
     "psycopg": "postgres",
     "psycopg2": "postgres",
     "great_expectations": "validation",
+    "imagehash": "validation",
+    "simplejpeg": "validation",
     "dvc": "data",
     "dvc_s3": "data",
     "kfp": "pipelines",

@@ -112,7 +112,11 @@ def unsafe_to_print(value: str) -> bool:
     >>> unsafe_to_print("façade"), unsafe_to_print(chr(0xD800))
     (False, True)
     """
-    return any(0xD800 <= ord(character) <= 0xDFFF for character in value)
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def first_few(ids: Iterable[str], count: int = NAMED) -> str:

@@ -33,6 +33,23 @@ class ImageStore(ABC):
     def size(self, image_id: str) -> int:
         """Size of the image's file in bytes."""
 
+    @property
+    @abstractmethod
+    def root(self) -> Path:
+        """The benchmark's folder, below which everything lies."""
+
+    def stems(self, image_id: str) -> tuple[str, ...]:
+        """How an image's file may be named, without suffix: for hints about files in the wrong place."""
+        return (image_id, f"{int(image_id):012d}") if image_id.isdecimal() and image_id.isascii() else (image_id,)
+
+    def place(self, image_id: str) -> str:
+        """What of an image's place its `name` does not say; empty where the name says it all."""
+        return ""
+
+    def changed(self, image_id: str, data: bytes, sha256: str) -> str | None:
+        """Why an image's content is not what was put into the store; None where it is, or nothing is known of that."""
+        return None
+
     @abstractmethod
     def __contains__(self, image_id: object) -> bool: ...
 

@@ -74,6 +74,7 @@ class PreferencePair:
         person: the person's id, for example "user_1".
         set_1, set_2: image ids of the two sets, five each.
         preferred: 1 or 2.
+        exchanged: the sentence with its two captions exchanged; empty where it has one only, or both are alike.
         scores: the person's 1-5 score of set 1 and of set 2.
         source: file and place it was read from, for error messages.
     """
@@ -89,6 +90,7 @@ class PreferencePair:
     preferred: int
     scores: tuple[int, int]
     source: str = ""
+    exchanged: str = ""
 
 
 def named_images(triplets: Iterable[Triplet]) -> Iterable[str]:

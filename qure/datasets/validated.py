@@ -16,6 +16,7 @@ from qure.datasets.benchmarks import read_training
 from qure.datasets.exclusions import Exclusions, exclusions_in
 from qure.datasets.ids import shown
 from qure.datasets.image_store import ImageStore, open_images
+from qure.datasets.leakage import without_leaking
 from qure.datasets.types import Triplet
 from qure.errors import BadInput
 from qure.files import file_digest, read_json
@@ -108,9 +109,25 @@ class ValidatedData:
         excluded, passed = self.exclusions(image_set).images, self.digests(image_set)
         return sorted(one for one in ids if one not in excluded and (passed is None or one in passed))
 
-    def training(self, training_set: str) -> tuple[list[Triplet], dict[str, list[str]]]:
-        """A training set's triplets and the image ids of each category's corpus, without what validation excludes."""
-        return read_training(training_set, self.root, self.exclusions(training_set))
+    def training(
+        self, training_set: str, *, exclude_leaked: bool = False
+    ) -> tuple[list[Triplet], dict[str, list[str]], Exclusions]:
+        """What is trained on, without what validation excludes.
+
+        Args:
+            training_set: fashioniq or cirr.
+            exclude_leaked: also leave out the triplets that name an image of a split that judges.
+
+        Returns:
+            the triplets, image ids of each category's corpus, and what was left out.
+
+        Raises:
+            BadInput: an annotation file or the validation folder's result is missing or malformed.
+        """
+        exclusions = self.exclusions(training_set)
+        if exclude_leaked:
+            exclusions = without_leaking(training_set, self.root, exclusions)
+        return *read_training(training_set, self.root, exclusions), exclusions
 
     @cached_property
     def _result(self) -> Any:
@@ -132,7 +149,7 @@ class ValidatedData:
             if image_sets is not None and image_set not in image_sets:
                 continue
             store = self.images(image_set)
-            present = {image: store.size(image) if image in store else None for image, _, _ in listed}
+            present = {image: _size_in(store, image) for image, _, _ in listed}
             changed = [(image, size) for image, size, _ in listed if present[image] != size]
             if changed:
                 image, size = changed[0]
@@ -221,6 +238,13 @@ def _compare_annotations(data: Path, digests: Any, result: Path) -> None:
         if present != digest:
             how = "is gone" if present is None else "is new" if digest is None else "has changed"
             raise BadInput(f"the file {how} since the data was validated", file=path, remedy=_AGAIN)
+
+
+def _size_in(store: ImageStore, image: str) -> int | None:
+    try:
+        return store.size(image) if image in store else None
+    except BadInput:  # a link to nothing, or a file that went away just now
+        return None
 
 
 def _read_images(validation: Path) -> list[tuple[str, str, int | None, str | None]]:

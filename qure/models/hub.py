@@ -12,6 +12,7 @@ from qure.errors import BadInput
 from qure.models.config import QFormerConfig, QureConfig, VisionConfig
 from qure.models.lavis import expected_shapes
 from qure.models.model import INITIAL_TEMPERATURE
+from qure.models.published import refuse_other_content
 from qure.storage import stored_folder
 
 VITG = "Salesforce/blip2-itm-vit-g"
@@ -46,6 +47,8 @@ def fetched(source: str, patterns: Sequence[str]) -> Iterator[Path]:
             yield folder
     elif Path(source).is_dir():
         yield Path(source)
+    elif Path(source).is_file():
+        raise BadInput("this is a file, and the folder that holds it is needed", file=source)
     elif source.startswith((".", "/", "~")) or not _HUB_NAME.fullmatch(source):
         raise BadInput("there is no such folder", file=source)
     else:
@@ -77,6 +80,8 @@ def read_vitg(folder: Path) -> tuple[QureConfig, dict[str, torch.Tensor]]:
     """
     from transformers import AutoConfig, Blip2Config, Blip2ForImageTextRetrieval
 
+    for file in sorted(folder.glob("*.safetensors")):
+        refuse_other_content(file, safetensors=True)
     try:
         found = AutoConfig.from_pretrained(folder, local_files_only=True)
         if not isinstance(found, Blip2Config):

@@ -11,7 +11,6 @@ import torch
 
 from qure import tracking
 from qure.config import Settings, TrainingSettings
-from qure.datasets.benchmarks import read_training
 from qure.datasets.exclusions import Exclusions
 from qure.datasets.types import Triplet
 from qure.datasets.validated import require_same_images, require_validated
@@ -109,8 +108,7 @@ def train(
     require_usable(recipe.negatives)
     passed = require_validated(validation, data, [training_set])
     with processes(torch.device(device or default_device())) as group, ExitStack() as held:
-        exclusions = passed.exclusions(training_set)
-        triplets, corpora = read_training(training_set, passed.root, exclusions)
+        triplets, corpora, exclusions = passed.training(training_set, exclude_leaked=recipe.exclude_leaked)
         model = QureModel.load(backbone, group.device, vision=False)
         store = FeatureStore.open(
             features,

@@ -1,7 +1,7 @@
 """CIRR (Liu et al., ICCV 2021), release rc2: captions/cap.rc2.{split}.json and image_splits/split.rc2.{split}.json."""
 
 from collections.abc import Collection
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from qure.datasets import checks
 from qure.datasets.exclusions import Exclusions
@@ -74,6 +74,9 @@ def image_paths(root: Path, split: str) -> dict[str, str]:
     for image_id, relative in paths.items():
         if owners.setdefault(relative, image_id) != image_id:
             raise BadInput(f"path {shown(relative)} is also that of {shown(owners[relative])}", file=path, row=image_id)
+    for image_id, relative in paths.items():
+        if PurePosixPath(relative).stem != image_id:
+            raise BadInput(f"path {shown(relative)} is that of another image", file=path, row=shown(image_id))
     return paths
 
 

@@ -4,7 +4,8 @@ The reference image stays in the gallery. Galleries: `original` (a category's wh
 papers report) or `val` (the split's references and targets only, which is easier): say which one, always.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,9 @@ from qure.evaluation.statistics.results import Evaluation, Top, questions_finger
 
 NAME = "fashioniq"
 
+#: Column that is 1 where training has not seen the query's target, and what the names of metrics over these end with.
+CLEAN, WITHOUT_LEAKED = "clean", "_without_leaked"
+
 
 def evaluate(
     triplets: Sequence[Triplet],
@@ -39,6 +43,7 @@ def evaluate(
     settings: EvaluationSettings | None = None,
     split: str = "val",
     truth: TrueRelevance | None = None,
+    leaked: Collection[str] | None = None,
     device: str = "cpu",
     images: str = "",
 ) -> Evaluation:
@@ -52,12 +57,15 @@ def evaluate(
         settings: of the bootstrap, and the name of the galleries' protocol for the record.
         split: for the record.
         truth: adds the true relevance of the top ten.
+        leaked: ids of queries whose target training has seen: every metric is given without them as well; None where
+            that is not known.
         device: where scores are computed.
         images: digest of the images' bytes, when known; becomes part of the data fingerprint.
 
     Returns:
         metrics `recall_at_{1,5,10,50}` (mean over categories), `average` (mean of recall_at_10 and recall_at_50),
-        each also as `{category}_...`; `queries`, `gallery_size` (summed over categories), `{category}_...` of both.
+        each also as `{category}_...`, and all of them as `..._without_leaked` where a query is leaked; `queries`,
+        `gallery_size` (summed over categories), `{category}_...` of both.
 
     Raises:
         BadInput: missing embeddings, another dimension, NaN, a target outside the gallery, withheld answers.
@@ -78,17 +86,29 @@ def evaluate(
         tables.append(table)
         top |= best
         counts |= {f"{category}_queries": len(own), f"{category}_gallery_size": len(gallery.ids)}
+    table = pd.concat(tables, ignore_index=True)
+    measured = measures(list(galleries), judged=truth is not None)
+    clean = ~table["query_id"].isin(frozenset(leaked or ()))
+    if not clean.all():
+        table[CLEAN] = clean.astype(np.float64)
+        measured += [replace(one, name=f"{one.name}{WITHOUT_LEAKED}", weight=CLEAN) for one in measured]
+        counts |= {f"queries{WITHOUT_LEAKED}": int(clean.sum())}
+        counts |= {
+            f"{category}_queries{WITHOUT_LEAKED}": int((clean & (table["category"] == category)).sum())
+            for category in galleries
+        }
+    known = {} if leaked is None else {"leaked_queries": int((~clean).sum())}
     return summarised(
         NAME,
         split,
-        pd.concat(tables, ignore_index=True),
-        measures(list(galleries), judged=truth is not None),
+        table,
+        measured,
         settings=settings,
         counts=counts,
         top=top,
         data_fingerprint=questions_fingerprint(asked, list(galleries.values()), images=images),
         strata="category",
-        details={"gallery_protocol": settings.gallery_protocol},
+        details={"gallery_protocol": settings.gallery_protocol, **known},
     )
 
 

@@ -12,9 +12,16 @@ _PATTERNS = {
     r"wanted_share_at_(\d+)": "mean share of the wanted attributes that the {0} best meet",
     r"relevant_at_(\d+)": "share of the {0} best that meet every wanted attribute",
     r"preference_rate": "how often people preferred set 1 where the model ranks set 1 higher (as published)",
+    r"picks_changed_by_order": "share of answers for which the model ranks the other set higher once the captions are "
+    "exchanged",
     r"agreement": "how often model and person prefer the same set, both directions; a tie of the model counts half",
 }
-_CONSISTENT = "_consistent"
+#: Ending of a metric's name -> what it adds.
+_ENDINGS = {
+    "_consistent": "without rows in which the preferred set was scored lower",
+    "_without_leaked": "without queries whose target train triplets name",
+    "_exchanged": "with the two captions of every sentence exchanged",
+}
 
 
 def meaning(metric: str, benchmark: str) -> str:
@@ -34,9 +41,9 @@ def meaning(metric: str, benchmark: str) -> str:
     """
     if metric == "average":
         return str(get_benchmark(benchmark).averages)
-    if metric.endswith(_CONSISTENT):
-        sentence = meaning(metric.removesuffix(_CONSISTENT), benchmark)
-        return f"{sentence}; without rows in which the preferred set was scored lower"
+    for ending, adds in _ENDINGS.items():
+        if metric.endswith(ending):
+            return f"{meaning(metric.removesuffix(ending), benchmark)}; {adds}"
     for pattern, words in _PATTERNS.items():
         if found := re.fullmatch(pattern, metric):
             return words.format(*found.groups())

@@ -11,6 +11,7 @@ from typing import Any
 from qure.benchmarks import get_benchmark
 from qure.datasets.ids import first_few
 from qure.errors import BadInput
+from qure.files import refuse_pipe
 
 
 def check_submission(benchmark: str, path: Path | str, root: Path | str, *, split: str | None = None) -> str:
@@ -32,6 +33,15 @@ def check_submission(benchmark: str, path: Path | str, root: Path | str, *, spli
     if one.withheld is None:
         raise BadInput(f"{one.name!r} has no evaluation server", field="benchmark")
     return one.check_submission(Path(path), Path(root), split=split)
+
+
+def benchmark_of(path: Path) -> str:
+    """Whose server a file is for: CIRR's files name a metric, CIRCO's hold queries alone.
+
+    Raises:
+        BadInput: not a readable JSON object.
+    """
+    return "cirr" if {"metric", "version"} & read_object(Path(path), Path(path)).keys() else "circo"
 
 
 def check_queries(content: Mapping[str, Any], query_ids: Sequence[str], name: Path) -> None:
@@ -76,6 +86,7 @@ def read_object(file: Path, name: Path) -> dict[str, Any]:
             repeated.extend(key for number, key in enumerate(keys) if key in keys[:number])
         return content
 
+    refuse_pipe(file)
     try:
         content = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=collect)
     except FileNotFoundError:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -152,3 +153,44 @@ def test_files_are_copied_where_they_cannot_be_linked(tmp_path, monkeypatch):
     monkeypatch.setattr("os.link", lambda *_: (_ for _ in ()).throw(OSError("another file system")))
     link_or_copy(tmp_path / "a", tmp_path / "c")
     assert (tmp_path / "c").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda it: it.pop("dtype"), "dtype"),
+        (lambda it: it.update(dtype="int7"), "dtype"),
+        (lambda it: it.update(tokens="3"), "tokens"),
+        (lambda it: it.update(width=0), "width"),
+        (lambda it: it.update(fingerprint=None), "fingerprint"),
+        (lambda it: it.pop("images_fingerprint"), "images_fingerprint"),
+        (lambda it: it.update(shards=[]), "shards"),
+        (lambda it: it.update(share=[0]), "share"),
+        (lambda it: it["shards"].update({"../../x.safetensors": _shard_of(it)}), r"shards.../../x.safetensors"),
+        (lambda it: it["shards"].update({"shard-1": _shard_of(it)}), "shards.shard-1"),
+        (lambda it: _shard_of(it).pop("rows"), "shards.shard-00000.safetensors.rows"),
+        (lambda it: _shard_of(it).update(bytes="many"), "shards.shard-00000.safetensors.bytes"),
+        (lambda it: _shard_of(it).update(sha256="x"), "shards.shard-00000.safetensors.sha256"),
+    ],
+)
+def test_every_field_of_the_manifest_is_checked(folder, change, field):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BadInput) as caught:
+        FeatureStore.open(folder)
+    assert caught.value.field == field
+    assert "qure precompute" in str(caught.value)
+
+
+def _shard_of(manifest):
+    return manifest["shards"]["shard-00000.safetensors"]
+
+
+@pytest.mark.parametrize(("column", "value"), [("shard", 7), ("row", 99), ("row", -1)])
+def test_an_index_that_leads_out_of_the_shards_is_refused(folder, column, value):
+    index = pd.read_parquet(folder / "index.parquet")
+    index.loc[2, column] = value
+    index.to_parquet(folder / "index.parquet", index=False)
+    with pytest.raises(BadInput, match=r"image 'c' is in row .* which the manifest does not have"):
+        FeatureStore.open(folder)
