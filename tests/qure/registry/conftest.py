@@ -1,7 +1,9 @@
 """Small real models, evaluations of chosen quality through the real protocol, and settings with their own MLflow."""
 
+import importlib.util
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,19 @@ import pytest
 
 from qure.config import BackboneSettings, Settings
 from qure.files import folder_digest
+
+
+
+def _importable(name: str) -> None:
+    """Makes a helper module of this folder importable by its name: tests are no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+
+
+_importable("registry_in_memory")
 
 CAPTIONS = ["is a red dress with long sleeves", "has stripes and is shorter", "more formal, darker"]
 
