@@ -286,6 +286,8 @@ class PromotionSettings(Frozen):
         window: how many changes of champion are looked back on for that.
         held_back: share of the queries that decide nothing, chosen by their ids: reports show what the champion, which
             was chosen on the others, measures there.
+        environment: where a challenger must answer its example: "installed", in a fresh interpreter from the package's
+            own code; or "own", in a virtual environment made from the package's requirements (needs a package index).
         confidence: of the interval that is reported with the comparison.
         refuse_collapsed: whether a model whose relevances are level, or that answers all queries alike, is refused
             whatever its numbers are. Only trials of the pipeline itself, with a model that cannot learn, want false.
@@ -299,6 +301,7 @@ class PromotionSettings(Frozen):
     max_loss: float = Field(1.0, ge=0)
     window: int = Field(20, ge=1)
     held_back: float = Field(0.0, ge=0, le=0.5)
+    environment: Literal["installed", "own"] = "installed"
     confidence: float = Field(0.95, gt=0, lt=1)
 
     @field_validator("compare")

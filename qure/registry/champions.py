@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from qure.errors import BadInput, StageFailed
 from qure.registry import history as changes
 from qure.registry.described import tell_history
-from qure.registry.history import Entry, barred, predecessors, read_entries, write_entry
+from qure.registry.history import Entry, barred, entries_of, predecessors, write_entry
 from qure.tracking.connection import first_line
 from qure.tracking.lock import LockLost, RegistryLock, registry_lock
 from qure.tracking.lock.base import whoever
@@ -49,6 +49,8 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 #: Shows on a version's page that it was rolled back, and when. The history decides.
 ROLLED_BACK_TAG = "qure.rolled_back"
 
+#: How often a writer tries to mend what it has moved too late, when it loses the lock again meanwhile.
+_ATTEMPTS = 5
 #: Longest sentence of a reason that an entry keeps; MLflow takes tags of 5,000 characters.
 _LONGEST = 1000
 
@@ -82,22 +84,21 @@ class Champions:
 
     def current(self) -> int | None:
         """The champion's version; None when there is none."""
-        aliases = self._client.get_registered_model(self.name).aliases
-        return int(aliases[CHAMPION]) if CHAMPION in aliases else None
+        return self._read()[1]
 
     def history(self) -> list[Entry]:
         """Every change of champion, oldest first."""
-        return [entry for entry in read_entries(self._client, self.name) if entry.counts]
+        return [entry for entry in self._read()[0] if entry.counts]
 
     def to_beat(self) -> int | None:
         """Whom a challenger must not be worse than: the champion; without one, the newest that was and still stands.
 
         So nobody opens the gate by taking the alias away, or by deleting a version. None when nobody is left.
         """
-        champion = self.current()
+        entries, champion = self._read()
         if champion is not None:
             return champion
-        history = self.history()
+        history = [entry for entry in entries if entry.counts]
         left = barred(history)
         newest_first = dict.fromkeys(entry.version for entry in reversed(history))
         return next((one for one in newest_first if one not in left and self._exists(one)), None)
@@ -115,8 +116,8 @@ class Champions:
         Raises:
             StageFailed: a person must say who is champion.
         """
-        alias = self.current()
-        entries = self._settled(lock, alias)
+        entries, alias = self._read()
+        entries = self._closed(lock, entries, alias)
         self._seen = _Seen(max((entry.token for entry in entries), default=0), alias)
         history = [entry for entry in entries if entry.counts]
         latest = history[-1] if history else None
@@ -158,13 +159,13 @@ class Champions:
         """
         if self._seen is None:
             self.settle(lock)
+        assert self._seen is not None
         entry = replace(self._entry(version, previous, reason, why), bars=bars, difference=difference)
         lock.check()
         write_entry(self._client, self.name, entry)
         try:
             lock.check()
-            self._require_newest(entry)
-            self._require_alias_as_it_was()
+            self._require_newest(entry, alias=self._seen)
         except LockLost:
             self._client.delete_registered_model_tag(self.name, entry.key)
             raise
@@ -199,8 +200,9 @@ class Champions:
         Raises:
             BadInput: there is no earlier champion, or no such version.
         """
-        latest = self.history()[-1:]
-        is_confirmed = bool(latest) and latest[0].version != self.current() == to_version  # the alias was in doubt
+        entries, alias = self._read()
+        latest = [entry for entry in entries if entry.counts][-1:]
+        is_confirmed = bool(latest) and latest[0].version != alias == to_version  # the alias was in doubt
         present, history = self.settle(lock, believe=to_version is not None), self.history()
         leaves = present if present is not None else (history[-1].version if history else None)
         target = to_version if to_version is not None else self._before(history, leaves)
@@ -236,10 +238,15 @@ class Champions:
                 raise
             raise BadInput(f"{self.name} has no version {number}", remedy=remedy) from None
 
-    def _settled(self, lock: RegistryLock, alias: int | None) -> list[Entry]:
-        """All entries, none of them open any more: whoever holds the lock is the only one who may have one."""
+    def _read(self) -> tuple[list[Entry], int | None]:
+        """All entries and the alias, as they were at one moment."""
+        model = self._client.get_registered_model(self.name)
+        return entries_of(model), int(model.aliases[CHAMPION]) if CHAMPION in model.aliases else None
+
+    def _closed(self, lock: RegistryLock, entries: list[Entry], alias: int | None) -> list[Entry]:
+        """Entries of which none is open any more: whoever holds the lock is the only one who may have one."""
         found = []
-        for entry in read_entries(self._client, self.name):
+        for entry in entries:
             if entry.done or entry.withdrawn:
                 found.append(entry)
             elif entry.version == alias:
@@ -313,40 +320,47 @@ class Champions:
             problem = f"{self.name}: version {version} had no champion before it"
         raise BadInput(problem, remedy="Name a version: qure rollback --to-version N")
 
-    def _require_newest(self, entry: Entry) -> None:
-        others = read_entries(self._client, self.name)
-        rival = next((one for one in others if one.token >= entry.token and one.key != entry.key), None)
+    def _require_newest(self, entry: Entry, alias: _Seen | None = None) -> None:
+        """That nobody has decided anything since; with `alias`, that nobody has moved it either."""
+        entries, now = self._read()
+        rival = next((one for one in entries if one.token >= entry.token and one.key != entry.key), None)
         if rival is not None:
             raise LockLost(
                 f"{self.name}: {rival.by or 'another process'} changed the champion to version {rival.version} at the "
                 "same time. Start the command again"
             )
-
-    def _require_alias_as_it_was(self) -> None:
-        now = self.current()
-        if self._seen is not None and now != self._seen.alias:
+        if alias is not None and now != alias.alias:
             raise LockLost(
-                f"{self.name}: the alias was moved by hand from version {self._seen.alias} to {now} at the same time, "
-                "and stays there. Start the command again"
+                f"{self.name}: the alias was moved by hand from version {alias.alias} to {now} at the same time, and "
+                "stays there. Start the command again"
             )
 
     def _mend(self, entry: Entry) -> None:
+        """What a writer does that finds, after it moved the alias, that it had lost the right to."""
         logger.warning("%s: the lock was lost while the champion was changed; checking who is champion", self.name)
-        before = self._seen.alias if self._seen else None
-        with self.lock() as lock:
-            entries = read_entries(self._client, self.name)
-            own = next((one for one in entries if one.key == entry.key), None)
-            later = [one for one in entries if one.counts and one.token >= entry.token and one.key != entry.key]
-            if own is not None and own.done:
-                return
-            if own is not None and not own.withdrawn and not later:
-                self._rewritten(lock, own, done=True)  # nobody has decided anything since
-                return
-            lock.check()
-            if self.current() == entry.version:
-                self._move_alias(later[-1].version if later else before)
-            if own is not None:  # nobody need fear a late move of the alias any more
-                self._rewritten(lock, own, withdrawn=True, outstanding=False)
+        for _ in range(_ATTEMPTS):
+            try:
+                with self.lock() as lock:
+                    return self._mend_under(lock, entry)
+            except LockLost:  # again: whoever has it now does not know what this one has moved
+                continue
+
+    def _mend_under(self, lock: RegistryLock, entry: Entry) -> None:
+        entries, alias = self._read()
+        own = next((one for one in entries if one.key == entry.key), None)
+        if own is not None and own.done:
+            return  # it was in time: the next owner has found the alias moved
+        # Also one that is not done yet: its writer decided later, and may have moved the alias before this one did.
+        later = [one for one in entries if not one.withdrawn and one.token >= entry.token and one.key != entry.key]
+        if own is not None and not own.withdrawn and not later and alias == entry.version:
+            self._rewritten(lock, own, done=True)  # nobody has decided anything since
+            return
+        lock.check()
+        if alias == entry.version:
+            before = later[-1].version if later else self._seen.alias if self._seen else None
+            self._move_alias(before if before is not None and self._exists(before) else None)
+        if own is not None:  # nobody need fear a late move of the alias any more
+            self._rewritten(lock, own, withdrawn=True, outstanding=False)
 
     def _move_alias(self, version: int | None) -> None:
         if version is None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import RegisteredModel
 
 ENTRY = "qure.champion."
 
@@ -70,11 +71,11 @@ class Entry:
         return self.done and not self.withdrawn
 
 
-def read_entries(client: "MlflowClient", name: str) -> list[Entry]:
+def entries_of(model: "RegisteredModel") -> list[Entry]:
     """Every entry of a registered model, oldest first: also those that were begun, or withdrawn."""
     entries = []
     known = {field.name for field in fields(Entry)}
-    for key, value in client.get_registered_model(name).tags.items():
+    for key, value in model.tags.items():
         match = _KEY.fullmatch(key)
         if match:
             told = {field: one for field, one in json.loads(value).items() if field in known}

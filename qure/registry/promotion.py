@@ -243,7 +243,7 @@ class Promotion:
         logger.info("%s: loading version %s from the registry and asking it a query", self._name, version.version)
         with scratch_folder(self._scratch) as folder:
             try:
-                answers(self._download(version, "", folder))
+                answers(self._download(version, "", folder), environment=self._settings.promotion.environment)
             except StageFailed as error:
                 return str(error)
         return None

@@ -29,6 +29,7 @@ from qure.registry.registration import (
     describe,
     ensure_registered,
     find_version,
+    keep_made_with,
     new_version,
     registered_name,
 )
@@ -97,6 +98,7 @@ def register(
         version = find_version(client, name, trained.fingerprint)
         created = version is None
         if version is None:
+            keep_made_with(client, settings, run.run_id)
             version = new_version(client, settings, trained, run.run_id, output.parent, str(device or default_device()))
         else:
             bring_back(client, settings, trained, version, output.parent, str(device or default_device()))

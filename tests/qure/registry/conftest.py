@@ -15,7 +15,6 @@ from qure.config import BackboneSettings, Settings
 from qure.files import folder_digest
 
 
-
 def _importable(name: str) -> None:
     """Makes a helper module of this folder importable by its name: tests are no package."""
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))

@@ -91,6 +91,7 @@ class Stage:
     def __init__(self, registry: RegistryInMemory, kind: type["ModelLock"], actors: list[Actor]) -> None:
         self.registry, self.kind, self.actors = registry, kind, actors
         self.holder: ModelLock | None = None
+        self.asked = False
         self._threads = [threading.Thread(target=self._run, args=(actor,), daemon=True) for actor in actors]
         for thread, actor in zip(self._threads, actors, strict=True):
             thread.start()

