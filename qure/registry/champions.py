@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from qure.errors import BadInput, StageFailed
 from qure.registry import history as changes
 from qure.registry.described import tell_history
-from qure.registry.history import Entry, barred, entries_of, predecessors, write_entry
+from qure.registry.history import Entry, barred, entries_of, predecessors, withdraw, write_entry
 from qure.tracking.connection import first_line
 from qure.tracking.lock import LockLost, RegistryLock, registry_lock
 from qure.tracking.lock.base import whoever
@@ -131,11 +131,11 @@ class Champions:
             return None
         if not believe and any(entry.outstanding and entry.version == alias for entry in entries):
             last = latest.version if latest else None
+            choices = [one for one in (last, alias) if one is not None and self._exists(one)]
             raise StageFailed(
                 f"{self.name}: version {last} was made champion last, and the alias names version {alias}: "
-                "either a process that died had moved it late, or a person has. Say who is champion: "
-                + (f"qure rollback --to-version {last}, or " if last else "qure rollback ")
-                + f"--to-version {alias}"
+                "either a process that died had moved it late, or a person has. Say who is champion: qure rollback "
+                + ", or ".join(f"--to-version {one}" for one in choices)
             )
         self._take_down(lock, alias, latest.version if latest else None, entries)
         return alias
@@ -254,7 +254,7 @@ class Champions:
                 found.append(self._rewritten(lock, entry, done=True))
             elif lock.losable:
                 logger.warning("%s: a process ended before it made version %s champion", self.name, entry.version)
-                found.append(self._rewritten(lock, entry, withdrawn=True, outstanding=True))
+                found.append(self._withdrawn(lock, entry, outstanding=True))
             else:
                 lock.check()
                 self._client.delete_registered_model_tag(self.name, entry.key)
@@ -266,11 +266,18 @@ class Champions:
         write_entry(self._client, self.name, changed)
         return changed
 
+    def _withdrawn(self, lock: RegistryLock, entry: Entry, *, outstanding: bool) -> Entry:
+        lock.check()
+        withdraw(self._client, self.name, entry, outstanding=outstanding)
+        return replace(entry, withdrawn=True, outstanding=outstanding)
+
     def _take_down(self, lock: RegistryLock, alias: int, recorded: int | None, entries: list[Entry]) -> None:
         """What a person has done stays: it becomes an entry. Nobody else can move the alias from now on."""
         logger.warning("%s: version %s was made champion by hand; it was %s", self.name, alias, recorded)
         for entry in entries:
-            if entry.outstanding:
+            if entry.outstanding and entry.withdrawn:
+                self._withdrawn(lock, entry, outstanding=False)
+            elif entry.outstanding:  # as older versions of qure wrote it
                 self._rewritten(lock, entry, outstanding=False)
         noticed = f"the alias was moved in MLflow; noticed by {self._command or whoever()}"
         entry = replace(self._entry(alias, recorded, changes.SET_BY_HAND, noticed), by="", command="", run="")
@@ -360,7 +367,7 @@ class Champions:
             before = later[-1].version if later else self._seen.alias if self._seen else None
             self._move_alias(before if before is not None and self._exists(before) else None)
         if own is not None:  # nobody need fear a late move of the alias any more
-            self._rewritten(lock, own, withdrawn=True, outstanding=False)
+            self._withdrawn(lock, own, outstanding=False)
 
     def _move_alias(self, version: int | None) -> None:
         if version is None:

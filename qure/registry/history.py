@@ -1,4 +1,7 @@
-"""Every change of champion as entries: tags of the registered model, each written whole, none ever overwritten.
+"""Every change of champion as entries: tags of the registered model, each written whole, by nobody but its writer.
+
+Whoever withdraws an entry that was begun says so in a tag of its own, beside it: what its writer knows counts more, so
+that of two who write at the same moment neither wipes out the other's word.
 
 `qure.registry.champions` says when they are written. What follows from them is computed here, from nothing else: who
 follows when a champion is rolled back or deleted, who was rolled back, and what is known of how good champions were.
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import RegisteredModel
 
-ENTRY = "qure.champion."
+ENTRY, WITHDRAWN = "qure.champion.", "qure.withdrawn."
 
 PROMOTED, ROLLED_BACK, SET_BY_HAND, BROUGHT_BACK = "promoted", "rolled back", "set by hand", "brought back"
 
@@ -79,14 +82,24 @@ def entries_of(model: "RegisteredModel") -> list[Entry]:
         match = _KEY.fullmatch(key)
         if match:
             told = {field: one for field, one in json.loads(value).items() if field in known}
+            mark = model.tags.get(WITHDRAWN + key.removeprefix(ENTRY))
+            if mark is not None and not told.get("done"):
+                told |= {"withdrawn": True, "outstanding": bool(json.loads(mark)["outstanding"])}
             entries.append(Entry(**{**told, "token": int(match[1]), "writer": match[2] or ""}))
     return sorted(entries, key=lambda entry: (entry.token, entry.writer))
 
 
 def write_entry(client: "MlflowClient", name: str, entry: Entry) -> None:
-    """Writes an entry, or what is newly known of it."""
-    content = {field: value for field, value in asdict(entry).items() if field not in ("token", "writer")}
+    """Writes an entry, or what its writer, or whoever finishes it, newly knows of it."""
+    kept_apart = ("token", "writer", "withdrawn")
+    content = {field: value for field, value in asdict(entry).items() if field not in kept_apart}
     client.set_registered_model_tag(name, entry.key, json.dumps(content))
+
+
+def withdraw(client: "MlflowClient", name: str, entry: Entry, *, outstanding: bool) -> None:
+    """Says of an entry that was begun that it counts for nothing, unless its writer finishes it."""
+    key = WITHDRAWN + entry.key.removeprefix(ENTRY)
+    client.set_registered_model_tag(name, key, json.dumps({"outstanding": outstanding}))
 
 
 def predecessors(history: Sequence[Entry], version: int) -> list[int]:

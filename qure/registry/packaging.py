@@ -231,21 +231,26 @@ def requirements() -> list[str]:
 def _signature() -> "ModelSignature":
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import Array
+    from mlflow.types.schema import AnyType, Array
 
     return ModelSignature(
         inputs=Schema(
             [
                 ColSpec(DataType.binary, "reference"),
-                ColSpec(DataType.string, "text", required=False),
-                ColSpec(DataType.long, "top_k", required=False),
+                ColSpec(DataType.string, "text"),
+                # A column of whole numbers with a null in it is one of fractions, which no type of numbers lets pass.
+                ColSpec(AnyType(), "top_k", required=False),
                 ColSpec(DataType.string, "group", required=False),
                 ColSpec(DataType.string, "exclude", required=False),
             ]
         ),
         outputs=Schema([ColSpec(Array(DataType.string), "ids"), ColSpec(Array(DataType.double), "scores")]),
         params=ParamSchema(
-            [ParamSpec("mode", DataType.string, "retrieve"), ParamSpec("top_k", DataType.long, 10)],
+            [
+                ParamSpec("mode", DataType.string, "retrieve"),
+                ParamSpec("top_k", DataType.long, 10),
+                ParamSpec("partial", DataType.boolean, False),
+            ],
         ),
     )
 

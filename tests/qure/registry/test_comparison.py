@@ -73,13 +73,13 @@ def test_a_large_difference_is_certain() -> None:
     better, worse = _pair(np.random.default_rng(0), 0.2)
     assert _compare(better, worse).risk < 0.01
     assert _compare(worse, better).risk > 0.99
-    assert not _compare(worse, better, max_risk=0.99).passed
+    assert not _compare(worse, better, max_risk=0.99, max_loss=100.0).passed
 
 
 @pytest.mark.parametrize("true", [-0.04, 0.0, 0.04])
 def test_error_rates_are_those_that_are_documented(true: float) -> None:
     draw = np.random.default_rng(7)
-    trials = [_compare(*_pair(draw, true)) for _ in range(80)]
+    trials = [_compare(*_pair(draw, true), max_loss=100.0) for _ in range(80)]  # the guard is another rule
     differences = [trial.paired.difference for trial in trials]
     normal = NormalDist()
     for max_risk in (0.05, 0.5, 0.95):

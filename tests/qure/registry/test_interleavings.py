@@ -127,7 +127,10 @@ def _settled(stage: Stage) -> tuple[Judge, int | None]:
             dead = [actor for actor in stage.actors if actor.outcome == "killed"]
             assert dead or stage.kind is NoLock or any(actor.name == "by hand" for actor in stage.actors)
             stage.asked = True
-            return judge, judge.roll_back(lock, judge.history()[-1].version)[1]
+            last = judge.history()[-1].version
+            if str(last) not in stage.registry.versions:
+                return judge, judge.settle(lock, believe=True)
+            return judge, judge.roll_back(lock, last)[1]
 
 
 def _again(judge: Judge, stage: Stage) -> None:
