@@ -1,6 +1,7 @@
 """Published weights -> model folders. LAVIS's .pth files are read once, here, and never as arbitrary pickles."""
 
 import pickle
+import re
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -151,14 +152,24 @@ def read_pth(file: Path) -> Mapping[str, torch.Tensor]:
         # Mapping the file keeps half of a 2 GB file out of memory; only the newer, zipped format can be mapped.
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"holds more than tensors, which is not loaded: {reason}", file=file) from None
+        raise BadInput(f"holds more than tensors, which is not loaded: {_named(error)}", file=file) from None
     except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
-        raise BadInput(f"not a PyTorch file, or cut off: {error}", file=file) from None
+        raise BadInput(f"not a PyTorch file of tensors, or cut off: {_named(error)}", file=file) from None
     state = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(state, Mapping):
         raise BadInput(f"holds a {type(state).__name__}, expected a state dict", file=file)
     return state
+
+
+def _named(error: Exception) -> str:
+    """What torch found, in our words: its own advise to load the file unsafely, and a reader may follow them."""
+    text = str(error)
+    named = re.search(r"\bGLOBAL ([\w.]+)", text) or re.search(r"Unsupported (?:global|class|type):? ([\w.]+)", text)
+    if named:
+        return f"it calls for {named[1]}"
+    if "TorchScript" in text:
+        return "it is a TorchScript archive; save its state_dict instead"
+    return type(error).__name__
 
 
 @contextmanager
