@@ -32,7 +32,7 @@ ORDINARY = 4_000_000
 #: Short side that a large JPEG keeps at least: a multiple of what any image tower takes.
 ENOUGH = 1024
 
-_BASE64 = re.compile(rb"[A-Za-z0-9+/\s]+={0,2}\s*")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/\r\n]+={0,2}[\r\n]*")
 _FIELD = "reference"
 
 
