@@ -38,7 +38,8 @@ def differences(package: Path) -> list[str]:
 
     found = []
     for line in (package / "requirements.txt").read_text(encoding="utf-8").splitlines():
-        if not line.strip() or line.startswith("#"):
+        line = line.partition("#")[0].strip()
+        if not line:
             continue
         wanted = Requirement(line)
         try:

@@ -188,10 +188,47 @@ def test_a_request_as_a_server_gets_it(packaged: Path, served: Any, pictures: li
     assert len(served.predict(infer_and_parse_data(example, schema=served.metadata.get_input_schema()))) == 1
 
 
+@pytest.mark.fresh_interpreter
 def test_it_answers_its_example_as_when_it_was_packaged(packaged: Path) -> None:
     found = answers(packaged)
     assert found["ids"][0] in IDS[::2]
     assert found == json.loads((packaged / "example_answer.json").read_text())
+
+
+@pytest.mark.fresh_interpreter
+def test_what_is_installed_otherwise_than_the_package_asks_is_said(
+    packaged: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import shutil
+
+    copy = tmp_path / "package"
+    shutil.copytree(packaged, copy)
+    lines = (copy / "requirements.txt").read_text().replace("rich==", "rich==0.0.1 # ")
+    (copy / "requirements.txt").write_text("# a comment\n" + lines + "\nno-such-package-here==1.0\n")
+    answers(copy)
+    assert "rich==0.0.1" in caplog.text
+    assert "no-such-package-here==1.0 is not installed" in caplog.text
+    assert "torch==" not in caplog.text
+    assert "promotion.environment: own" in caplog.text
+
+
+def test_its_own_environment_holds_what_the_package_asks_for_and_nothing_else(packaged: Path, tmp_path: Path) -> None:
+    """Nothing is asked for here, so that no index is needed: the interpreter that answers has no MLflow."""
+    import shutil
+
+    copy = tmp_path / "package"
+    shutil.copytree(packaged, copy)
+    (copy / "requirements.txt").write_text("")
+    from qure.registry.packaging import _own_environment
+
+    python = _own_environment(copy, tmp_path)
+    import subprocess
+
+    told = subprocess.run([python, "-c", "import mlflow"], capture_output=True, text=True, check=False)
+    assert "No module named 'mlflow'" in told.stderr
+    (copy / "requirements.txt").write_text("not a requirement at all\n")
+    with pytest.raises(StageFailed, match="own environment cannot be made"):
+        answers(copy, environment="own")
 
 
 def test_what_is_missing_in_a_package_is_told(packaged: Path, tmp_path: Path) -> None:
