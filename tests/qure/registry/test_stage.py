@@ -517,7 +517,7 @@ def test_queries_that_are_held_back_decide_nothing_and_are_reported(world: World
     decides, aside = told["comparison"]["queries"], told["comparison"]["held_back"]
     whole = world.judged(world.model_of(2), 0.5)
     from qure.registry.evaluations import read_evaluations
-    from qure.registry.monitoring import FINGERPRINT
+    from qure.registry.registration import FINGERPRINT
 
     client = connect(world.settings.tracking)
     fingerprint = client.get_model_version("qure-fashioniq", "2").tags[FINGERPRINT]
