@@ -92,7 +92,7 @@ class _Told:
     def record(self) -> dict[str, Any]:
         version, tags = self._version, dict(self._version.tags)
         run = self._run(version.run_id, "register")
-        made_with = self._made_with() if run else {}
+        made_with = self._made_with()
         data = tags.get(DATA, "")
         environment = made_with.get("environment") or (_environment(run.data.tags) if run else {})
         if not environment.get("image"):

@@ -80,7 +80,10 @@ class ComposedImageRetrieval(PythonModel):
                 if not wanted["partial"]:
                     return pd.DataFrame(answer(model_input, 0) if len(model_input) else [], columns=columns)
                 told = self._partial(answer, model_input, {column: [] for column in columns})
-            return pd.DataFrame(told, columns=[*columns, "error"])
+            table = pd.DataFrame(told, columns=columns)
+            # Not a column of text, which would hold NaN for None, and NaN is no JSON.
+            table["error"] = pd.Series([one["error"] for one in told], dtype=object)
+            return table
         except InvalidQuery:
             raise
         except BadInput as error:

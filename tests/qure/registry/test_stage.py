@@ -450,7 +450,7 @@ def test_a_lost_evaluation_of_the_champion_is_made_again(
 ) -> None:
     import shutil
 
-    world.enter(1, 0.4)
+    world.enter(1, 0.2)
     client = connect(world.settings.tracking)
     version = client.get_model_version("qure-fashioniq", "1")
     (place,) = (value for key, value in version.tags.items() if key.startswith("qure.evaluation."))
@@ -460,20 +460,20 @@ def test_a_lost_evaluation_of_the_champion_is_made_again(
     else:
         file = artifacts / place / "results" / "fashioniq" / "per_query.parquet"
         file.write_bytes(file.read_bytes()[:100])
-    told = world.enter(2, 0.5)
+    told = world.enter(2, 0.3)
     assert told["outcome"] == "refused", "it cannot be compared here"
     assert "the evaluation of qure-fashioniq version 1 is gone or damaged" in told["reason"]
     assert "qure promote --training-set fashioniq" in told["reason"]
     assert world.champions.current() == 1
 
     def reevaluate(_: Path, output: Path) -> None:
-        shutil.copytree(world.judged(world.model_of(1), 0.4), output)
+        shutil.copytree(world.judged(world.model_of(1), 0.2), output)
 
-    told = world.promote(2, 0.5, reevaluate)
+    told = world.promote(2, 0.3, reevaluate)
     assert told["promoted"]
     assert told["comparison"]["b"] < told["comparison"]["a"]
     assert "keeping it again" in caplog.text
-    again = world.enter(3, 0.3)
+    again = world.enter(3, 0.15)
     assert again["outcome"] == "refused"
     assert "worse than the champion" in again["reason"]
 
@@ -493,12 +493,12 @@ def test_a_champion_whose_model_is_lost_too_names_the_ways_out(world: World) -> 
 def test_losses_that_add_up_end_at_the_bound(world: World) -> None:
     """Each is let through by `max_risk`, until the best champion is too far away."""
     lax = world.changed(max_risk=1.0, max_loss=6.0)
-    assert lax.enter(1, 0.5)["promoted"]
+    assert lax.enter(1, 0.3)["promoted"]
     levels, ended = [0.0], None
     for seed in range(2, 7):
-        told = lax.enter(seed, 0.5 - 0.03 * (seed - 1))
+        told = lax.enter(seed, 0.3 - 0.03 * (seed - 1))
         levels.append(levels[-1] + told["comparison"]["difference"])
-        assert told["comparison"]["loss"] == pytest.approx(max(levels[:-1]) - levels[-1])
+        assert told["comparison"]["loss"] == pytest.approx(max(0.0, max(levels[:-1]) - levels[-1]))
         if not told["promoted"]:
             ended = told
             break
@@ -512,10 +512,10 @@ def test_losses_that_add_up_end_at_the_bound(world: World) -> None:
 
 def test_queries_that_are_held_back_decide_nothing_and_are_reported(world: World) -> None:
     some = world.changed(held_back=0.3)
-    some.enter(1, 0.4)
-    told = some.enter(2, 0.5)
+    some.enter(1, 0.2)
+    told = some.enter(2, 0.3)
     decides, aside = told["comparison"]["queries"], told["comparison"]["held_back"]
-    whole = world.judged(world.model_of(2), 0.5)
+    whole = world.judged(world.model_of(2), 0.3)
     from qure.registry.evaluations import read_evaluations
     from qure.registry.registration import FINGERPRINT
 
