@@ -169,7 +169,9 @@ def _named(error: Exception) -> str:
         return f"it calls for {named[1]}"
     if "TorchScript" in text:
         return "it is a TorchScript archive; save its state_dict instead"
-    return type(error).__name__
+    lines = text.strip().splitlines()
+    is_advice = "weights_only" in text or "safe_globals" in text
+    return lines[0] if lines and not is_advice else type(error).__name__
 
 
 @contextmanager
