@@ -67,7 +67,8 @@ def post(url: str, body: str, *, total: float | None = None) -> None:
     while True:
         attempts += 1
         try:
-            return _within(min(_ATTEMPT_SECONDS, max(0.1, end - time.monotonic())), url, content, message, key)
+            _within(min(_ATTEMPT_SECONDS, max(0.1, end - time.monotonic())), url, content, message, key)
+            return
         except _Away as error:
             wait = max(pause * random.uniform(0.75, 1.25), error.after)
             if time.monotonic() + wait >= end:

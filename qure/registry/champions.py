@@ -348,7 +348,8 @@ class Champions:
         for _ in range(_ATTEMPTS):
             try:
                 with self.lock() as lock:
-                    return self._mend_under(lock, entry)
+                    self._mend_under(lock, entry)
+                    return
             except LockLost:  # again: whoever has it now does not know what this one has moved
                 continue
 
@@ -393,7 +394,7 @@ class Champions:
     def _show_barred(self, left: int | None, champion: int) -> None:
         """On the versions' pages, for people: that it cannot be written changes nothing."""
         try:
-            if left not in (None, champion) and self._exists(int(left)):
+            if left is not None and left != champion and self._exists(left):
                 at = datetime.now(UTC).isoformat(timespec="seconds")
                 self._client.set_model_version_tag(self.name, str(left), ROLLED_BACK_TAG, at)
             if ROLLED_BACK_TAG in self.version(champion).tags:
