@@ -26,7 +26,7 @@ import logging
 import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qure.errors import BadInput, StageFailed
 from qure.registry import history as changes
@@ -260,7 +260,7 @@ class Champions:
                 self._client.delete_registered_model_tag(self.name, entry.key)
         return found
 
-    def _rewritten(self, lock: RegistryLock, entry: Entry, **known: bool) -> Entry:
+    def _rewritten(self, lock: RegistryLock, entry: Entry, **known: Any) -> Entry:
         lock.check()
         changed = replace(entry, **known)
         write_entry(self._client, self.name, changed)
