@@ -208,9 +208,9 @@ def _run(uri: str, monkeypatch: pytest.MonkeyPatch, examples: int) -> None:
 
 
 def test_every_order_of_acts_keeps_the_rules(sqlite_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    _run(sqlite_uri, monkeypatch, 25)
+    _run(sqlite_uri, monkeypatch, 12)
 
 
 @pytest.mark.integration
 def test_every_order_of_acts_keeps_the_rules_on_postgresql(postgres_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    _run(postgres_uri, monkeypatch, 60)
+    _run(postgres_uri, monkeypatch, 25)
