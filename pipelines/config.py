@@ -7,12 +7,12 @@ storage, schedules. It holds no secret: only names of Kubernetes secrets and the
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from qure.config import Frozen, read_yaml, validated
 from qure.errors import BadInput
+from qure.tracking.redaction import holds_secret
 
 DEFAULT_CONFIG = Path(__file__).parent / "config.yaml"
 
@@ -61,7 +61,7 @@ def _without_credentials(value: str) -> str:
     >>> _without_credentials("https://git.example.com/qure.git")
     'https://git.example.com/qure.git'
     """
-    if urlsplit(value).password or (urlsplit(value).username and value.startswith("http")):
+    if holds_secret(value):
         raise ValueError("the URL holds credentials; pipelines are public: give them as a Kubernetes secret")
     return value
 

@@ -4,6 +4,7 @@ from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
 from pipelines.config import PipelineConfig, TaskSettings
+from qure.tracking.identity import IMAGE_VARIABLE
 
 #: The label that Kubeflow Pipelines puts on every pod of a run. As a variable it reaches the component without being
 #: part of the cache key; as an argument the run's id would make every cache entry useless.
@@ -19,6 +20,7 @@ def place(task: PipelineTask, config: PipelineConfig, *, display_name: str | Non
     name = task.component_spec.name.replace("-", "_")
     settings = config.task(name)
     task.set_container_image(config.image(name))
+    task.set_env_variable(IMAGE_VARIABLE, config.image(name))
     task.set_display_name(display_name or name.replace("_", " "))
     task.set_caching_options(settings.cache)
     _resources(task, settings)

@@ -282,7 +282,16 @@ class PromotionSettings(Frozen):
         thresholds: training set -> "<benchmark>/<metric>", or a metric of its own benchmark -> least value in percent.
         compare: training set -> metric of its own benchmark by which challenger and champion are compared.
         max_risk: largest share of bootstrap resamples in which the challenger may be worse than the champion. 0.5: it
-            wins at least half; 0.05: it must be significantly better; 0.95: it must not be significantly worse.
+            wins at least half; 0.05: it must be significantly better; 0.95: it must not be significantly worse, and
+            small losses add up: 20 promotions of models each 0.3 points worse would cost 5 points (0.5: half a point),
+            if `max_loss` did not end it. At least 1 / (2 (`evaluation.bootstrap_samples` + 1)), which is the least
+            that the bootstrap can tell; 1: every challenger passes.
+        max_loss: percentage points that a challenger may measure below the best champion of the window.
+        window: how many changes of champion are looked back on for that.
+        held_back: share of the queries that decide nothing, chosen by their ids: reports show what the champion, which
+            was chosen on the others, measures there.
+        environment: where a challenger must answer its example: "installed", in a fresh interpreter from the package's
+            own code; or "own", in a virtual environment made from the package's requirements (needs a package index).
         confidence: of the interval that is reported with the comparison.
         refuse_collapsed: whether a model whose relevances are level, or that answers all queries alike, is refused
             whatever its numbers are. Only trials of the pipeline itself, with a model that cannot learn, want false.
@@ -292,7 +301,11 @@ class PromotionSettings(Frozen):
     refuse_collapsed: bool = True
     thresholds: dict[TrainingSetName, dict[str, float]] = {}
     compare: dict[TrainingSetName, str] = Field({}, validate_default=True)
-    max_risk: float = Field(0.5, ge=0, le=1)
+    max_risk: float = Field(0.5, gt=0, le=1)
+    max_loss: float = Field(1.0, ge=0)
+    window: int = Field(20, ge=1)
+    held_back: float = Field(0.0, ge=0, le=0.5)
+    environment: Literal["installed", "own"] = "installed"
     confidence: float = Field(0.95, gt=0, lt=1)
 
     @field_validator("compare")
@@ -390,6 +403,17 @@ class Settings(Frozen):
     def _recipes_hold(self) -> "Settings":
         for name in self.training:
             self.training_for(name)
+        return self
+
+    @model_validator(mode="after")
+    def _risk_can_be_told(self) -> "Settings":
+        least = 0.5 / (self.evaluation.bootstrap_samples + 1)
+        if self.promotion.max_risk < least:
+            raise ValueError(
+                f"promotion.max_risk: {self.promotion.max_risk:g} is less than {least:.2g}, the least that "
+                f"{self.evaluation.bootstrap_samples} resamples can tell: nothing would pass. Raise it, or "
+                "evaluation.bootstrap_samples"
+            )
         return self
 
     @classmethod

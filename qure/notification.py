@@ -3,19 +3,17 @@
 import json
 import logging
 import os
-import urllib.error
-import urllib.request
 from dataclasses import asdict, dataclass
 
-from qure.errors import BadInput, StageFailed
+from qure.errors import BadInput
 from qure.tracking.identity import PIPELINE_VARIABLE
 from qure.tracking.redaction import redacted
+from qure.webhook import post
 
 logger = logging.getLogger(__name__)
 
 #: Where messages go; a secret, because whoever has the address of a webhook can post to it.
 URL_VARIABLE = "QURE_NOTIFICATION_URL"
-_PATIENCE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -49,14 +47,16 @@ class Outcome:
 def notify(outcome: Outcome) -> bool:
     """Logs the outcome and posts it to the webhook in QURE_NOTIFICATION_URL, when there is one.
 
-    The body is JSON: `text` (what Slack and its kin show), the outcome's fields and `run`, the pipeline run's id.
+    The body is JSON: `text` (what Slack and its kin show), the outcome's fields and `run`, the pipeline run's id. It is
+    signed with QURE_NOTIFICATION_SECRET, and sent again while the webhook is away, for a minute at most: see
+    `qure.webhook`.
 
     Returns:
         Whether a message was posted.
 
     Raises:
         BadInput: the variable holds no http(s) address.
-        StageFailed: the webhook does not answer or refuses.
+        StageFailed: the webhook does not answer in time, or refuses.
     """
     level = logging.INFO if outcome.state == "SUCCEEDED" else logging.ERROR
     logger.log(level, "%s", redacted(outcome.text))
@@ -66,19 +66,5 @@ def notify(outcome: Outcome) -> bool:
     if not url.startswith(("https://", "http://")):
         raise BadInput("not an http(s) address", field=URL_VARIABLE)
     body = {"text": outcome.text, **asdict(outcome), "run": os.environ.get(PIPELINE_VARIABLE, "")}
-    _post(url, json.dumps(body))
+    post(url, redacted(json.dumps(body)))
     return True
-
-
-def _post(url: str, body: str) -> None:
-    request = urllib.request.Request(
-        url, data=redacted(body).encode(), headers={"Content-Type": "application/json"}, method="POST"
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=_PATIENCE_SECONDS):
-            pass
-    except urllib.error.HTTPError as error:
-        raise StageFailed(f"the notification was refused: {error.code} {error.reason}") from None
-    except OSError as error:
-        # Never the address: it is a secret.
-        raise StageFailed(f"the notification could not be sent: {type(error).__name__}") from None

@@ -26,7 +26,7 @@ def compare_data(
 
     from components.runtime import stage
     from components.workspace import content_folder
-    from qure.registry.champion import compare_data as compare
+    from qure.registry.monitoring import compare_data as compare
 
     with stage(params) as settings:
         compare(

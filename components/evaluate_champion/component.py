@@ -44,7 +44,7 @@ def evaluate_champion(
     from components.workspace import content_folder, show_evaluation
     from qure.benchmarks import image_sets_of
     from qure.evaluation.stage import evaluate
-    from qure.registry.champion import check_champion
+    from qure.registry.monitoring import check_champion
 
     with stage(params) as settings:
         evaluation = Path(f"{check.path}.evaluation")

@@ -30,7 +30,7 @@ def fetch_champion(
     from pathlib import Path
 
     from components.runtime import stage
-    from qure.registry.champion import fetch_champion as fetch
+    from qure.registry.monitoring import fetch_champion as fetch
 
     with stage(params) as settings:
         found = fetch(settings, training_set, model=Path(model.path), facts=Path(champion.path), required=required)

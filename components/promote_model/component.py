@@ -35,7 +35,7 @@ def promote_model(
     from components.runtime import stage
     from components.workspace import content_folder
     from qure.benchmarks import image_sets_of
-    from qure.registry.champion import reevaluation
+    from qure.registry.monitoring import reevaluation
     from qure.registry.stage import promote
 
     with stage(params) as settings:

@@ -10,6 +10,7 @@ pipelines.py     `qure-pipelines`: leads to a checkout's pipelines/
 data.py          bring data into place, compare it
 stages.py        the stages that `dvc repro` runs, in their order
 models.py        weights, the registry, asking the champion
+lineage.py       where a registered model comes from, making it again
 demo.py          everything at once, told to a person who watches
 evaluation.py    judge embeddings, ablate, reports, results
 """
@@ -17,7 +18,7 @@ evaluation.py    judge embeddings, ablate, reports, results
 from qure.environment import naming_damage
 
 with naming_damage():
-    from qure.cli import data, demo, evaluation, models, stages
+    from qure.cli import data, demo, evaluation, lineage, models, stages
     from qure.cli.application import Commands, app
 
-__all__ = ["Commands", "app", "data", "demo", "evaluation", "models", "stages"]
+__all__ = ["Commands", "app", "data", "demo", "evaluation", "lineage", "models", "stages"]

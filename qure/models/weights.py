@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -160,8 +161,18 @@ def read_pth(file: Path) -> Mapping[str, torch.Tensor]:
         remedy = "Let whoever made the file save its state dict alone: torch.save(model.state_dict(), FILE)"
         raise BadInput(forbidden(str(error)), file=file, remedy=remedy) from None
     except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
-        raise BadInput(f"not a PyTorch file, or cut off: {' '.join(str(error).split())[:200]}", file=file) from None
+        raise BadInput(f"not a PyTorch file of tensors, or cut off: {_named(error)}", file=file) from None
     return state_dict_in(content, file)
+
+
+def _named(error: Exception) -> str:
+    """What torch found, in our words: its own advise to load the file unsafely, and a reader may follow them."""
+    text = str(error)
+    if "TorchScript" in text:
+        return "it is a TorchScript archive; save its state_dict instead"
+    lines = text.strip().splitlines()
+    is_advice = "weights_only" in text or "safe_globals" in text
+    return lines[0] if lines and not is_advice else type(error).__name__
 
 
 def local_file(path: Path | str) -> AbstractContextManager[Path]:

@@ -16,7 +16,7 @@ from qure.tracking.connection import connect, every, experiment_id, first_line, 
 from qure.tracking.identity import commit, environment, pipeline_run_id
 from qure.tracking.lock import LockLost, RegistryLock, registry_lock
 from qure.tracking.pages import NOTE, pipeline_name, pipeline_note, stage_name, stage_note, varied
-from qure.tracking.redaction import HIDDEN, names_a_secret, redacted
+from qure.tracking.redaction import HIDDEN, is_secret, redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -300,7 +300,7 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def parameter_value(key: str, value: Any) -> str:
-    """A parameter as MLflow gets it: hidden when its name says secret, without credentials, long ones as a digest.
+    """A parameter as MLflow gets it: hidden when name and value say secret, without credentials, long ones as a digest.
 
     >>> parameter_value("s3.secret_key", "abc"), parameter_value("uri", "s3://u:p@host/b"), parameter_value("n", 3)
     ('***', 's3://***@host/b', '3')
@@ -308,7 +308,7 @@ def parameter_value(key: str, value: Any) -> str:
     'sha256:3ac31d30..., 501 characters'
     """
     text = str(value)
-    if names_a_secret(key) and value is not None:
+    if is_secret(key, value):
         return HIDDEN
     if len(text) > LONGEST_PARAMETER:
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:8]}..., {len(text)} characters"

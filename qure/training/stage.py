@@ -149,6 +149,7 @@ def train(
                     }
                     summary = write_outputs(learner, trainer, identity, facts, output=output, backbone=backbone)
                     run.log_artifact(output / "training", "training")
+                    run.set_tags({"qure.model_fingerprint": read_manifest(output / "model")["fingerprint"]})
                     trainer.checkpoints.remove()
             summary = group.share(summary)
         elif group.main:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from qure import webhook
 from qure.errors import BadInput, StageFailed
 from qure.notification import Outcome, notify
 
@@ -35,7 +36,7 @@ class Webhook:
 
 
 @pytest.fixture
-def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+def webhook_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     hook = Webhook()
     thread = threading.Thread(target=hook.server.serve_forever, daemon=True)
     thread.start()
@@ -49,10 +50,10 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
 FAILED = Outcome("qure-training", "cirr", "FAILED", "run", "train failed")
 
 
-def test_a_failure_is_posted_with_the_run(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_is_posted_with_the_run(webhook_here: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QURE_PIPELINE_RUN", "run-7")
     assert notify(FAILED)
-    assert webhook.messages == [
+    assert webhook_here.messages == [
         {
             "text": "qure-training of cirr FAILED: train failed",
             "pipeline": "qure-training",
@@ -65,10 +66,10 @@ def test_a_failure_is_posted_with_the_run(webhook: Webhook, monkeypatch: pytest.
     ]
 
 
-def test_secrets_are_not_posted(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_not_posted(webhook_here: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "sentinel-password")
     notify(Outcome("p", "cirr", "FAILED", message="login with sentinel-password refused"))
-    assert "sentinel-password" not in json.dumps(webhook.messages)
+    assert "sentinel-password" not in json.dumps(webhook_here.messages)
 
 
 def test_without_an_address_the_log_says_it(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -79,8 +80,8 @@ def test_without_an_address_the_log_says_it(monkeypatch: pytest.MonkeyPatch, cap
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
 
 
-def test_a_refusal_fails_without_showing_the_address(webhook: Webhook) -> None:
-    webhook.status = 403
+def test_a_refusal_fails_without_showing_the_address(webhook_here: Webhook) -> None:
+    webhook_here.status = 403
     with pytest.raises(StageFailed, match="403") as failure:
         notify(FAILED)
     assert "sentinel-path" not in str(failure.value)
@@ -96,6 +97,7 @@ def test_only_web_addresses_are_taken(monkeypatch: pytest.MonkeyPatch, url: str)
 
 def test_an_address_where_nobody_answers_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QURE_NOTIFICATION_URL", "http://127.0.0.1:9/sentinel-path")
+    monkeypatch.setattr(webhook, "TOTAL_SECONDS", 0.5)
     with pytest.raises(StageFailed, match="could not be sent") as failure:
         notify(FAILED)
     assert "sentinel-path" not in str(failure.value)

@@ -63,6 +63,33 @@ def test_file_with_code_is_refused_and_not_run(tmp_path, bert_folder, monkeypatc
     assert not (tmp_path / "out").exists()
 
 
+class Module(torch.nn.Module):
+    """What a TorchScript archive is made of."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values
+
+
+@pytest.mark.parametrize("kind", ["code", "torchscript", "cut off"])
+def test_torchs_advice_to_load_unsafely_is_not_passed_on(tmp_path, kind):
+    from qure.models.weights import read_pth
+
+    file = tmp_path / "weights.pth"
+    if kind == "torchscript":
+        torch.jit.script(Module()).save(str(file))
+    else:
+        torch.save({"model": {"temp": Sneaky()}}, file)
+    if kind == "cut off":
+        file.write_bytes(file.read_bytes()[:-200])
+    with pytest.raises(BadInput, match=r"weights\.pth") as refusal:
+        read_pth(file)
+    said = str(refusal.value)
+    assert "weights_only" not in said
+    assert "add_safe_globals" not in said
+    if kind == "code":
+        assert "it calls for" in said
+
+
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04 cut off"])
 def test_file_that_is_no_pytorch_file_is_refused(tmp_path, content):
     (tmp_path / "weights.pth").write_bytes(content)

@@ -340,4 +340,4 @@ def test_a_link_to_nothing_and_a_stray_file(new_workplace: Any) -> None:
     assert "a link to nothing: no file is at gone.jpg" in row["reason"]
     tolerated = place.validate("fashioniq", tolerate={"image_unreadable": 1})
     assert tolerated["excluded"]["fashioniq"]["images"] == [dangling]
-    require_validated(place.output, place.data)
+    ValidatedData(place.data, place.output).require_unchanged()

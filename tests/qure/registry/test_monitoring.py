@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from qure.config import Settings
-from qure.registry.champion import fetch_champion, reevaluation
 from qure.registry.evaluations import key_of, read_evaluations
+from qure.registry.monitoring import fetch_champion, reevaluation
 from qure.registry.stage import promote, register
 
 
