@@ -2,7 +2,6 @@
 
 import logging
 import pickle
-import re
 import zipfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
