@@ -149,13 +149,18 @@ class Workspace(Frozen):
 
 
 class Distributed(Frozen):
-    """Training as a Kubeflow TrainJob instead of inside the train task's own process; needs a workspace."""
+    """Training as a Kubeflow TrainJob instead of inside the train task's own process; needs a workspace.
+
+    The job's pods get what `tasks.train_qure` asks for, per node; the task itself then only starts the job and waits.
+    """
 
     nodes: int = Field(1, ge=1)
     processes_per_node: int = Field(1, ge=1)
     runtime: KubernetesName = "torch-distributed"
     timeout_seconds: int = Field(86400, ge=60)
-    namespace: KubernetesName = "qure"
+    namespace: KubernetesName | None = None
+    launcher_cpu: Range = Range(request="250m", limit="2")
+    launcher_memory: Range = Range(request="1Gi", limit="4Gi")
 
 
 class DataSource(Frozen):
@@ -222,8 +227,30 @@ class PipelineConfig(Frozen):
         """Settings of one component: the defaults with the component's own laid over them."""
         return TaskSettings.model_validate(self.defaults | self.tasks.get(name, {}))  # type: ignore[call-overload]
 
+    def pod(self, name: str) -> TaskSettings:
+        """Settings of the pod that Kubeflow makes for a component.
+
+        Those of `task`, but where training runs as a TrainJob: the task that starts it needs no GPU, nothing of what
+        belongs to a GPU's node, and a little more time than the job.
+        """
+        settings = self.task(name)
+        if name != "train_qure" or self.distributed is None:
+            return settings
+        return settings.model_copy(
+            update={
+                "image": "cpu",
+                "cpu": self.distributed.launcher_cpu,
+                "memory": self.distributed.launcher_memory,
+                "accelerator": None,
+                "shared_memory": None,
+                "node_selector": {},
+                "tolerations": (),
+                "timeout_seconds": max(settings.timeout_seconds, self.distributed.timeout_seconds + 1800),
+            }
+        )
+
     def image(self, name: str) -> str:
-        """The image that a component runs in."""
+        """The image that a component's work runs in."""
         return self.images.cuda if self.task(name).image == "cuda" else self.images.cpu
 
     def require_real_images(self, file: Path) -> None:

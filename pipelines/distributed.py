@@ -7,7 +7,10 @@ from pipelines.config import PipelineConfig
 
 
 def train_job_settings(config: PipelineConfig) -> dict[str, Any]:
-    """`TrainJobSettings` as the train component's argument; empty where training stays in the task's process."""
+    """`TrainJobSettings` as the train component's argument; empty where training stays in the task's process.
+
+    What is not set is left out: a constant in a pipeline cannot hold null.
+    """
     if config.distributed is None or config.workspace is None:
         return {}
     task = config.task("train_qure")
@@ -34,4 +37,4 @@ def train_job_settings(config: PipelineConfig) -> dict[str, Any]:
         ),
         timeout_seconds=config.distributed.timeout_seconds,
     )
-    return settings.model_dump(mode="json")
+    return settings.model_dump(mode="json", exclude_none=True)

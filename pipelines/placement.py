@@ -17,8 +17,8 @@ USER = 10001
 def place(task: PipelineTask, config: PipelineConfig, *, display_name: str | None = None) -> PipelineTask:
     """Configures a task after its component's settings; returns it for chaining."""
     name = task.component_spec.name.replace("-", "_")
-    settings = config.task(name)
-    task.set_container_image(config.image(name))
+    settings = config.pod(name)
+    task.set_container_image(config.images.cuda if settings.image == "cuda" else config.images.cpu)
     task.set_display_name(display_name or name.replace("_", " "))
     task.set_caching_options(settings.cache)
     _resources(task, settings)
