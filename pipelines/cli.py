@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.installing import install
 from qure.cli import Commands
 from qure.cli.options import TrainingSet
 from qure.errors import StageFailed
@@ -165,6 +166,8 @@ def _uploaded(service: "PipelinesService", pipeline: str, config: "PipelineConfi
 def _say(kind: str, name: str, done: "Done") -> None:
     typer.echo(f"{kind} {name}: {done.what} {done.id}".rstrip())
 
+
+app.command("install")(install)
 
 if __name__ == "__main__":
     app()

@@ -6,7 +6,7 @@ storage, schedules. It holds no secret: only names of Kubernetes secrets and the
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -41,6 +41,8 @@ TaskName = Literal[
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
 KubernetesName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
+#: Kubeflow calls a task's volume as its claim: a name that is right for a claim need not be one for a volume.
+VolumeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
@@ -134,17 +136,18 @@ class TaskSettings(Frozen):
 
 
 class SecretReference(Frozen):
-    """Keys of a Kubernetes secret and the environment variables that they become."""
+    """Keys of a Kubernetes secret, the environment variables that they become, and in which tasks (all when empty)."""
 
     name: KubernetesName
     keys: dict[str, VariableName]
     optional: bool = False
+    tasks: tuple[TaskName, ...] = ()
 
 
 class Workspace(Frozen):
     """A persistent volume claim (ReadWriteMany) for what is too big to travel through the artifact store."""
 
-    claim: KubernetesName
+    claim: VolumeName
     path: str = "/workspace"
 
 
@@ -249,17 +252,21 @@ class PipelineConfig(Frozen):
             }
         )
 
+    def secrets_of(self, name: str) -> tuple[SecretReference, ...]:
+        """The secrets of which a component gets variables."""
+        return tuple(secret for secret in self.secrets if not secret.tasks or name in secret.tasks)
+
     def image(self, name: str) -> str:
         """The image that a component's work runs in."""
         return self.images.cuda if self.task(name).image == "cuda" else self.images.cpu
 
     def require_real_images(self, file: Path) -> None:
-        """Refuses the example images of the configuration that comes with the project.
+        """Refuses the example images of the configurations that come with the project, where a task uses them.
 
         Raises:
             BadInput: an image of the example registry.
         """
-        for name in ("cpu", "cuda"):
+        for name in sorted({self.task(task).image for task in get_args(TaskName)}):
             if getattr(self.images, name).startswith(EXAMPLE_REGISTRY):
                 raise BadInput(
                     f"{getattr(self.images, name)!r} is an example, not an image",

@@ -32,7 +32,7 @@ def train_job_settings(config: PipelineConfig) -> dict[str, Any]:
         tolerations=tuple(toleration.model_dump(exclude_none=True) for toleration in task.tolerations),
         secrets=tuple(
             SecretVariable(variable=variable, secret=secret.name, key=key, optional=secret.optional)
-            for secret in config.secrets
+            for secret in config.secrets_of("train_qure")
             for key, variable in secret.keys.items()
         ),
         timeout_seconds=config.distributed.timeout_seconds,

@@ -3,6 +3,7 @@
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
+from infra.kubernetes.settings import PRODUCT, PRODUCT_LABEL
 from pipelines.config import PipelineConfig, TaskSettings
 
 #: The label that Kubeflow Pipelines puts on every pod of a run. As a variable it reaches the component without being
@@ -24,7 +25,7 @@ def place(task: PipelineTask, config: PipelineConfig, *, display_name: str | Non
     _resources(task, settings)
     _retries(task, settings)
     _pod(task, settings)
-    for secret in config.secrets:
+    for secret in config.secrets_of(name):
         kubernetes.use_secret_as_env(
             task, secret_name=secret.name, secret_key_to_env=dict(secret.keys), optional=secret.optional
         )
@@ -59,6 +60,7 @@ def _retries(task: PipelineTask, settings: TaskSettings) -> None:
 
 
 def _pod(task: PipelineTask, settings: TaskSettings) -> None:
+    kubernetes.add_pod_label(task, PRODUCT_LABEL, PRODUCT)
     kubernetes.use_field_path_as_env(task, env_name=RUN_VARIABLE, field_path=RUN_LABEL)
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
     for key, value in settings.node_selector.items():

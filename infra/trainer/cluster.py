@@ -190,9 +190,10 @@ class ClusterTrainJobs:
         if run and run == own:
             return JobInTheWay("one of this run does something else", stale=True)
         if not run:
+            name = metadata["name"]
             return BadInput(
-                f"a train job {metadata['name']} is there that belongs to no run",
-                remedy=f"Look what it does, then: kubectl --namespace {self.namespace} delete trainjob {metadata['name']}",
+                f"a train job {name} is there that belongs to no run",
+                remedy=f"Look what it does, then: kubectl --namespace {self.namespace} delete trainjob {name}",
             )
         if self._has_ended(run):
             return JobInTheWay(f"one of run {run} is left, which has ended", stale=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
+from infra.kubernetes.settings import PRODUCT, PRODUCT_LABEL
 from qure.config import Frozen
 from qure.files import fingerprint
 
@@ -146,4 +147,7 @@ def _pods(settings: TrainJobSettings) -> dict[str, Any]:
         pod["nodeSelector"] = dict(settings.node_selector)
     if settings.tolerations:
         pod["tolerations"] = [dict(toleration) for toleration in settings.tolerations]
-    return {"replicatedJobs": [{"name": NODE, "template": {"spec": {"template": {"spec": pod}}}}]}
+    # Here, because labels of the TrainJob do not reach its pods. Istio's proxy would outlive the training beside it.
+    labels = {PRODUCT_LABEL: PRODUCT, "sidecar.istio.io/inject": "false"}
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    return {"replicatedJobs": [{"name": NODE, "template": {"spec": {"template": template}}}]}

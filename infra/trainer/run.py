@@ -257,7 +257,7 @@ def _delete(jobs: TrainJobs, name: str) -> None:
 
 @contextmanager
 def _sigterm_as_exception() -> Iterator[None]:
-    """A task that is stopped has a third of a second after SIGTERM: often enough to delete the job, and not relied on."""
+    """A stopped task has a third of a second after SIGTERM: often enough to delete the job, and not relied on."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

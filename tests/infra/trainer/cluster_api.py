@@ -1,7 +1,7 @@
 """A stand-in for the Kubernetes API with a TrainJob controller's answers as recorded, over real HTTP.
 
-TrainJobs are kept as they are posted, with the metadata and status that Trainer 2.2.1 gave (recordings/); a test moves
-a job from one recorded status to the next. Pods, events, logs and Workflows are what the test puts there. Refusals have
+TrainJobs are kept as they are posted, with the metadata and status that Trainer 2.2.1 gave (recordings/); a test
+moves a job from one recorded status to the next. Pods, events, logs and Workflows are what the test puts there. Refusals have
 the API server's Status objects. What a request asks for beyond this is a 404 that the test sees in `unknown`.
 """
 

@@ -1,6 +1,7 @@
-"""The adapter with the real Kubernetes client, over HTTP, against a real Trainer's answers (cluster_api.py)."""
+"""The adapter with the real Kubernetes client, over HTTP, against a real Trainer's recorded answers."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +129,11 @@ def test_what_may_pass_by_itself_is_unavailable(cluster: Any, jobs: ClusterTrain
         jobs.create(job())
 
 
-def test_an_api_that_cannot_be_reached_is_unavailable(
-    cluster: Any, jobs: ClusterTrainJobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jobs._objects.api_client.configuration, "host", "http://127.0.0.1:9")
-    with pytest.raises(ApiUnavailable):
-        jobs.conditions("job")
+def test_an_api_that_cannot_be_reached_is_unavailable(cluster: Any, tmp_path: Path) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:9", file.read_text()))
+    with pytest.raises(ApiUnavailable, match="refused"):
+        ClusterTrainJobs().conditions("job")
 
 
 def test_a_refusal_of_the_webhook_is_one_line(cluster: Any, jobs: ClusterTrainJobs) -> None:
