@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.check.command import check
 from pipelines.installing import install
 from qure.cli import Commands
 from qure.cli.options import TrainingSet
@@ -168,6 +169,7 @@ def _say(kind: str, name: str, done: "Done") -> None:
 
 
 app.command("install")(install)
+app.command("check")(check)
 
 if __name__ == "__main__":
     app()

@@ -105,7 +105,7 @@ def apply_manifests(manifests: list[dict[str, Any]], namespace: str) -> None:
         raise BadInput(
             f"there is no namespace {namespace!r}",
             field="--namespace",
-            remedy="Runs take place in Kubeflow's own (single-user) or in a profile's (multi-user), which is there before",
+            remedy="Runs take place in Kubeflow's own (single-user) or in a profile's (multi-user): it comes first",
         )
     wanted = []
     for one in manifests:

@@ -44,8 +44,26 @@ def worker_of(pod: Mapping[str, Any]) -> Worker:
         began=bool("running" in state or ends),
         running="running" in state,
         ends=tuple(ends),
-        problem=_problem(pod, status),
+        problem=pod_problem(pod),
     )
+
+
+def pod_problem(pod: Mapping[str, Any]) -> Problem | None:
+    """Why a pod does not start; None when it does, or nobody has said yet."""
+    name, status = pod["metadata"]["name"], pod.get("status") or {}
+    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+        waiting = (container.get("state") or {}).get("waiting")
+        if waiting and waiting.get("reason") and waiting["reason"] not in _QUIET_REASONS:
+            reason, message = waiting["reason"], _line(waiting.get("message"))
+            hopeless = reason in _HOPELESS_REASONS or (reason in _IMAGE_REASONS and bool(_GONE.search(message)))
+            return Problem(f"{name}: {reason}: {message}".rstrip(": "), hopeless)
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            message = _line(condition.get("message"))
+            return Problem(f"{name}: {condition.get('reason')}: {message}", bool(_MISSING_CLAIM.search(message)))
+    if status.get("phase") == "Failed" and status.get("reason"):  # evicted, or its node is gone
+        return Problem(f"{name}: {status['reason']}: {_line(status.get('message'))}".rstrip(": "))
+    return None
 
 
 def event_problem(event: Mapping[str, Any], *, pods_missing: bool) -> Problem | None:
@@ -77,23 +95,6 @@ def _end(pod: str, start: int, terminated: Mapping[str, Any]) -> End:
         terminated.get("reason") or "",
         terminated.get("finishedAt") or "",
     )
-
-
-def _problem(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Problem | None:
-    name = pod["metadata"]["name"]
-    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        waiting = (container.get("state") or {}).get("waiting")
-        if waiting and waiting.get("reason") and waiting["reason"] not in _QUIET_REASONS:
-            reason, message = waiting["reason"], _line(waiting.get("message"))
-            hopeless = reason in _HOPELESS_REASONS or (reason in _IMAGE_REASONS and bool(_GONE.search(message)))
-            return Problem(f"{name}: {reason}: {message}".rstrip(": "), hopeless)
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            message = _line(condition.get("message"))
-            return Problem(f"{name}: {condition.get('reason')}: {message}", bool(_MISSING_CLAIM.search(message)))
-    if status.get("phase") == "Failed" and status.get("reason"):  # evicted, or its node is gone
-        return Problem(f"{name}: {status['reason']}: {_line(status.get('message'))}".rstrip(": "))
-    return None
 
 
 def _refused_for_good(message: str) -> bool:

@@ -37,7 +37,7 @@ def test_a_namespace_in_which_no_run_takes_place_is_one_line() -> None:
 
 @pytest.fixture
 def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A kubectl that knows the namespace kubeflow and, once `claim` is there, the claim; writes down what it is given."""
+    """A kubectl that knows the namespace kubeflow and, perhaps the claim; keeps what it is given."""
     folder = tmp_path / "bin"
     folder.mkdir()
     program = folder / "kubectl"
@@ -47,7 +47,9 @@ echo "$@" >> {tmp_path}/calls
 case "$1 $2" in
   "get namespace") [ "$3" = kubeflow ] && echo namespace/kubeflow; exit 0 ;;
   "get persistentvolumeclaim") [ -e {tmp_path}/claim ] && echo "$2/$3"; exit 0 ;;
-  "apply --namespace") cat > {tmp_path}/applied; [ -e {tmp_path}/refuse ] && {{ echo "forbidden: you may not" >&2; exit 1; }}; echo applied ;;
+  "apply --namespace") cat > {tmp_path}/applied
+    [ -e {tmp_path}/refuse ] && {{ echo "forbidden: you may not" >&2; exit 1; }}
+    echo applied ;;
 esac
 """
     )

@@ -1,8 +1,8 @@
 """A stand-in for the Kubernetes API with a TrainJob controller's answers as recorded, over real HTTP.
 
 TrainJobs are kept as they are posted, with the metadata and status that Trainer 2.2.1 gave (recordings/); a test
-moves a job from one recorded status to the next. Pods, events, logs and Workflows are what the test puts there. Refusals have
-the API server's Status objects. What a request asks for beyond this is a 404 that the test sees in `unknown`.
+moves a job from one recorded status to the next. Pods, events, logs and Workflows are what the test puts there.
+Refusals have the API server's Status objects. A request for anything else is a 404 that the test sees in `unknown`.
 """
 
 import json
@@ -20,6 +20,8 @@ JOBS = re.compile(r"/apis/trainer\.kubeflow\.org/v1alpha1/namespaces/(?P<namespa
 WORKFLOWS = re.compile(r"/apis/argoproj\.io/v1alpha1/namespaces/(?P<namespace>[^/]+)/workflows")
 PODS = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/pods")
 LOG = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/pods/(?P<name>[^/]+)/log")
+CLAIM = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/persistentvolumeclaims/(?P<name>[^/]+)")
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 EVENTS = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/events")
 
 
@@ -42,6 +44,10 @@ class ClusterApi:
         self.deletions: list[tuple[str, str]] = []
         self.unknown: list[str] = []
         self.trainer = True
+        self.status_of_new = "created"
+        self.claims: dict[str, str] = {}
+        self.reviews: list[dict[str, Any]] = []
+        self.denied: set[tuple[str, str]] = set()
         self.lock = threading.Lock()
 
     def put_status(self, name: str, recording: str) -> None:
@@ -67,11 +73,21 @@ class ClusterApi:
             assert query["fieldSelector"] == "type=Warning"
             return 200, {"items": [one for one in self.events if one["type"] == "Warning"]}
         if method == "GET" and (match := LOG.fullmatch(path)):
-            assert query["container"] == "node"
+            assert query["container"] in ("node", "main")
             chunks = self.logs.get((match["name"], query.get("previous") == "True"))
             if chunks is None:
                 return refusal(400, f'previous terminated container "node" in pod "{match["name"]}" not found')
             return 200, b"".join(chunks)
+        if method == "GET" and (match := CLAIM.fullmatch(path)):
+            if match["name"] not in self.claims:
+                return refusal(404, f'persistentvolumeclaims "{match["name"]}" not found')
+            status = {"phase": self.claims[match["name"]]}
+            return 200, {"metadata": {"name": match["name"]}, "spec": {"accessModes": ["RWX"]}, "status": status}
+        if method == "POST" and path == REVIEWS:
+            asked = body["spec"]["resourceAttributes"]
+            self.reviews.append(asked)
+            allowed = (asked["verb"], asked["resource"]) not in self.denied
+            return 201, {"spec": body["spec"], "status": {"allowed": allowed}}
         self.unknown.append(f"{method} {path}")
         return 404, "404 page not found\n"
 
@@ -83,7 +99,7 @@ class ClusterApi:
                     return refusal(409, f'trainjobs.trainer.kubeflow.org "{name}" already exists')
                 given = recorded("created")["metadata"]
                 body["metadata"] = {key: given[key] for key in ("creationTimestamp", "uid")} | body["metadata"]
-                self.jobs[name] = body
+                self.jobs[name] = body | {"status": recorded(self.status_of_new).get("status", {})}
                 return 201, body
             if method == "GET" and name is None:
                 return 200, {"items": selected(list(self.jobs.values()), query)}

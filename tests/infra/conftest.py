@@ -10,15 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
-RUN = "9523e389-cba0-43a9-a4a1-94b03aa5c57f"  # of the recorded Workflow
-
 
 @pytest.fixture(scope="session")
 def cluster_api() -> ModuleType:
     """The module of the stand-in: tests are no package, so it is loaded by its path."""
     name = "qure_tests_cluster_api"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("cluster_api.py"))
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("trainer") / "cluster_api.py")
         assert spec is not None
         assert spec.loader is not None
         sys.modules[name] = importlib.util.module_from_spec(spec)
