@@ -28,7 +28,7 @@ SUBJECTS = {
 REMEDIES = {
     "workspace": "Make the claim (`qure-pipelines install`), or one that several pods can mount",
     "GPU": "Check the accelerator's type, tolerations and node selector of train_qure, and the image",
-    "retries": "The administrator's setting of Kubeflow's workflow controller (docs/runbook.md, When a task fails)",
+    "retries": "The administrator's setting of Kubeflow's workflow controller (docs/runbook.md, Retries)",
     "exit handler": "Look at the run's page: without it nobody hears how a run ended",
 }
 

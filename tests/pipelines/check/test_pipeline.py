@@ -83,8 +83,9 @@ def test_through_the_local_runner_the_exit_handler_and_the_findings_are_heard(
     node = "check(0).root(0).exit-handler-1(0).probe-attempts(0).executor(1)"
     monkeypatch.setenv("QURE_CHECK_NODE", node)
     monkeypatch.chdir(tmp_path)
-    run_locally(pipeline.check(config), {}, tmp_path / "output")
-    findings = {one.subject: one for one in heard(capfd.readouterr().out.splitlines())}
+    run_locally(pipeline.check(config), {}, runner="subprocess", root=tmp_path / "output", run="check-1")
+    log = capfd.readouterr()
+    findings = {one.subject: one for one in heard([*log.out.splitlines(), *log.err.splitlines()])}
     states = {subject: one.state for subject, one in findings.items()}
     assert states["exit handler"] == states["workspace"] == states["retries"] == "ok"
     assert states["MLflow"] == states["secret qure-tracking"] == "ok", findings["MLflow"].text
