@@ -1,12 +1,12 @@
 """`qure-pipelines install`: prints or applies; a kubectl of the test says what it was given."""
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 from infra.kubernetes.manifests import render
 from pipelines.cli import app
@@ -17,18 +17,39 @@ SMALL = DEFAULT_CONFIG.with_name("small.yaml")
 GIBI = {"Mi": 1 / 1024, "Gi": 1.0}
 
 
-def run(*arguments: str) -> Any:
-    return CliRunner().invoke(app, ["install", *arguments])
+@dataclass(frozen=True)
+class Called:
+    """What a command came to."""
+
+    exit_code: int
+    stdout: str
+    output: str
 
 
-def test_what_is_printed_can_be_applied() -> None:
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Called]:
+    """Calls `qure-pipelines install` in this process."""
+
+    def call(*arguments: str) -> Called:
+        code = 0
+        try:
+            app(["install", *arguments])
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        said = capsys.readouterr()
+        return Called(code, said.out, said.out + said.err)
+
+    return call
+
+
+def test_what_is_printed_can_be_applied(run: Callable[..., Called]) -> None:
     result = run("--namespace", "kubeflow", "--profile", "small")
     assert result.exit_code == 0, result.output
     kinds = [one["kind"] for one in yaml.safe_load_all(result.stdout)]
     assert kinds == ["ServiceAccount", "Role", "RoleBinding", "PersistentVolumeClaim", "NetworkPolicy", "NetworkPolicy"]
 
 
-def test_a_namespace_in_which_no_run_takes_place_is_one_line() -> None:
+def test_a_namespace_in_which_no_run_takes_place_is_one_line(run: Callable[..., Called]) -> None:
     result = run("--namespace", "elsewhere")
     assert result.exit_code == 2
     assert "single-user" in result.output
@@ -62,14 +83,14 @@ def applied(kubectl: Path) -> list[str]:
     return [one["kind"] for one in yaml.safe_load_all((kubectl / "applied").read_text())]
 
 
-def test_apply_hands_everything_to_kubectl(kubectl: Path) -> None:
+def test_apply_hands_everything_to_kubectl(run: Callable[..., Called], kubectl: Path) -> None:
     result = run("--namespace", "kubeflow", "--apply")
     assert result.exit_code == 0, result.output
     assert "PersistentVolumeClaim" in applied(kubectl)
     assert "Role" in applied(kubectl)
 
 
-def test_a_claim_that_is_there_is_left_as_it_is(kubectl: Path) -> None:
+def test_a_claim_that_is_there_is_left_as_it_is(run: Callable[..., Called], kubectl: Path) -> None:
     (kubectl / "claim").touch()
     result = run("--namespace", "kubeflow", "--apply")
     assert result.exit_code == 0, result.output
@@ -77,21 +98,23 @@ def test_a_claim_that_is_there_is_left_as_it_is(kubectl: Path) -> None:
     assert "left as it is" in result.output
 
 
-def test_a_namespace_that_is_not_there_is_not_made(kubectl: Path) -> None:
+def test_a_namespace_that_is_not_there_is_not_made(run: Callable[..., Called], kubectl: Path) -> None:
     result = run("--namespace", "team", "--multi-user", "--apply")
     assert result.exit_code == 2
     assert "no namespace 'team'" in result.output
     assert not (kubectl / "applied").exists()
 
 
-def test_what_kubectl_refuses_is_one_line(kubectl: Path) -> None:
+def test_what_kubectl_refuses_is_one_line(run: Callable[..., Called], kubectl: Path) -> None:
     (kubectl / "refuse").touch()
     result = run("--namespace", "kubeflow", "--apply")
     assert result.exit_code == 1
     assert "kubectl apply failed: forbidden: you may not" in result.output
 
 
-def test_without_kubectl_the_other_way_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_kubectl_the_other_way_is_named(
+    run: Callable[..., Called], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     result = run("--namespace", "kubeflow", "--apply")
     assert result.exit_code == 1

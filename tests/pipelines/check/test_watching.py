@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 from infra.probing.findings import Finding
 from pipelines.check import command, watching
@@ -149,7 +148,12 @@ class Service:
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "RUNNING"])
 def test_the_command_prints_a_table_and_says_what_to_change(
-    state: str, pods: RunPods, cluster: Any, config_file: Path, monkeypatch: pytest.MonkeyPatch
+    state: str,
+    pods: RunPods,
+    cluster: Any,
+    config_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     service = Service(state)
     subjects = expected(PipelineConfig.load(config_file))
@@ -159,16 +163,21 @@ def test_the_command_prints_a_table_and_says_what_to_change(
     cluster.pods = [pod("probe-surroundings", "Succeeded")]
     lines = [line(one) for one in subjects if one != "MLflow"]
     cluster.logs = {("probe-surroundings-0", False): [*lines, line("MLflow", "failed", "no route")]}
-    result = CliRunner().invoke(app, ["check", "--config", str(config_file)])
-    assert result.exit_code == 1
-    assert "no route" in result.output
-    assert f"1 of {len(subjects) + 1} checks failed: MLflow" in result.output
+    with pytest.raises(SystemExit) as end:
+        app(["check", "--config", str(config_file)])
+    said = capsys.readouterr()
+    assert end.value.code == 1
+    assert "no route" in said.out
+    assert f"1 of {len(subjects) + 1} checks failed: MLflow" in said.err
     assert service.stopped == (state == "RUNNING")
 
 
-def test_an_api_that_does_not_answer_is_the_first_line(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_api_that_does_not_answer_is_the_first_line(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    result = CliRunner().invoke(app, ["check", "--config", str(config_file)])
-    assert result.exit_code == 1
-    assert result.output.startswith("API  failed")
+    with pytest.raises(SystemExit) as end:
+        app(["check", "--config", str(config_file)])
+    assert end.value.code == 1
+    assert capsys.readouterr().out.startswith("API  failed")
