@@ -90,11 +90,10 @@ def test_every_container_is_placed(compiled: tuple[dict[str, Any], dict[str, Any
         assert {"name": RUN_VARIABLE, "fieldPath": RUN_LABEL} in pod["fieldPathAsEnv"]
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert int(pod["securityContext"]["runAsUser"]) == USER
-        assert [one["secretName"] for one in pod["secretAsEnv"]] == [
-            "qure-tracking",
-            "qure-storage",
-            "qure-notification",
-        ]
+        component = re.sub(r"-\d+$", "", label.removeprefix("exec-")).replace("-", "_")
+        wanted = [one.name for one in PipelineConfig.load().secrets_of(component)]
+        assert [one["secretName"] for one in pod["secretAsEnv"]] == wanted
+        assert pod["podMetadata"]["labels"] == {"app.kubernetes.io/part-of": "qure"}, "network policies select by it"
         assert "pip install" not in str(container["command"])
 
 
