@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.check.command import check
+from pipelines.installing import install
 from qure.cli import Commands
 from qure.cli.options import TrainingSet
 from qure.errors import StageFailed
@@ -165,6 +167,9 @@ def _uploaded(service: "PipelinesService", pipeline: str, config: "PipelineConfi
 def _say(kind: str, name: str, done: "Done") -> None:
     typer.echo(f"{kind} {name}: {done.what} {done.id}".rstrip())
 
+
+app.command("install")(install)
+app.command("check")(check)
 
 if __name__ == "__main__":
     app()

@@ -6,7 +6,7 @@ storage, schedules. It holds no secret: only names of Kubernetes secrets and the
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -41,6 +41,8 @@ TaskName = Literal[
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
 KubernetesName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
+#: Kubeflow calls a task's volume as its claim: a name that is right for a claim need not be one for a volume.
+VolumeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
@@ -134,28 +136,34 @@ class TaskSettings(Frozen):
 
 
 class SecretReference(Frozen):
-    """Keys of a Kubernetes secret and the environment variables that they become."""
+    """Keys of a Kubernetes secret, the environment variables that they become, and in which tasks (all when empty)."""
 
     name: KubernetesName
     keys: dict[str, VariableName]
     optional: bool = False
+    tasks: tuple[TaskName, ...] = ()
 
 
 class Workspace(Frozen):
     """A persistent volume claim (ReadWriteMany) for what is too big to travel through the artifact store."""
 
-    claim: KubernetesName
+    claim: VolumeName
     path: str = "/workspace"
 
 
 class Distributed(Frozen):
-    """Training as a Kubeflow TrainJob instead of inside the train task's own process; needs a workspace."""
+    """Training as a Kubeflow TrainJob instead of inside the train task's own process; needs a workspace.
+
+    The job's pods get what `tasks.train_qure` asks for, per node; the task itself then only starts the job and waits.
+    """
 
     nodes: int = Field(1, ge=1)
     processes_per_node: int = Field(1, ge=1)
     runtime: KubernetesName = "torch-distributed"
     timeout_seconds: int = Field(86400, ge=60)
-    namespace: KubernetesName = "qure"
+    namespace: KubernetesName | None = None
+    launcher_cpu: Range = Range(request="250m", limit="2")
+    launcher_memory: Range = Range(request="1Gi", limit="4Gi")
 
 
 class DataSource(Frozen):
@@ -222,17 +230,43 @@ class PipelineConfig(Frozen):
         """Settings of one component: the defaults with the component's own laid over them."""
         return TaskSettings.model_validate(self.defaults | self.tasks.get(name, {}))  # type: ignore[call-overload]
 
+    def pod(self, name: str) -> TaskSettings:
+        """Settings of the pod that Kubeflow makes for a component.
+
+        Those of `task`, but where training runs as a TrainJob: the task that starts it needs no GPU, nothing of what
+        belongs to a GPU's node, and a little more time than the job.
+        """
+        settings = self.task(name)
+        if name != "train_qure" or self.distributed is None:
+            return settings
+        return settings.model_copy(
+            update={
+                "image": "cpu",
+                "cpu": self.distributed.launcher_cpu,
+                "memory": self.distributed.launcher_memory,
+                "accelerator": None,
+                "shared_memory": None,
+                "node_selector": {},
+                "tolerations": (),
+                "timeout_seconds": max(settings.timeout_seconds, self.distributed.timeout_seconds + 1800),
+            }
+        )
+
+    def secrets_of(self, name: str) -> tuple[SecretReference, ...]:
+        """The secrets of which a component gets variables."""
+        return tuple(secret for secret in self.secrets if not secret.tasks or name in secret.tasks)
+
     def image(self, name: str) -> str:
-        """The image that a component runs in."""
+        """The image that a component's work runs in."""
         return self.images.cuda if self.task(name).image == "cuda" else self.images.cpu
 
     def require_real_images(self, file: Path) -> None:
-        """Refuses the example images of the configuration that comes with the project.
+        """Refuses the example images of the configurations that come with the project, where a task uses them.
 
         Raises:
             BadInput: an image of the example registry.
         """
-        for name in ("cpu", "cuda"):
+        for name in sorted({self.task(task).image for task in get_args(TaskName)}):
             if getattr(self.images, name).startswith(EXAMPLE_REGISTRY):
                 raise BadInput(
                     f"{getattr(self.images, name)!r} is an example, not an image",

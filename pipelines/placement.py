@@ -3,6 +3,7 @@
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
+from infra.kubernetes.settings import PRODUCT, PRODUCT_LABEL
 from pipelines.config import PipelineConfig, TaskSettings
 from qure.tracking.identity import IMAGE_VARIABLE
 
@@ -18,15 +19,16 @@ USER = 10001
 def place(task: PipelineTask, config: PipelineConfig, *, display_name: str | None = None) -> PipelineTask:
     """Configures a task after its component's settings; returns it for chaining."""
     name = task.component_spec.name.replace("-", "_")
-    settings = config.task(name)
-    task.set_container_image(config.image(name))
-    task.set_env_variable(IMAGE_VARIABLE, config.image(name))
+    settings = config.pod(name)
+    image = config.images.cuda if settings.image == "cuda" else config.images.cpu
+    task.set_container_image(image)
+    task.set_env_variable(IMAGE_VARIABLE, image)
     task.set_display_name(display_name or name.replace("_", " "))
     task.set_caching_options(settings.cache)
     _resources(task, settings)
     _retries(task, settings)
     _pod(task, settings)
-    for secret in config.secrets:
+    for secret in config.secrets_of(name):
         kubernetes.use_secret_as_env(
             task, secret_name=secret.name, secret_key_to_env=dict(secret.keys), optional=secret.optional
         )
@@ -61,6 +63,7 @@ def _retries(task: PipelineTask, settings: TaskSettings) -> None:
 
 
 def _pod(task: PipelineTask, settings: TaskSettings) -> None:
+    kubernetes.add_pod_label(task, PRODUCT_LABEL, PRODUCT)
     kubernetes.use_field_path_as_env(task, env_name=RUN_VARIABLE, field_path=RUN_LABEL)
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
     for key, value in settings.node_selector.items():

@@ -37,6 +37,7 @@ def train_qure(
         model: The trained model's folder.
         training: History, minings and plots.
     """
+    from contextlib import ExitStack
     from typing import Any
 
     from components.runtime import stage
@@ -44,7 +45,7 @@ def train_qure(
     from qure.files import fingerprint
     from qure.training.stage import train
 
-    with stage(params) as settings:
+    with stage(params) as settings, ExitStack() as held:
         work = scratch(model.path, workspace, "train", training_set, fingerprint([params, fingerprints])[:32])
         inputs: dict[str, Any] = {
             "data": content_folder(data.path) / "data",
@@ -53,9 +54,9 @@ def train_qure(
             "validation": content_folder(validation.path),
         }
         if distributed:
-            from infra.trainer.launch import train_as_job
+            from infra.trainer.launch import trained_as_job
 
-            output = train_as_job(distributed, params, training_set, work=work, **inputs)
+            output = held.enter_context(trained_as_job(distributed, params, training_set, work=work, **inputs))
         else:
             output = work / "output"
             inputs["features"] = inputs["features"] / training_set

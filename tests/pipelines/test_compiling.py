@@ -90,11 +90,10 @@ def test_every_container_is_placed(compiled: tuple[dict[str, Any], dict[str, Any
         assert {"name": RUN_VARIABLE, "fieldPath": RUN_LABEL} in pod["fieldPathAsEnv"]
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert int(pod["securityContext"]["runAsUser"]) == USER
-        assert [one["secretName"] for one in pod["secretAsEnv"]] == [
-            "qure-tracking",
-            "qure-storage",
-            "qure-notification",
-        ]
+        component = re.sub(r"-\d+$", "", label.removeprefix("exec-")).replace("-", "_")
+        wanted = [one.name for one in PipelineConfig.load().secrets_of(component)]
+        assert [one["secretName"] for one in pod["secretAsEnv"]] == wanted
+        assert pod["podMetadata"]["labels"] == {"app.kubernetes.io/part-of": "qure"}, "network policies select by it"
         assert "pip install" not in str(container["command"])
 
 
@@ -179,3 +178,27 @@ def test_a_train_job_is_configured_in_one_place(tmp_path: Path) -> None:
     job = build_train_job(settings, "job", ["-m", "qure.cli"])
     assert job["spec"]["trainer"]["numNodes"] == 2
     assert job["spec"]["trainer"]["resourcesPerNode"]["limits"]["nvidia.com/gpu"] == "4"
+    own = next(
+        one["container"]["resources"]
+        for name, one in spec["deploymentSpec"]["executors"].items()
+        if name == "exec-train-qure"
+    )
+    assert "accelerator" not in own, "the task that starts the job and waits keeps no GPU"
+    assert own["memoryLimit"] == 4.294967296
+
+
+@pytest.mark.parametrize("missing", ["accelerator", "shared_memory", "service_account"])
+def test_a_train_job_compiles_without(missing: str, tmp_path: Path) -> None:
+    """A constant in a pipeline cannot hold null."""
+    values = yaml.safe_load((Path(readme.ROOT).parent / "pipelines" / "config.yaml").read_text())
+    values["distributed"] = {"nodes": 2}
+    place = values["service"] if missing == "service_account" else values["tasks"]["train_qure"]
+    place[missing] = None
+    config = PipelineConfig.model_validate(values)
+    spec = next(yaml.safe_load_all(compile_one("training", config, tmp_path / "training.yaml").read_text()))
+    stated = tasks(spec)["train-qure"]["inputs"]["parameters"]["distributed"]["runtimeValue"]["constant"]
+    from infra.trainer.job import TrainJobSettings
+
+    settings = TrainJobSettings.model_validate(stated)
+    assert getattr(settings, missing) is None
+    assert settings.namespace is None, "the task's own"
