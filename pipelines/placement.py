@@ -54,7 +54,7 @@ def _retries(task: PipelineTask, settings: TaskSettings) -> None:
             num_retries=retry.attempts,
             backoff_duration=f"{retry.backoff_seconds}s",
             backoff_factor=retry.backoff_factor,
-            backoff_max_duration=f"{retry.longest_seconds}s",
+            backoff_max_duration=f"{retry.span_seconds(settings.timeout_seconds)}s",
         )
 
 

@@ -191,17 +191,17 @@ class PipelinesApi:
     def create_experiment(self, body: dict[str, Any]) -> Any:
         name, space = body.get("display_name", ""), body.get("namespace") or ""
         self._authorize(
-            "create", "experiments", space, "An experiment cannot", "Failed to create a experiment: Failed to authorize the request"
+            "create",
+            "experiments",
+            space,
+            "An experiment cannot",
+            "Failed to create a experiment: Failed to authorize the request",
         )
-        if any(
-            one["display_name"] == name and one.get("namespace", "") == space for one in self.experiments.values()
-        ):
+        if any(one["display_name"] == name and one.get("namespace", "") == space for one in self.experiments.values()):
             cause = f"Failed to create a new experiment. The name {name} already exists. Please specify a new name"
             raise Refused(409, f"Failed to create a experiment: Already exist error: {cause}", cause=cause)
         content = {"display_name": name} | ({"namespace": space} if space else {})
-        return _store(
-            self.experiments, "experiment_id", content, storage_state="AVAILABLE", last_run_created_at=NEVER
-        )
+        return _store(self.experiments, "experiment_id", content, storage_state="AVAILABLE", last_run_created_at=NEVER)
 
     def list_experiments(self, **query: Any) -> Any:
         doing = "List experiments failed: Failed to authorize with API"
@@ -238,9 +238,7 @@ class PipelinesApi:
         name = name or display_name
         if self.multi_user and namespace and self._user not in self.members.get(namespace, set()):
             raise Refused(400, "Failed to create a pipeline")
-        if any(
-            one["name"] == name and one.get("namespace", "") == namespace for one in self.pipelines.values()
-        ):
+        if any(one["name"] == name and one.get("namespace", "") == namespace for one in self.pipelines.values()):
             raise Refused(409, "Failed to create a pipeline and a pipeline version")
         content = {"display_name": name, "name": name} | ({"namespace": namespace} if namespace else {})
         pipeline = _store(self.pipelines, "pipeline_id", content)

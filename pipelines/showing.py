@@ -1,0 +1,87 @@
+"""Schedules, runs and tasks as tables for people."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+
+Found = dict[str, list[dict[str, Any]]]
+
+_UNDER_WAY = {"pending", "running", "paused", "stopping"}
+_STYLES = {"succeeded": "green", "failed": "red", "stopped": "yellow", "stopping": "yellow", "running": "cyan"}
+_INTERVAL_SECONDS = 5.0
+
+
+def show(found: Found) -> None:
+    """Prints what `PipelinesService.status` has found."""
+    from rich.console import Console
+
+    Console().print(_tables(found))
+
+
+def watch_until_over(look: Callable[[], Found], *, interval: float = _INTERVAL_SECONDS) -> Found:
+    """Shows what `look` finds, renewed in place, until no run is under way; returns the last of it."""
+    from rich.live import Live
+
+    with Live(auto_refresh=False) as live:
+        while True:
+            found = look()
+            live.update(_tables(found), refresh=True)
+            if not any(run["state"] in _UNDER_WAY for run in found["runs"]):
+                return found
+            time.sleep(interval)
+
+
+def duration(seconds: int | None) -> str:
+    """A duration for people.
+
+    >>> duration(384), duration(7384), duration(9), duration(None)
+    ('6 min 24 s', '2 h 3 min', '9 s', '')
+    """
+    if seconds is None:
+        return ""
+    hours, rest = divmod(int(seconds), 3600)
+    minutes, rest = divmod(rest, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _tables(found: Found) -> "Group":
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[Table | Text] = []
+    for kind, columns in (
+        ("schedules", ("name", "cron", "status", "id")),
+        ("runs", ("name", "state", "created", "took", "id")),
+    ):
+        rows = [row | {"took": duration(row.get("seconds"))} for row in found[kind]]
+        parts.append(_table(kind, columns, rows) if rows else Text(f"{kind}: none"))
+    for run in found["runs"]:
+        if "tasks" in run:
+            rows = [row | {"took": "cached" if row["cached"] else duration(row["seconds"])} for row in run["tasks"]]
+            parts.append(_table(f"tasks of {run['name']}", ("name", "state", "started", "took"), rows))
+    return Group(*parts)
+
+
+def _table(title: str, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in ("state", "took", "id"))
+    for row in rows:
+        style = _STYLES.get(str(row.get("state")), "")
+        table.add_row(
+            *(
+                Text(str(row[column] if row[column] is not None else ""), style=style if column == "state" else "")
+                for column in columns
+            )
+        )
+    return table
