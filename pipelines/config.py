@@ -79,6 +79,9 @@ def _without_credentials(value: str) -> str:
     return value
 
 
+Page = Annotated[str, StringConstraints(pattern=r"^https?://\S+$"), AfterValidator(_without_credentials)]
+
+
 class Images(Frozen):
     """Container images by digest; a tag may come to mean another image, also for the cache."""
 
@@ -218,6 +221,9 @@ class Service(Frozen):
     namespace: KubernetesName | None = None
     experiment: str = "qure"
     service_account: KubernetesName | None = None
+    kubeflow_page: Page | None = Field(None, description="Kubeflow Pipelines' pages, for links in notifications.")
+    mlflow_page: Page | None = Field(None, description="MLflow's pages, for the same.")
+    nest_in_kubeflow: bool = Field(False, description="Our MLflow runs in those of Kubeflow's MLflow plugin.")
 
 
 class PipelineConfig(Frozen):

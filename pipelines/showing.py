@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from qure.notification import duration
+
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
@@ -35,21 +37,6 @@ def watch_until_over(look: Callable[[], Found], *, interval: float = _INTERVAL_S
             time.sleep(interval)
 
 
-def duration(seconds: int | None) -> str:
-    """A duration for people.
-
-    >>> duration(384), duration(7384), duration(9), duration(None)
-    ('6 min 24 s', '2 h 3 min', '9 s', '')
-    """
-    if seconds is None:
-        return ""
-    hours, rest = divmod(int(seconds), 3600)
-    minutes, rest = divmod(rest, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def _tables(found: Found) -> "Group":
     from rich.console import Group
     from rich.text import Text
@@ -59,13 +46,17 @@ def _tables(found: Found) -> "Group":
         ("schedules", ("name", "cron", "status", "id")),
         ("runs", ("name", "state", "created", "took", "id")),
     ):
-        rows = [row | {"took": duration(row.get("seconds"))} for row in found[kind]]
+        rows = [row | {"took": _took(row.get("seconds"))} for row in found[kind]]
         parts.append(_table(kind, columns, rows) if rows else Text(f"{kind}: none"))
     for run in found["runs"]:
         if "tasks" in run:
-            rows = [row | {"took": "cached" if row["cached"] else duration(row["seconds"])} for row in run["tasks"]]
+            rows = [row | {"took": "cached" if row["cached"] else _took(row["seconds"])} for row in run["tasks"]]
             parts.append(_table(f"tasks of {run['name']}", ("name", "state", "started", "took"), rows))
     return Group(*parts)
+
+
+def _took(seconds: int | None) -> str:
+    return "" if seconds is None else duration(seconds)
 
 
 def _table(title: str, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> "Table":

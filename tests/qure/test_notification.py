@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from qure.errors import BadInput, StageFailed
-from qure.notification import Outcome, notify
+from qure.notification import BrokenTask, Outcome, notify
 
 
 class Webhook:
@@ -19,12 +19,13 @@ class Webhook:
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self.status = 200
+        self.statuses: list[int] = []
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 hook.messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(hook.status)
+                self.send_response(hook.statuses.pop(0) if hook.statuses else hook.status)
                 self.end_headers()
 
             def log_message(self, *arguments: Any) -> None:
@@ -46,7 +47,15 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     hook.server.server_close()
 
 
-FAILED = Outcome("qure-training", "cirr", "FAILED", "run", "train failed")
+FAILED = Outcome(
+    "qure-training",
+    "cirr",
+    "FAILED",
+    "train-qure: error: loss is not finite",
+    (BrokenTask("train-qure", "FAILED", "main: Error (exit code 1)", "pod-7", "error: loss is not finite"),),
+    384,
+    {"run": "https://kubeflow.test/run-7"},
+)
 
 
 def test_a_failure_is_posted_with_the_run(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,15 +63,37 @@ def test_a_failure_is_posted_with_the_run(webhook: Webhook, monkeypatch: pytest.
     assert notify(FAILED)
     assert webhook.messages == [
         {
-            "text": "qure-training of cirr FAILED: train failed",
+            "text": "qure-training of cirr FAILED after 6 min 24 s: train-qure: error: loss is not finite",
             "pipeline": "qure-training",
             "training_set": "cirr",
             "state": "FAILED",
-            "failed_task": "run",
-            "message": "train failed",
+            "message": "train-qure: error: loss is not finite",
+            "tasks": [
+                {
+                    "task": "train-qure",
+                    "state": "FAILED",
+                    "message": "main: Error (exit code 1)",
+                    "pod": "pod-7",
+                    "error": "error: loss is not finite",
+                }
+            ],
+            "seconds": 384,
+            "links": {"run": "https://kubeflow.test/run-7"},
             "run": "run-7",
         }
     ]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_webhook_that_is_not_well_is_asked_again(
+    webhook: Webhook, monkeypatch: pytest.MonkeyPatch, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("qure.tracking.retrying._FIRST_PAUSE", 0.01)
+    webhook.statuses = [status, status]
+    assert notify(FAILED)
+    assert len(webhook.messages) == 3
+    assert caplog.text.count("trying again") == 2
+    assert "sentinel-path" not in caplog.text
 
 
 def test_secrets_are_not_posted(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,14 +107,17 @@ def test_without_an_address_the_log_says_it(monkeypatch: pytest.MonkeyPatch, cap
     with caplog.at_level(logging.INFO):
         assert not notify(FAILED)
         assert not notify(Outcome("qure-training", "cirr", "SUCCEEDED"))
-    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR", "INFO", "INFO"]
+    assert "train-qure FAILED: main: Error (exit code 1), pod pod-7, error: loss is not finite" in caplog.text
+    assert "run: https://kubeflow.test/run-7" in caplog.text
 
 
-def test_a_refusal_fails_without_showing_the_address(webhook: Webhook) -> None:
+def test_a_refusal_fails_at_once_without_showing_the_address(webhook: Webhook) -> None:
     webhook.status = 403
     with pytest.raises(StageFailed, match="403") as failure:
         notify(FAILED)
     assert "sentinel-path" not in str(failure.value)
+    assert len(webhook.messages) == 1
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "not an address"])
@@ -96,6 +130,7 @@ def test_only_web_addresses_are_taken(monkeypatch: pytest.MonkeyPatch, url: str)
 
 def test_an_address_where_nobody_answers_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QURE_NOTIFICATION_URL", "http://127.0.0.1:9/sentinel-path")
+    monkeypatch.setenv("QURE_PATIENCE_SECONDS", "0")
     with pytest.raises(StageFailed, match="could not be sent") as failure:
         notify(FAILED)
     assert "sentinel-path" not in str(failure.value)

@@ -33,7 +33,7 @@ def test_a_login_page_is_named(api: Any, service: PipelinesService) -> None:
     """A proxy that asks for a login answers 200 with a page: out of that kfp's client makes empty answers."""
     api.login_page = "<!DOCTYPE html><html><body>Log in</body></html>"
     for act in (lambda: PipelinesService(Service()), lambda: service.status(), lambda: service.stop("run")):
-        with pytest.raises(StageFailed, match="web page instead of JSON.*KF_PIPELINES_TOKEN"):
+        with pytest.raises(StageFailed, match=r"web page instead of JSON.*KF_PIPELINES_TOKEN"):
             act()
     api.login_page = None
 

@@ -46,7 +46,7 @@ def test_everything_twice_is_once(many: Any, package: Path) -> None:
 def test_another_teams_namespace_is_refused_in_words(many: Any, package: Path) -> None:
     with pytest.raises(StageFailed, match="400 Bad Request: Failed to create a pipeline"):
         of("team-b").upload(package)
-    with pytest.raises(StageFailed, match="403 Forbidden.*is not authorized"):
+    with pytest.raises(StageFailed, match=r"403 Forbidden.*is not authorized"):
         of("team-b").status()
 
 
