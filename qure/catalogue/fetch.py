@@ -59,6 +59,7 @@ def pin(repository: str, revision: str) -> Pinned:
 
     Raises:
         BadInput: no such repository or revision, or it tracks no data.
+        StageFailed: the repository's server does not answer.
     """
     if not repository:
         return Pinned(CATALOGUE, "")
@@ -130,7 +131,8 @@ def _cloned(repository: str) -> Iterator["object"]:
         except CloneError as error:
             if _is_away(error):
                 raise StageFailed(
-                    f"{redacted(repository)!r} does not answer: {redacted(str(error.__cause__ or error))}"
+                    f"{redacted(repository)!r} cannot be cloned, its server does not answer: "
+                    f"{redacted(str(error.__cause__ or error))}. Check data.repository and the network"
                 ) from None
             raise BadInput(
                 f"{redacted(repository)!r} cannot be cloned: {redacted(str(error.__cause__ or error))}",
