@@ -113,19 +113,27 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Show it again and again until no run is under way.")] = False,
     config: Config = CONFIG,
 ) -> None:
-    """Show schedules and the latest runs; of one name also the tasks."""
+    """Show schedules and the latest runs; of one name also the tasks, and with a kubeconfig why they failed."""
     import json
 
+    from pipelines.explaining import explain
     from pipelines.showing import show, watch_until_over
     from qure.errors import BadInput
 
     if watch and json_:
         raise BadInput("--watch is for people and --json for programs", remedy="Leave one of them out")
-    service = _service(config, images=False)[1]
+    settings, service = _service(config, images=False)
+
+    def look() -> dict[str, list[dict[str, Any]]]:
+        found = service.status(name, runs=runs)
+        if name is not None:
+            explain(found["runs"], settings.service.namespace)
+        return found
+
     if watch:
-        watch_until_over(lambda: service.status(name, runs=runs))
+        watch_until_over(look)
         return
-    found = service.status(name, runs=runs)
+    found = look()
     if json_:
         typer.echo(json.dumps(found, indent=2))
     else:

@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 Found = dict[str, list[dict[str, Any]]]
 
 _UNDER_WAY = {"pending", "running", "paused", "stopping"}
-_STYLES = {"succeeded": "green", "failed": "red", "stopped": "yellow", "stopping": "yellow", "running": "cyan"}
+_STYLES = {
+    "succeeded": "green",
+    "failed": "red",
+    "timed out": "red",
+    "out of memory": "red",
+    "stopped": "yellow",
+    "stopping": "yellow",
+    "running": "cyan",
+}
+_BROKEN = {"failed", "timed out", "out of memory"}
 _INTERVAL_SECONDS = 5.0
 
 
@@ -52,6 +61,14 @@ def _tables(found: Found) -> "Group":
         if "tasks" in run:
             rows = [row | {"took": "cached" if row["cached"] else _took(row["seconds"])} for row in run["tasks"]]
             parts.append(_table(f"tasks of {run['name']}", ("name", "state", "started", "took"), rows))
+            for row in rows:
+                told = [part for part in (row.get("error"), row.get("message"), row.get("pod")) if part]
+                if row["state"] in _BROKEN and told:
+                    parts.append(Text(f"{row['name']}: {'; '.join(told)}"))
+            if "unexplained" in run and run["state"] == "failed":
+                parts.append(
+                    Text(f"why {run['name']} failed is in its Workflow, which cannot be read: {run['unexplained']}")
+                )
     return Group(*parts)
 
 

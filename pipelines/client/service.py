@@ -14,7 +14,7 @@ from pipelines.client.runs import (
     as_schedule,
     was_made_by,
 )
-from pipelines.client.status import run_row, schedule_row, task_rows
+from pipelines.client.status import run_row, schedule_row, task_rows, workflow_of
 from pipelines.client.uploads import Version
 from pipelines.config import Schedule, Service
 from qure.errors import BadInput
@@ -193,7 +193,7 @@ class PipelinesService:
             rows = []
             for run in self._runs_of(experiment, name)[:runs]:
                 whole = self._api.runs.run_service_get_run(run.run_id)
-                rows.append(run_row(whole) | {"tasks": task_rows(whole)})
+                rows.append(run_row(whole) | {"workflow": workflow_of(whole), "tasks": task_rows(whole)})
             return {"schedules": schedules, "runs": rows}
 
     def _work(self, version: Version, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -90,6 +90,16 @@ def task_rows(run: Any) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["started"] or "9", row["name"]))
 
 
+def workflow_of(run: Any) -> str | None:
+    """The name of a run's Workflow; None before Kubeflow has written it down."""
+    details = (run.run_details.task_details if run.run_details else None) or []
+    return next((str(one.display_name) for one in details if one.display_name and _is_whole(one)), None)
+
+
+def _is_whole(detail: Any) -> bool:
+    return _is_workflow(detail) and not _NO_TASK.fullmatch(detail.display_name)
+
+
 def _is_workflow(detail: Any) -> bool:
     return any((child.pod_name or "").startswith(f"{detail.display_name}-") for child in detail.child_tasks or [])
 

@@ -162,6 +162,27 @@ def test_going_on_with_a_run_in_every_state(replaying: Any, recordings: Path) ->
             assert run_id[0] in api.workflows
 
 
+@pytest.mark.parametrize("group", ["api", "multi-user", "retry"])
+def test_the_client_says_what_the_server_has_said(recordings: Path, group: str) -> None:
+    """Every recorded refusal becomes one line with its status and the server's words."""
+    from types import SimpleNamespace
+
+    from kfp_server_api.exceptions import ApiException
+
+    from pipelines.client.connection import translated
+    from qure.errors import StageFailed
+
+    refusals = [row for row in rows(recordings, group) if row["status"] >= 400]
+    assert refusals
+    for row in refusals:
+        body, status = json.dumps(row["response"]), row["status"]
+        answer = SimpleNamespace(status=status, reason="Refused", data=body, getheaders=dict)
+        with pytest.raises(StageFailed) as failure, translated():
+            raise ApiException(http_resp=answer)
+        told = row["response"].get("message") or row["response"]["error_message"]
+        assert str(failure.value).startswith(f"Kubeflow Pipelines answered {status} Refused: {told}"), row["name"]
+
+
 def test_every_recorded_cron_is_judged_as_the_server_did(recordings: Path) -> None:
     from pipelines.cron import check_cron
 
