@@ -7,7 +7,7 @@ import logging
 from typing import Any, Protocol
 
 from infra.argo.cluster import Cluster, error_line
-from infra.argo.workflow import ending
+from infra.argo.workflow import SUCCEEDED, ending
 from qure.errors import QureError
 
 logger = logging.getLogger(__name__)
@@ -52,13 +52,14 @@ def explain(runs: list[dict[str, Any]], namespace: str | None, reader: Reader | 
 def _explain(run: dict[str, Any], reader: Reader) -> None:
     found = ending(reader.workflow(run["workflow"]))
     run["state"] = found.state.lower()
-    reported = {row["name"]: row for row in run["tasks"]}
     run["tasks"] = [
-        reported.get(task.name, {"started": None, "finished": None, "cached": not task.attempts})
-        | {
+        {
             "name": task.name,
             "state": task.state.lower(),
+            "started": task.started,
+            "finished": task.finished,
             "seconds": task.seconds,
+            "cached": task.state == SUCCEEDED and not task.attempts,
             "attempts": task.attempts,
             "message": task.message,
             "pod": task.pod,

@@ -36,6 +36,7 @@ class Task:
         attempts: how many pods it had.
         seconds: from its start to its end; None when it is not over.
         is_handler: whether it belongs to the exit handler.
+        started, finished: in ISO 8601; None where it has not.
     """
 
     name: str
@@ -45,6 +46,8 @@ class Task:
     attempts: int = 0
     seconds: int | None = None
     is_handler: bool = False
+    started: str | None = None
+    finished: str | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,8 @@ def _task(workflow: dict[str, Any], found: dict[str, Any], key: str, head: dict[
         attempts=len(pods),
         seconds=round((end - start).total_seconds()) if start and end else None,
         is_handler=_ON_EXIT in key,
+        started=head.get("startedAt"),
+        finished=head.get("finishedAt"),
     )
 
 
