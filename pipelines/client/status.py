@@ -108,7 +108,7 @@ def _time(value: Any) -> datetime | None:
     """A time of the API, which says 1970 or the year 1 of what has not happened."""
     if value is None or value.year <= 1970:
         return None
-    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)  # type: ignore[no-any-return]
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def _text(value: datetime | None) -> str | None:

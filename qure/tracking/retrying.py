@@ -82,11 +82,10 @@ def impatient(client: "MlflowClient") -> "MlflowClient":
 def passes_in_mlflow(error: Exception) -> bool:
     """Whether what MLflow or its transport raised may be gone next time."""
     from mlflow.exceptions import MlflowException, RestException
-    from requests.exceptions import ConnectionError as NoConnection
-    from requests.exceptions import Timeout
+    from requests import exceptions as transport  # type: ignore[import-untyped]
     from urllib3.exceptions import HTTPError
 
-    if isinstance(error, NoConnection | Timeout | HTTPError):
+    if isinstance(error, transport.ConnectionError | transport.Timeout | HTTPError):
         return True
     if not isinstance(error, MlflowException) or error.error_code == "RESOURCE_ALREADY_EXISTS":
         return False
