@@ -159,7 +159,7 @@ def only(found: list[Any], what: str, key: str, remedy: str) -> Any:
 def _client(address: str, token: str | None) -> Any:
     import kfp_server_api
 
-    class Client(kfp_server_api.ApiClient):  # type: ignore[misc]
+    class Client(kfp_server_api.ApiClient):
         """Takes JSON only: out of a login page kfp's own client makes empty answers."""
 
         def deserialize(self, response: Any, response_type: Any) -> Any:

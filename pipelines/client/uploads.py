@@ -55,7 +55,7 @@ def experiment_id(api: Api, name: str) -> str:
             api.experiments.experiment_service_list_experiments,
             "experiments",
             filter=equals("display_name", name),
-            **_in_namespace(api),
+            namespace=api.namespace,
         )
         if not found:
             return None
