@@ -5,8 +5,8 @@ from kfp.dsl.base_component import BaseComponent
 
 from components.ablate.component import ablate
 from components.prepare_backbone.component import prepare_backbone
-from components.report_outcome.component import report_outcome
 from pipelines.config import PipelineConfig
+from pipelines.outcome import reported
 from pipelines.placement import place, workspace_path
 from pipelines.training import featured, fetched, validated
 
@@ -54,7 +54,7 @@ def ablation(config: PipelineConfig) -> BaseComponent:
             seeds: How many seeds.
             epochs: Budget of every arm; 0 for the recipe's.
         """
-        outcome = place(report_outcome(params=params, pipeline=NAME, training_set=training_set), config)
+        outcome = reported(config, pipeline=NAME, training_set=training_set)
         with dsl.ExitHandler(outcome, name="run"):
             data = fetched(config, params=params, repository=repository, revision=revision, code_version=code_version)
             validation = validated(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from pipelines.cron import check_cron
 from qure.config import Frozen, read_yaml, validated
 from qure.errors import BadInput
 from qure.tracking.redaction import holds_secret
@@ -18,6 +19,9 @@ DEFAULT_CONFIG = Path(__file__).parent / "config.yaml"
 
 #: Images of this domain exist nowhere: configurations that name it compile, and are refused at submission.
 EXAMPLE_REGISTRY = "registry.example.com/"
+
+#: What an attempt of a task may spend before its own time begins: a node, the image, the volume.
+WAITING_SECONDS = 600
 
 TaskName = Literal[
     "resolve_data",
@@ -46,14 +50,23 @@ VolumeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
-def _six_cron_fields(value: str) -> str:
-    """Kubeflow's cron has six fields, seconds first: a five-field one would run at other times than meant.
+def _cron(value: str) -> str:
+    """A cron expression as Kubeflow Pipelines reads it: six fields, seconds first, or one like @daily.
 
-    >>> _six_cron_fields("0 0 3 * * 1")
-    '0 0 3 * * 1'
+    The server takes five fields too, as second to month without a weekday: what people write with five fields would
+    run at other times than meant.
+
+    >>> _cron("0 0 3 ? * MON-FRI"), _cron("@daily")
+    ('0 0 3 ? * MON-FRI', '@daily')
     """
-    if len(value.split()) != 6 or not re.fullmatch(r"[0-9A-Za-z*/,?\- ]+", value):
-        raise ValueError(f"{value!r} is not a cron expression of six fields (second minute hour day month weekday)")
+    if not value.startswith("@") and len(value.split()) == 5:
+        raise ValueError(f"{value!r} has five fields; Kubeflow's six are: second minute hour day month weekday")
+    try:
+        check_cron(value)
+    except ValueError as error:
+        raise ValueError(
+            f"{value!r} is not a cron expression (second minute hour day month weekday): {error}"
+        ) from None
     return value
 
 
@@ -66,6 +79,9 @@ def _without_credentials(value: str) -> str:
     if holds_secret(value):
         raise ValueError("the URL holds credentials; pipelines are public: give them as a Kubernetes secret")
     return value
+
+
+Page = Annotated[str, StringConstraints(pattern=r"^https?://\S+$"), AfterValidator(_without_credentials)]
 
 
 class Images(Frozen):
@@ -99,12 +115,35 @@ class Accelerator(Frozen):
 
 
 class Retry(Frozen):
-    """How often, and after how long, a failed task is tried again."""
+    """How a task is tried again, inside itself and by the platform.
 
-    attempts: int = Field(2, ge=0)
+    What passes by nature (a tracking server, a store or a git server that does not answer) a task tries again itself,
+    with growing pauses, for `patience_seconds`. Everything else is the platform's: as Kubeflow Pipelines ships it, a
+    task is started again when its pod is lost, and not when its command fails; the runbook (Retries) has the
+    administrator's setting for that.
+
+    Attributes:
+        patience_seconds: how long a task goes on asking what does not answer.
+        attempts: how often the platform starts the task again.
+        backoff_seconds: its first pause.
+        backoff_factor: what each further pause is multiplied by; Argo takes whole numbers only.
+    """
+
+    patience_seconds: int = Field(300, ge=0)
+    attempts: int = Field(2, ge=0, le=10)
     backoff_seconds: int = Field(60, ge=0)
-    backoff_factor: float = Field(2.0, ge=1)
-    longest_seconds: int = Field(1800, ge=1)
+    backoff_factor: int = Field(2, ge=1, le=10)
+
+    def span_seconds(self, timeout_seconds: int) -> int:
+        """Time from the first attempt's start in which every attempt may wait for a node and use its whole timeout.
+
+        Argo gives up, and ends an attempt under way, when this has passed since the first attempt began.
+
+        >>> Retry(attempts=2, backoff_seconds=60, backoff_factor=2).span_seconds(3600)
+        12780
+        """
+        pauses = sum(self.backoff_seconds * self.backoff_factor**number for number in range(self.attempts))
+        return (self.attempts + 1) * (timeout_seconds + WAITING_SECONDS) + pauses
 
 
 class Toleration(Frozen):
@@ -178,7 +217,7 @@ class Schedule(Frozen):
 
     pipeline: Literal["training", "evaluate_champion"]
     training_set: Literal["fashioniq", "cirr"]
-    cron: Annotated[str, AfterValidator(_six_cron_fields)]
+    cron: Annotated[str, AfterValidator(_cron)]
     enabled: bool = True
     max_concurrency: int = Field(1, ge=1, le=10)
     catch_up: bool = False
@@ -190,6 +229,9 @@ class Service(Frozen):
     namespace: KubernetesName | None = None
     experiment: str = "qure"
     service_account: KubernetesName | None = None
+    kubeflow_page: Page | None = Field(None, description="Kubeflow Pipelines' pages, for links in notifications.")
+    mlflow_page: Page | None = Field(None, description="MLflow's pages, for the same.")
+    nest_in_kubeflow: bool = Field(False, description="Our MLflow runs in those of Kubeflow's MLflow plugin.")
 
 
 class PipelineConfig(Frozen):

@@ -16,12 +16,12 @@ from components.precompute_embeddings.component import precompute_embeddings
 from components.prepare_backbone.component import prepare_backbone
 from components.promote_model.component import promote_model
 from components.register_model.component import register_model
-from components.report_outcome.component import report_outcome
 from components.resolve_data.component import resolve_data
 from components.train_qure.component import train_qure
 from components.validate_dataset.component import validate_dataset
 from pipelines.config import PipelineConfig
 from pipelines.distributed import train_job_settings
+from pipelines.outcome import reported
 from pipelines.placement import place, workspace_path
 
 NAME = "qure-training"
@@ -68,8 +68,7 @@ def training(config: PipelineConfig) -> BaseComponent:
             code_version: Version of the code, part of every cache key.
             shards: Precompute tasks per image set.
         """
-        outcome = report_outcome(params=params, pipeline=NAME, training_set=training_set)
-        place(outcome, config)
+        outcome = reported(config, pipeline=NAME, training_set=training_set)
         with dsl.ExitHandler(outcome, name="run"):
             data = fetched(config, params=params, repository=repository, revision=revision, code_version=code_version)
             champion = place(fetch_champion(params=params, training_set=training_set, required=False), config)

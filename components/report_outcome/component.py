@@ -6,25 +6,21 @@ from components import BASE_IMAGE
 
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
-def report_outcome(params: str, pipeline: str, training_set: str, status: dsl.PipelineTaskFinalStatus) -> None:
+def report_outcome(pipeline: str, training_set: str, pages: dict, status: dsl.PipelineTaskFinalStatus) -> None:
     """Say how the run ended, whatever happened: in the log, and to the address in QURE_NOTIFICATION_URL if set.
 
+    The run's own Workflow is read: Kubeflow's final status says RUNNING of runs that were stopped, that ran out of time
+    or memory, or that the cache served, and names no task. Needs no volume and no secret but the notification's.
+
     Args:
-        params: Text of params.yaml.
         pipeline: Name of the pipeline.
         training_set: fashioniq or cirr.
-        status: State and error of the run, from Kubeflow.
+        pages: Addresses for people to link to: kubeflow, mlflow; either may be missing.
+        status: State of the run, from Kubeflow; told where the Workflow cannot be read.
     """
-    from components.runtime import stage
-    from qure.notification import Outcome, notify
+    from components.runtime import guarded
+    from infra.argo.report import outcome
+    from qure.notification import notify
 
-    with stage(params):
-        notify(
-            Outcome(
-                pipeline=pipeline,
-                training_set=training_set,
-                state=status.state,
-                failed_task=status.pipeline_task_name,
-                message=status.error_message or "",
-            )
-        )
+    with guarded():
+        notify(outcome(pipeline, training_set, status.state, status.error_message or "", pages))

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from pipelines.config import DEFAULT_CONFIG, PipelineConfig, TaskName
+from pipelines.config import DEFAULT_CONFIG, WAITING_SECONDS, PipelineConfig, Retry, TaskName
 from qure.errors import BadInput
 
 DIGEST = "registry.test/qure@sha256:" + "a" * 64
@@ -44,6 +44,12 @@ def test_the_examples_images_are_refused_at_submission() -> None:
         ({"shards": 0}, "shards"),
         ({"data": {"repository": "https://user:secret@git.test/x.git"}}, "repository"),
         ({"schedules": {"x": {"pipeline": "training", "training_set": "cirr", "cron": "0 2 * * 0"}}}, "cron"),
+        ({"schedules": {"x": {"pipeline": "training", "training_set": "cirr", "cron": "0 0 2 * * 7"}}}, "maximum (6)"),
+        ({"schedules": {"x": {"pipeline": "training", "training_set": "cirr", "cron": "0 0 2 L * *"}}}, "int from L"),
+        ({"schedules": {"x": {"pipeline": "training", "training_set": "cirr", "cron": "0 0 2 * *"}}}, "five fields"),
+        ({"defaults": {"retry": {"backoff_factor": 1.5}}}, "backoff_factor"),
+        ({"defaults": {"retry": {"longest_seconds": 60}}}, "longest_seconds"),
+        ({"service": {"mlflow_page": "https://user:secret@mlflow.test"}}, "mlflow_page"),
         ({"secrets": [{"name": "Not_A_Name", "keys": {}}]}, "name"),
         ({"secrets": [{"name": "fine", "keys": {"uri": "not a variable"}}]}, "keys"),
         ({"distributed": {"nodes": 2}}, "distributed"),
@@ -110,3 +116,18 @@ def test_only_images_that_are_used_must_be_real(tmp_path: Path) -> None:
         load(tmp_path, images={"cpu": DIGEST, "cuda": example}, defaults={"image": "cuda"}).require_real_images(
             tmp_path
         )
+
+
+@pytest.mark.parametrize(
+    "cron", ["@daily", "@every 12h", "0 0 2 ? * SUN", "0 0 2 * * MON-FRI", "0 */15 8-18 1,15 jan-mar 1-5"]
+)
+def test_what_the_server_takes_is_taken(tmp_path: Path, cron: str) -> None:
+    schedule = {"pipeline": "training", "training_set": "cirr", "cron": cron}
+    assert load(tmp_path, schedules={"x": schedule}).schedules["x"].cron == cron
+
+
+def test_every_attempt_may_use_its_whole_timeout() -> None:
+    """Argo counts from the first attempt's start, waiting for a node included."""
+    for attempts, timeout, pauses in ((0, 60, 0), (1, 60, 30), (3, 86400, 30 + 60 + 120)):
+        span = Retry(attempts=attempts, backoff_seconds=30, backoff_factor=2).span_seconds(timeout)
+        assert span == (attempts + 1) * (timeout + WAITING_SECONDS) + pauses

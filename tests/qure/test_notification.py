@@ -11,7 +11,7 @@ import pytest
 
 from qure import webhook
 from qure.errors import BadInput, StageFailed
-from qure.notification import Outcome, notify
+from qure.notification import BrokenTask, Outcome, notify
 
 
 class Webhook:
@@ -47,7 +47,15 @@ def webhook_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     hook.server.server_close()
 
 
-FAILED = Outcome("qure-training", "cirr", "FAILED", "run", "train failed")
+FAILED = Outcome(
+    "qure-training",
+    "cirr",
+    "FAILED",
+    "train-qure: error: loss is not finite",
+    (BrokenTask("train-qure", "FAILED", "main: Error (exit code 1)", "pod-7", "error: loss is not finite"),),
+    384,
+    {"run": "https://kubeflow.test/run-7"},
+)
 
 
 def test_a_failure_is_posted_with_the_run(webhook_here: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,12 +63,22 @@ def test_a_failure_is_posted_with_the_run(webhook_here: Webhook, monkeypatch: py
     assert notify(FAILED)
     assert webhook_here.messages == [
         {
-            "text": "qure-training of cirr FAILED: train failed",
+            "text": "qure-training of cirr FAILED after 6 min 24 s: train-qure: error: loss is not finite",
             "pipeline": "qure-training",
             "training_set": "cirr",
             "state": "FAILED",
-            "failed_task": "run",
-            "message": "train failed",
+            "message": "train-qure: error: loss is not finite",
+            "tasks": [
+                {
+                    "task": "train-qure",
+                    "state": "FAILED",
+                    "message": "main: Error (exit code 1)",
+                    "pod": "pod-7",
+                    "error": "error: loss is not finite",
+                }
+            ],
+            "seconds": 384,
+            "links": {"run": "https://kubeflow.test/run-7"},
             "run": "run-7",
         }
     ]
@@ -77,14 +95,17 @@ def test_without_an_address_the_log_says_it(monkeypatch: pytest.MonkeyPatch, cap
     with caplog.at_level(logging.INFO):
         assert not notify(FAILED)
         assert not notify(Outcome("qure-training", "cirr", "SUCCEEDED"))
-    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR", "INFO", "INFO"]
+    assert "train-qure FAILED: main: Error (exit code 1), pod pod-7, error: loss is not finite" in caplog.text
+    assert "run: https://kubeflow.test/run-7" in caplog.text
 
 
-def test_a_refusal_fails_without_showing_the_address(webhook_here: Webhook) -> None:
+def test_a_refusal_fails_at_once_without_showing_the_address(webhook_here: Webhook) -> None:
     webhook_here.status = 403
     with pytest.raises(StageFailed, match="403") as failure:
         notify(FAILED)
     assert "sentinel-path" not in str(failure.value)
+    assert len(webhook.messages) == 1
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "not an address"])

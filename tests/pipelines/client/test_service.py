@@ -6,26 +6,10 @@ from typing import Any
 import pytest
 
 from pipelines.client import Done, PipelinesService, Version
-from pipelines.compiling import compile_one
-from pipelines.config import PipelineConfig, Schedule, Service
+from pipelines.config import Schedule, Service
 from qure.errors import BadInput, StageFailed
 
 PARAMETERS = {"params": "training: {}", "training_set": "cirr", "shards": 2}
-
-
-@pytest.fixture(scope="session")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compile_one("training", PipelineConfig.load(), tmp_path_factory.mktemp("package") / "training.yaml")
-
-
-@pytest.fixture
-def service(api: Any) -> PipelinesService:
-    return PipelinesService(Service(experiment="tests", service_account="qure-runner"))
-
-
-@pytest.fixture
-def version(service: PipelinesService, package: Path) -> Version:
-    return service.upload(package)
 
 
 def weekly(**changes: Any) -> Schedule:
@@ -69,13 +53,32 @@ def test_the_same_submission_finds_the_run(service: PipelinesService, api: Any, 
     assert len(api.runs) == 1
 
 
-def test_a_failed_run_is_run_again_under_its_name(service: PipelinesService, api: Any, version: Version) -> None:
+def test_a_failed_run_goes_on_when_it_is_submitted_again(service: PipelinesService, api: Any, version: Version) -> None:
     first = service.submit("run", version, PARAMETERS)
-    api.runs[first.id]["state"] = "FAILED"
-    second = service.submit("run", version, PARAMETERS)
+    api.finish(first.id, "FAILED")
+    api.collect(first.id)  # its Workflow is removed an hour after its end, and made again
+    assert service.submit("run", version, PARAMETERS) == Done("resumed", first.id)
+    assert (api.runs[first.id]["state"], api.runs[first.id]["storage_state"]) == ("RUNNING", "AVAILABLE")
+    assert service.submit("run", version, PARAMETERS) == Done("unchanged", first.id)
+    assert len(api.runs) == 1
+
+
+def test_a_failed_run_of_something_else_makes_room(service: PipelinesService, api: Any, version: Version) -> None:
+    first = service.submit("run", version, PARAMETERS)
+    api.finish(first.id, "FAILED")
+    second = service.submit("run", version, PARAMETERS | {"shards": 3})
     assert second.what == "updated"
     assert api.runs[first.id]["storage_state"] == "ARCHIVED"
-    assert service.submit("run", version, PARAMETERS) == Done("unchanged", second.id)
+    assert service.submit("run", version, PARAMETERS | {"shards": 3}) == Done("unchanged", second.id)
+
+
+def test_of_several_failed_runs_the_latest_goes_on(service: PipelinesService, api: Any, version: Version) -> None:
+    first = service.submit("run", version, PARAMETERS)
+    api.finish(first.id, "FAILED")
+    api.runs["later"] = {**api.runs[first.id], "run_id": "later"}
+    assert service.submit("run", version, PARAMETERS) == Done("resumed", "later")
+    assert api.runs[first.id]["storage_state"] == "ARCHIVED"
+    assert api.runs["later"]["storage_state"] == "AVAILABLE"
 
 
 def test_an_active_run_is_replaced_only_when_asked(service: PipelinesService, api: Any, version: Version) -> None:
@@ -84,7 +87,46 @@ def test_an_active_run_is_replaced_only_when_asked(service: PipelinesService, ap
         service.submit("run", version, PARAMETERS | {"shards": 3})
     assert len(api.runs) == 1
     second = service.submit("run", version, PARAMETERS | {"shards": 3}, replace=True)
-    assert (second.what, api.runs[first.id]["state"]) == ("updated", "CANCELED")
+    assert (second.what, api.runs[first.id]["state"]) == ("updated", "CANCELING")
+
+
+def test_a_run_that_is_being_stopped_is_not_what_was_asked_for(
+    service: PipelinesService, api: Any, version: Version
+) -> None:
+    first = service.submit("run", version, PARAMETERS)
+    api.start(first.id)
+    assert service.stop("run") == [Done("deleted", first.id)]
+    api.runs[first.id]["storage_state"] = "AVAILABLE"  # stopped on the page: that archives nothing
+    second = service.submit("run", version, PARAMETERS)
+    assert second.what == "updated"
+    assert second.id != first.id
+    assert api.runs[first.id]["storage_state"] == "ARCHIVED"
+
+
+def test_resuming_by_name_and_by_id(service: PipelinesService, api: Any, version: Version) -> None:
+    run = service.submit("run", version, PARAMETERS)
+    with pytest.raises(BadInput, match="there is no run 'other'"):
+        service.resume("other")
+    assert service.resume("run") == Done("unchanged", run.id)
+    api.finish(run.id, "FAILED")
+    assert service.resume("run") == Done("resumed", run.id)
+    api.finish(run.id, "FAILED")
+    assert service.resume(run.id) == Done("resumed", run.id)
+    api.finish(run.id, "SUCCEEDED")
+    with pytest.raises(BadInput, match="no run 'run' has failed: it is succeeded"):
+        service.resume("run")
+
+
+def test_resuming_one_of_several_asks_which(service: PipelinesService, api: Any, version: Version) -> None:
+    schedule = service.schedule("weekly", weekly(), version, PARAMETERS)
+    runs = [api.fire(schedule.id) for _ in range(2)]
+    for run in runs:
+        api.finish(run, "FAILED")
+    with pytest.raises(BadInput, match="there are 2 failed runs of 'weekly'") as refusal:
+        service.resume("weekly")
+    assert all(run in str(refusal.value) for run in runs)
+    assert service.resume(runs[0]) == Done("resumed", runs[0])
+    assert service.resume("weekly") == Done("resumed", runs[1])
 
 
 def test_a_schedule_is_created_once(service: PipelinesService, api: Any, version: Version) -> None:
@@ -147,7 +189,7 @@ def test_other_names_are_left_alone(service: PipelinesService, api: Any, version
 def test_stopping_ends_and_archives(service: PipelinesService, api: Any, version: Version) -> None:
     run = service.submit("run", version, PARAMETERS)
     assert service.stop("run") == [Done("deleted", run.id)]
-    assert (api.runs[run.id]["state"], api.runs[run.id]["storage_state"]) == ("CANCELED", "ARCHIVED")
+    assert (api.runs[run.id]["state"], api.runs[run.id]["storage_state"]) == ("CANCELING", "ARCHIVED")
     assert service.stop("run") == []
 
 
@@ -161,26 +203,6 @@ def test_status_shows_schedules_and_the_latest_runs(service: PipelinesService, a
         ("weekly", "0 0 2 * * 0", True)
     ]
     assert service.status("run-1")["runs"][0]["name"] == "run-1"
-
-
-def test_without_an_address_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KF_PIPELINES_ENDPOINT", raising=False)
-    with pytest.raises(BadInput, match="KF_PIPELINES_ENDPOINT"):
-        PipelinesService(Service())
-
-
-def test_an_address_where_nothing_answers_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(StageFailed, match="does not answer"):
-        PipelinesService(Service())
-
-
-def test_a_wrong_token_is_said_and_never_shown(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KF_PIPELINES_TOKEN", "another-sentinel")
-    with pytest.raises(StageFailed, match="401") as failure:
-        PipelinesService(Service())
-    assert "another-sentinel" not in str(failure.value)
-    api.refusals.clear()
 
 
 @pytest.mark.parametrize("trigger", [None, {}, {"periodic_schedule": {"interval_second": "3600"}}])
@@ -206,3 +228,68 @@ def test_a_run_of_no_version_is_another_run(service: PipelinesService, api: Any,
             service.submit("run", version, PARAMETERS)
         api.runs[first.id][missing] = kept
     assert service.submit("run", version, PARAMETERS) == Done("unchanged", first.id)
+
+
+def test_a_schedules_runs_are_found_by_its_name(service: PipelinesService, api: Any, version: Version) -> None:
+    """A scheduled run has a name of the controller's; it is the schedule's all the same."""
+    first = service.schedule("retrain-fashioniq-every-week", weekly(), version, PARAMETERS)
+    other = service.schedule("retrain-fashioniq", weekly(), version, PARAMETERS)
+    run, others = api.fire(first.id), api.fire(other.id)
+    assert [row["id"] for row in service.status("retrain-fashioniq-every-week")["runs"]] == [run]
+    service.unschedule("retrain-fashioniq-every-week")
+    assert [row["id"] for row in service.status("retrain-fashioniq-every-week")["runs"]] == [run]
+    assert service.stop("retrain-fashioniq-every-week") == [Done("deleted", run)]
+    assert (api.runs[run]["state"], api.runs[others]["state"]) == ("CANCELING", "RUNNING")
+
+
+@pytest.mark.parametrize("change", ["schedule", "unschedule"])
+def test_a_run_under_way_outlives_its_schedule(
+    service: PipelinesService, api: Any, version: Version, change: str
+) -> None:
+    first = service.schedule("weekly", weekly(), version, PARAMETERS)
+    run = api.fire(first.id)
+    if change == "schedule":
+        service.schedule("weekly", weekly(cron="0 0 3 * * 0"), version, PARAMETERS)
+    else:
+        service.unschedule("weekly")
+    assert first.id not in api.recurring_runs
+    assert run in api.workflows
+    assert api.runs[run]["state"] == "RUNNING"
+
+
+def test_a_changed_schedule_ends_its_runs_when_asked(service: PipelinesService, api: Any, version: Version) -> None:
+    first = service.schedule("weekly", weekly(), version, PARAMETERS)
+    run, over = api.fire(first.id), api.fire(first.id)
+    api.finish(over)
+    service.schedule("weekly", weekly(cron="0 0 3 * * 0"), version, PARAMETERS, stop=True)
+    assert (api.runs[run]["state"], api.runs[over]["state"]) == ("CANCELING", "SUCCEEDED")
+    api.settle()
+    assert api.runs[run]["state"] == "FAILED"
+
+
+@pytest.mark.parametrize("account", ["pipeline-runner", "default-editor", "an-administrators-own"])
+def test_no_service_account_is_the_servers_own(api: Any, version: Version, account: str) -> None:
+    """A recurring run that was created without one comes back with the server's: that is no difference."""
+    api.account = account
+    service = PipelinesService(Service(experiment="tests", service_account=None))
+    first = service.schedule("weekly", weekly(), version, PARAMETERS)
+    assert service.schedule("weekly", weekly(), version, PARAMETERS) == Done("unchanged", first.id)
+    assert list(api.recurring_runs) == [first.id]
+
+
+def test_a_service_account_that_is_taken_back(service: PipelinesService, api: Any, version: Version) -> None:
+    first = service.schedule("weekly", weekly(), version, PARAMETERS)
+    bare = PipelinesService(Service(experiment="tests", service_account=None))
+    second = bare.schedule("weekly", weekly(), version, PARAMETERS)
+    assert second.what == "updated"
+    assert second.id != first.id
+    assert bare.schedule("weekly", weekly(), version, PARAMETERS) == Done("unchanged", second.id)
+    assert service.schedule("weekly", weekly(), version, PARAMETERS).what == "updated"
+
+
+def test_archived_runs_do_not_hide_the_others(service: PipelinesService, api: Any, version: Version) -> None:
+    kept = service.submit("kept", version, PARAMETERS)
+    for number in range(5):
+        service.submit(f"archived-{number}", version, PARAMETERS)
+        service.stop(f"archived-{number}")
+    assert [row["id"] for row in service.status(runs=2)["runs"]] == [kept.id]
