@@ -13,4 +13,12 @@ def reported(config: PipelineConfig, *, pipeline: str, training_set: Any) -> Pip
     """Adds the task that says how the run ended."""
     pages = {"kubeflow": config.service.kubeflow_page, "mlflow": config.service.mlflow_page}
     told = {name: address for name, address in pages.items() if address}
-    return place(report_outcome(pipeline=pipeline, training_set=training_set, pages=told), config)
+    jobs = config.distributed
+    task = report_outcome(
+        pipeline=pipeline,
+        training_set=training_set,
+        pages=told,
+        distributed=jobs is not None,
+        jobs_namespace=(jobs.namespace or "") if jobs is not None else "",
+    )
+    return place(task, config)

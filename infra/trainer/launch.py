@@ -18,8 +18,11 @@ from qure.files import atomic_folder, fingerprint
 from qure.layout import Layout
 from qure.scratch import scratch_folder
 from qure.tracking.identity import PIPELINE_VARIABLE
+from qure.tracking.retrying import PATIENCE_VARIABLE
 
 OWNER_ATTEMPTS = 8
+#: Variables of the task that the job's pods get too.
+_PASSED_ON = (PIPELINE_VARIABLE, PATIENCE_VARIABLE)
 
 
 @contextmanager
@@ -71,7 +74,7 @@ def trained_as_job(
         chosen,
         f"qure-train-{training_set}-{fingerprint([chosen.workspace_claim, str(work)])[:12]}",
         train_command(training_set, params=work / "params.yaml", project=project),
-        environment={PIPELINE_VARIABLE: run} if run else {},
+        environment={name: told for name in _PASSED_ON if (told := os.environ.get(name))},
         run=run,
         owner=_owner(jobs, run) if run else None,
     )
