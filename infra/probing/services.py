@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from infra.probing.findings import Finding, found
+from infra.probing.findings import Finding, State, found
 
 EXPERIMENT = "qure-check"
 PATIENCE_SECONDS = 10.0
@@ -29,7 +29,7 @@ def probe_services(secrets: Sequence[Mapping[str, Any]], *, storage_needed: bool
     if os.environ.get("AWS_ACCESS_KEY_ID"):
         yield found("S3", "Check the keys and `endpoint` of qure-storage, and the network policy's ports", _s3)
     else:
-        state = "failed" if storage_needed else "skipped"
+        state: State = "failed" if storage_needed else "skipped"
         remedy = "Make the secret qure-storage: data.repository names a DVC remote" if storage_needed else ""
         yield Finding("S3", state, "no credentials", remedy)
     if os.environ.get("QURE_NOTIFICATION_URL"):

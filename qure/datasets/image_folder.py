@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from qure.datasets.ids import IMAGE_SUFFIXES, named, shown, unsafe_reason
+from qure.datasets.ids import IMAGE_SUFFIXES, first_few, shown, unsafe_reason
 from qure.datasets.image_base import ImageStore, check_inside, missing_image
 from qure.datasets.rows import LAYOUT_REMEDY
 from qure.errors import BadInput
@@ -94,7 +94,7 @@ def flat_images(root: Path, folder: Path = Path("images")) -> FolderStore:
             )
         files[image_id] = (folder / name).as_posix()
     if strays:
-        logger.warning("%s: image files whose names can be no ids are left alone: %s", root / folder, named(strays))
+        logger.warning("%s: image files whose names can be no ids are left alone: %s", root / folder, first_few(strays))
     return FolderStore(root, files, str(folder))
 
 
