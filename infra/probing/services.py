@@ -28,10 +28,12 @@ def probe_services(secrets: Sequence[Mapping[str, Any]], *, storage_needed: bool
     )
     if os.environ.get("AWS_ACCESS_KEY_ID"):
         yield found("S3", "Check the keys and `endpoint` of qure-storage, and the network policy's ports", _s3)
+    elif storage_needed:
+        yield Finding(
+            "S3", "failed", "no credentials", "Make the secret qure-storage: data.repository has a DVC remote"
+        )
     else:
-        state = "failed" if storage_needed else "skipped"
-        remedy = "Make the secret qure-storage: data.repository names a DVC remote" if storage_needed else ""
-        yield Finding("S3", state, "no credentials", remedy)
+        yield Finding("S3", "skipped", "no credentials")
     if os.environ.get("QURE_NOTIFICATION_URL"):
         yield found("notification", "Check `url` of qure-notification, and the network policy's ports", _notification)
     else:

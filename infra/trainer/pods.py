@@ -29,7 +29,9 @@ _MISSING_CLAIM = re.compile(r'persistentvolumeclaim "[^"]*" (not found|is being 
 def worker_of(pod: Mapping[str, Any]) -> Worker:
     """A worker, out of a pod as the Kubernetes API gives it (a mapping, not the client's object)."""
     name, status = pod["metadata"]["name"], pod.get("status") or {}
-    container = next((one for one in status.get("containerStatuses") or [] if one.get("name") == NODE), {})
+    container: Mapping[str, Any] = next(
+        (one for one in status.get("containerStatuses") or [] if one.get("name") == NODE), {}
+    )
     state = container.get("state") or {}
     start = int(container.get("restartCount") or 0)
     ends = []
