@@ -114,7 +114,7 @@ def mine(
     wanted = set(np.linspace(0, len(queries) - 1, min(curve_examples, len(queries))).round().astype(int).tolist())
     observations: list[Observations] = []
     examples: list[CurveExample] = []
-    described = find(settings).whole_corpus and copies is None and exclude_columns is None
+    described = find(settings).whole_corpus and copies is None
     with Listing(len(queries), device) as listing:
         for block in ranked_blocks(queries, candidates, device=device, memory_budget=memory_budget, tiles=tiles):
             chosen = _select_block(block, target_columns, settings, copies, exclude_columns)
@@ -122,7 +122,8 @@ def mine(
             examples.extend(_examples(block, chosen, observations[-1], wanted))
             if not described:
                 listing.add(chosen.members)
-        hard = whole_corpus(target_columns.numpy(), size) if described else listing.hard()
+        also = None if exclude_columns is None else exclude_columns.numpy()
+        hard = whole_corpus(target_columns.numpy(), size, also) if described else listing.hard()
     mining = Mining(hard, Observations.concatenate(observations), settings, examples)
     _log(mining)
     return mining

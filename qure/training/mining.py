@@ -31,7 +31,7 @@ Sets = HardNegatives | WholeCorpus
 
 _FIELDS: dict[str, tuple[type[HardNegatives] | type[WholeCorpus], tuple[str, ...]]] = {
     "listed": (HardNegatives, ("offsets", "indices")),
-    "whole_corpus": (WholeCorpus, ("first", "stop", "targets")),
+    "whole_corpus": (WholeCorpus, ("first", "stop", "targets", "also")),
 }
 
 
@@ -44,9 +44,10 @@ class Mined:
 
 
 def warm_up(data: TrainingData) -> Mined:
-    """Before the first mining: the whole corpus of a query's category except its target."""
+    """Before the first mining: the whole corpus of a query's category except its target and what else is right."""
     starts, stops = data.corpus_starts[:-1], data.corpus_starts[1:]
-    return Mined(WholeCorpus(starts[data.categories], stops[data.categories], data.targets), None)
+    sets = WholeCorpus(starts[data.categories], stops[data.categories], data.targets, data.also_right)
+    return Mined(sets, None)
 
 
 def mine_all(
@@ -101,6 +102,7 @@ def mine_categories(
             continue
         corpus = data.corpus_of(category)
         targets = data.targets[rows] - corpus.start
+        exclude = np.where(data.also_right[rows] >= 0, data.also_right[rows] - corpus.start, -1)
         logger.info(
             "mining hard negatives%s of %s",
             f" of {name}" if len(data.names) > 1 else "",
@@ -113,6 +115,7 @@ def mine_categories(
             settings,
             device=device,
             curve_examples=EXAMPLES,
+            exclude=exclude if exclude.shape[1] else None,
         )
         minings.append(found)
         offsets.append(corpus.start)
