@@ -11,12 +11,13 @@ stages.py        the stages that `dvc repro` runs, in their order
 models.py        weights, the registry, asking the champion
 demo.py          everything at once, told to a person who watches
 evaluation.py    judge embeddings, ablate, reports, results
+studio.py        the page for people, surveys, labels
 """
 
 from qure.environment import naming_damage
 
 with naming_damage():
-    from qure.cli import data, demo, evaluation, models, stages
+    from qure.cli import data, demo, evaluation, models, stages, studio
     from qure.cli.application import Commands, app
 
-__all__ = ["Commands", "app", "data", "demo", "evaluation", "models", "stages"]
+__all__ = ["Commands", "app", "data", "demo", "evaluation", "models", "stages", "studio"]

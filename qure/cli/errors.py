@@ -25,6 +25,8 @@ EXTRAS = {
     "psycopg": "postgres",
     "psycopg2": "postgres",
     "great_expectations": "validation",
+    "starlette": "studio",
+    "uvicorn": "studio",
     "dvc": "data",
     "dvc_s3": "data",
     "kfp": "pipelines",

@@ -2,9 +2,9 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +19,15 @@ from qure.errors import BadInput
 from qure.evaluation.statistics.results import Evaluation
 from qure.evaluation.tasks import SPLIT, exclusions_for
 from qure.layout import SetLayout
+from qure.negatives.record import Kept
+from qure.negatives.record import load as read_record
 from qure.registry.evaluations import TAG, attached
 from qure.registry.loading import load
 from qure.registry.registration import how_to_promote, registered_name
 from qure.serving.searcher import Searcher
 from qure.tracking import connect, tracking_uri
 from qure.tracking.connection import translated
+from qure.training.outputs import MININGS
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -71,6 +74,7 @@ class Project:
         self.settings, self.layout = settings, layout
         self._params, self._device = params, device
         self._loaded: OrderedDict[int, Searcher] = OrderedDict()
+        self._evaluations: dict[tuple[int, str], Evaluation | None] = {}
         self._lock = threading.Lock()
 
     @property
@@ -184,12 +188,71 @@ class Project:
             self._loaded.move_to_end(number)
             return self._loaded[number]
 
+    def evaluated(self, version: Version) -> Evaluation | None:
+        """A version's evaluation that asked the present queries; None where it has none."""
+        for key in sorted(version.evaluated):
+            found = self.evaluation(version, key)
+            if found is not None and set(found.top) == set(self.queries):
+                return found
+        return None
+
+    def evaluated_rankings(self) -> Mapping[str, Sequence[tuple[str, float]]]:
+        """Validation query -> its best images with their relevance, of the champion, else of the newest version."""
+        versions = self.versions()
+        chosen = self.version(None, versions)
+        for version in (chosen, *versions):
+            found = self.evaluated(version)
+            if found is not None:
+                return found.top
+        return {}
+
+    def minings(self) -> dict[int, Path]:
+        """Epoch (0-based) before which was mined -> the record of it, of the last training."""
+        found = (self.layout.training / MININGS).glob("*.safetensors")
+        return {int(file.stem): file for file in sorted(found, key=lambda one: int(one.stem)) if file.stem.isdecimal()}
+
+    def mining(self, epoch: int) -> Kept:
+        """What a mining saw of every query.
+
+        Raises:
+            BadInput: there is none, or it is damaged.
+        """
+        file = self.minings().get(epoch)
+        if file is None:
+            raise BadInput(f"no mining before epoch {epoch + 1} is kept", remedy="Train the model again")
+        return _read_mining(file, file.stat().st_mtime_ns)
+
+    def mined_rankings(self) -> Mapping[str, Sequence[tuple[str, float]]]:
+        """Training query -> its best images with their relevance, as the last mining saw them."""
+        epochs = list(self.minings())
+        return _rankings(self.mining(epochs[-1])) if epochs else {}
+
     def evaluation(self, version: Version, key: str) -> Evaluation | None:
-        """A version's evaluation on the own benchmark with a key of `Version.evaluated`."""
+        """A version's evaluation on the own benchmark with a key of `Version.evaluated`; it never changes."""
+        if (version.number, key) not in self._evaluations:
+            self._evaluations[version.number, key] = self._downloaded(version, key)
+        return self._evaluations[version.number, key]
+
+    def _downloaded(self, version: Version, key: str) -> Evaluation | None:
         client = connect(self.settings.tracking)
         with translated(tracking_uri(self.settings.tracking)):
             found = client.get_model_version(self.name, str(version.number))
             return attached(client, found, self.training_set, key)
+
+
+@lru_cache(4)
+def _read_mining(file: Path, changed: int) -> Kept:
+    """A record; `changed` makes a new one of a file that was written again."""
+    return read_record(file)
+
+
+@lru_cache(2)
+def _rankings(kept: Kept) -> dict[str, list[tuple[str, float]]]:
+    best, scores = kept.record.best, kept.record.scores
+    return {
+        query: [(kept.images[column], float(score)) for column, score in zip(own, line, strict=False) if column >= 0]
+        for query, own, line in zip(kept.queries, best.tolist(), scores, strict=True)
+    }
 
 
 def _version(found: "ModelVersion", aliases: Mapping[str, str]) -> Version:

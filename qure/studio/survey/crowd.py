@@ -13,11 +13,13 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from qure.errors import StageFailed
+from qure.errors import BadInput, StageFailed
+from qure.studio.project import Project
 from qure.studio.studio import COOKIE
 
 #: A row's mean true relevance that earns scores 2, 3, 4, 5.
@@ -26,6 +28,45 @@ STEPS = (0.4, 0.55, 0.7, 0.85)
 NOTHING = 0.25
 
 Relevance = Callable[[str, str, list[str]], list[float]]
+
+
+def simulate(address: str, relevance: Relevance, *, people: int, seed: int = 0, at_once: int = 4) -> int:
+    """Lets people answer a running survey, some at once, and returns how many answers they gave.
+
+    Args:
+        address: of the page.
+        relevance: what is true (`relevance_of`).
+        people: how many.
+        seed: person i draws from (seed, i).
+        at_once: how many answer side by side.
+
+    Raises:
+        StageFailed: the server does not answer, or refuses.
+    """
+    crowd = [SimulatedPerson(address, relevance, [seed, number]) for number in range(people)]
+    with ThreadPoolExecutor(at_once) as pool:
+        return sum(pool.map(SimulatedPerson.answer_all, crowd))
+
+
+def relevance_of(project: Project) -> Relevance:
+    """The catalogue's truth about a project's validation queries.
+
+    Raises:
+        BadInput: the data is real: nobody knows its truth.
+    """
+    truth = project.truth
+    if truth is None:
+        raise BadInput(
+            "this data has no known truth to simulate people by",
+            file=project.benchmark.root(project.layout.data),
+            remedy="Ask people",
+        )
+    query_of = {(one.reference, one.text): one.query_id for one in project.queries.values()}
+
+    def relevance(reference: str, text: str, images: list[str]) -> list[float]:
+        return [float(value) for value in truth.relevance(query_of[reference, text], images)]
+
+    return relevance
 
 
 @dataclass
@@ -45,7 +86,7 @@ class SimulatedPerson:
 
     address: str
     relevance: Relevance
-    seed: int
+    seed: int | list[int]
     doubt: float = 0.08
     careless: float = 0.02
     patience: float = 60.0

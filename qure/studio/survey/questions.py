@@ -24,10 +24,10 @@ SIDE = 5
 LIKERT = 5
 
 CONSENT = (
-    "You will see a picture, a wish in words, and two rows of five pictures that two programs found for it. You say how "
-    "well each row fits and which one you prefer. Only your answers are kept, with the time and a random token instead "
-    "of your name, and may be published in that form. Nothing else is asked or stored. You may stop at any time, and go "
-    "on later with your token."
+    "You will see a picture, a wish in words, and two rows of five pictures that two programs found for it. You say "
+    "how well each row fits and which one you prefer. Only your answers are kept, each with its time and a number made "
+    "of a random token instead of your name, and may be published in that form. Nothing else is asked or stored. You "
+    "may stop at any time, and go on later with your token."
 )
 
 
@@ -184,7 +184,7 @@ def _of(query: Triplet, a: Sequence[str], b: Sequence[str], name: str) -> Questi
 
 
 def _with_checks(part: Sequence[Question], checks: int, generator: np.random.Generator) -> tuple[Question, ...]:
-    """A set with its checks, evenly spread, never first; a check shows a question's pictures and says what to answer."""
+    """A set with its checks, evenly spread, never first; each shows a question's pictures and says what to answer."""
     result = list(part)
     for number in range(checks):
         model = part[int(generator.integers(len(part)))]

@@ -52,7 +52,7 @@ def rater_report(survey: Survey, people: Sequence[Participation], *, failed: int
 
 
 def krippendorff(units: Sequence[Sequence[bool]]) -> float | None:
-    """Krippendorff's alpha for two nominal values (Krippendorff, 2011); None where nothing was answered twice, or alike.
+    """Krippendorff's alpha for two nominal values (2011); None where nothing was answered twice, or everything alike.
 
     Args:
         units: the values that each unit (question) was given.
@@ -72,7 +72,7 @@ def krippendorff(units: Sequence[Sequence[bool]]) -> float | None:
     return float(1.0 - disagreeing / expected)
 
 
-def told(report: dict[str, Any]) -> list[str]:
+def sentences(report: dict[str, Any]) -> list[str]:
     """The report in sentences."""
     lines = [
         f"{report['people']} people agreed, {report['people_finished']} finished; {report['checks_failed']} attention "
