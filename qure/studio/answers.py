@@ -5,16 +5,19 @@ People are known by a token alone, of which a digest is kept: whoever reads the 
 
 import hashlib
 import json
+import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from qure.errors import BadInput, StageFailed
+from qure.files import sync
+from qure.scratch import scratch_folder
 
 Kind = Literal["consent", "preference", "mark"]
 
@@ -140,29 +143,31 @@ class Answers:
             return [Answer(*row[:5], json.loads(row[5])) for row in database.execute(query, values)]
 
     def _make(self) -> None:
+        """Makes the file aside and gives it its name when it is whole; where another process is faster, its file stays."""
         if self.file.exists():
             return
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self._opened(make=True) as database:
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("BEGIN IMMEDIATE")
-            if database.execute("PRAGMA user_version").fetchone()[0] == 0:  # else another process was faster
-                for statement in _statements(_TABLES):
-                    database.execute(statement)
+        with scratch_folder(self.file.parent) as scratch:
+            made = scratch / self.file.name
+            with closing(sqlite3.connect(made)) as database:
+                database.execute("PRAGMA journal_mode = WAL")
+                database.executescript(_TABLES)
                 database.execute(f"PRAGMA user_version = {_FORMAT}")
-            database.execute("COMMIT")
+            sync(made)
+            with suppress(FileExistsError):
+                os.link(made, self.file)
+            sync(self.file.parent)
 
     def _require_format(self, database: sqlite3.Connection) -> None:
         found = database.execute("PRAGMA user_version").fetchone()[0]
-        if found not in (0, _FORMAT):
+        if found != _FORMAT:
             raise BadInput(
                 f"answers of format {found}, not {_FORMAT}", file=self.file, remedy="Name another folder: --folder"
             )
 
     @contextmanager
-    def _opened(self, *, make: bool = False) -> Iterator[sqlite3.Connection]:
-        mode = "rwc" if make else "ro" if self.read_only else "rw"
-        uri = f"{self.file.absolute().as_uri()}?mode={mode}"
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        uri = f"{self.file.absolute().as_uri()}?mode={'ro' if self.read_only else 'rw'}"
         try:
             with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY, isolation_level=None)) as database:
                 # FULL: in WAL the default would lose the last answers in a power cut.
@@ -191,13 +196,3 @@ def person_of(token: str) -> str:
     True
     """
     return hashlib.sha256(f"qure studio {token}".encode()).hexdigest()[:20]
-
-
-def _statements(script: str) -> Iterator[str]:
-    """The statements of a script, triggers in one piece (`executescript` would end the transaction)."""
-    statement = ""
-    for line in script.splitlines():
-        statement += f"{line}\n"
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""

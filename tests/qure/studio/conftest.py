@@ -1,15 +1,11 @@
 """A small project as the stages leave it, with a trained and an untrained version, and the page served for real."""
 
-import http.cookiejar
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +26,7 @@ class World:
     """A project.
 
     Attributes:
-        folder: holds data/, artifacts/, params.yaml; version 1 is the untrained challenger, version 2 the trained champion.
+        folder: holds data/, artifacts/, params.yaml; version 1 is the untrained challenger, 2 the trained champion.
     """
 
     folder: Path
@@ -216,3 +212,19 @@ def visitor(studio: Any) -> Visitor:
     from qure.studio.application import application
 
     return Visitor(application(studio))
+
+
+@pytest.fixture
+def make_visitor() -> type[Visitor]:
+    return Visitor
+
+
+@pytest.fixture
+def survey(project: Any, studio: Any) -> Any:
+    """A survey of the trained version (a) and the untrained one (b), in place."""
+    from qure.studio.survey.questions import new_survey
+
+    versions = {one.number: one for one in project.versions()}
+    made = new_survey(project, versions[TRAINED], versions[UNTRAINED], sets=2, questions=4, checks=1)
+    made.save(studio.survey_file)
+    return made
