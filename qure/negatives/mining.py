@@ -128,7 +128,7 @@ def mine(
             observations.append(observe(chosen))
             examples.extend(_examples(block, chosen, observations[-1], wanted))
             if recorded:
-                records.append(record_block(block, chosen))
+                records.append(record_block(block, chosen, observations[-1], settings))
             if not described:
                 listing.add(chosen.members)
         also = None if exclude_columns is None else exclude_columns.numpy()

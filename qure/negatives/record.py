@@ -15,11 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from qure.config import NegativeSettings
 from qure.errors import BadInput
 from qure.files import atomic_file
 from qure.negatives.relevance import RankedBlock
 from qure.negatives.selection import Selection
 from qure.negatives.sets import Columns, Integers
+from qure.negatives.statistics import Observations
+from qure.negatives.steep_drops import steep_drops
 
 #: Ranks at which relevance is kept without gaps; best images, and images of H, that are kept.
 DENSE, BEST, HARD = 200, 50, 24
@@ -35,8 +38,9 @@ class Record:
         scores: (Q, K) float32; NaN behind the end of a shorter corpus.
         best: (Q, BEST) int32 corpus columns of the best images, best first; -1 behind the end.
         hard, hard_ranks: (Q, HARD) int32 columns and ranks of the first images of H, best first; -1 behind the end.
-        target_rank, start, end, size, corpus_size: (Q,) int64: 0-based rank of the target, ranks of the two steep
-            drops (-1: none), size of H, images ranked.
+        target_rank, start, end, first, last, size, corpus_size: (Q,) int64: 0-based rank of the target, ranks that the
+            two steep drops follow (-1: none; also told where another strategy chose H), ranks of the first and the
+            last image of H, size of H, images ranked.
     """
 
     positions: Integers
@@ -47,6 +51,8 @@ class Record:
     target_rank: Integers
     start: Integers
     end: Integers
+    first: Integers
+    last: Integers
     size: Integers
     corpus_size: Integers
 
@@ -79,12 +85,13 @@ def positions_in(size: int) -> Integers:
     return np.concatenate([np.arange(DENSE, dtype=np.int64), further[further < size]])
 
 
-def record_block(block: RankedBlock, chosen: Selection) -> Record:
+def record_block(block: RankedBlock, chosen: Selection, observed: Observations, settings: NegativeSettings) -> Record:
     """What is kept of a block of queries."""
     queries, size = block.scores.shape
     device = block.scores.device
     positions = positions_in(size)
     ranked = chosen.ranked
+    start, end = _drops(block, chosen, settings)
     ranks = torch.arange(size, device=device).expand(queries, size)
     first = torch.where(ranked, ranks, size).topk(min(HARD, size), dim=1, largest=False, sorted=True).values
     there = first < size
@@ -101,11 +108,26 @@ def record_block(block: RankedBlock, chosen: Selection) -> Record:
         best=host(block.order[:, :BEST], BEST),
         hard=host(torch.where(there, columns, -1), HARD),
         hard_ranks=host(torch.where(there, first, -1), HARD),
-        target_rank=chosen.target_ranks.cpu().numpy(),
-        start=chosen.start.cpu().numpy(),
-        end=chosen.end.cpu().numpy(),
-        size=chosen.members.sum(1).cpu().numpy(),
-        corpus_size=np.full(queries, size, dtype=np.int64),
+        target_rank=observed.target_rank,
+        start=start.cpu().numpy(),
+        end=end.cpu().numpy(),
+        first=observed.first,
+        last=observed.last,
+        size=observed.size,
+        corpus_size=observed.corpus_size,
+    )
+
+
+def _drops(block: RankedBlock, chosen: Selection, settings: NegativeSettings) -> tuple[torch.Tensor, torch.Tensor]:
+    """The strategy's two drops; where it has none, those that the published strategy would have taken."""
+    if bool((chosen.start >= 0).any()):
+        return chosen.start, chosen.end
+    return steep_drops(
+        block.scores,
+        chosen.target_ranks,
+        rule=settings.rule,
+        consecutive_threshold=settings.consecutive_threshold,
+        search_window=settings.search_window,
     )
 
 
@@ -138,7 +160,7 @@ def join(
         columns("best")[order],
         columns("hard")[order],
         numbers("hard_ranks")[order],
-        *(numbers(name)[order] for name in ("target_rank", "start", "end", "size", "corpus_size")),
+        *(numbers(name)[order] for name in ("target_rank", "start", "end", "first", "last", "size", "corpus_size")),
     )
 
 

@@ -143,7 +143,7 @@ class Answers:
             return [Answer(*row[:5], json.loads(row[5])) for row in database.execute(query, values)]
 
     def _make(self) -> None:
-        """Makes the file aside and gives it its name when it is whole; where another process is faster, its file stays."""
+        """Makes the file aside and names it when it is whole; where another process was faster, its file stays."""
         if self.file.exists():
             return
         self.file.parent.mkdir(parents=True, exist_ok=True)

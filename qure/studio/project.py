@@ -18,6 +18,7 @@ from qure.datasets.types import Triplet
 from qure.errors import BadInput
 from qure.evaluation.statistics.results import Evaluation
 from qure.evaluation.tasks import SPLIT, exclusions_for
+from qure.files import read_json
 from qure.layout import SetLayout
 from qure.negatives.record import Kept
 from qure.negatives.record import load as read_record
@@ -221,6 +222,19 @@ class Project:
         if file is None:
             raise BadInput(f"no mining before epoch {epoch + 1} is kept", remedy="Train the model again")
         return _read_mining(file, file.stat().st_mtime_ns)
+
+    def mining_strategy(self, epoch: int) -> str:
+        """By which strategy a mining chose its hard negatives.
+
+        Raises:
+            BadInput: its statistics are missing or damaged.
+        """
+        file = self.layout.training / MININGS / f"{epoch}.json"
+        told = read_json(file, remedy="Train the model again")
+        try:
+            return str(told["settings"]["strategy"])
+        except (KeyError, TypeError):
+            raise BadInput("are no statistics of a mining", file=file, remedy="Train the model again") from None
 
     def mined_rankings(self) -> Mapping[str, Sequence[tuple[str, float]]]:
         """Training query -> its best images with their relevance, as the last mining saw them."""

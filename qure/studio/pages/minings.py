@@ -39,6 +39,7 @@ def routes(studio: Studio) -> list[Route]:
             epoch=epoch,
             epochs=[(one, address("/minings", epoch=one, query=wanted)) for one in epochs],
             told=_told(kept, row),
+            strategy=studio.project.mining_strategy(epoch),
             curve=curve(kept, row),
             hard=[
                 {"id": image, "rank": int(rank) + 1}
@@ -92,6 +93,8 @@ def _told(kept: Kept, row: int) -> dict[str, int]:
         "target": int(record.target_rank[row]) + 1,
         "start": int(record.start[row]) + 1,
         "end": int(record.end[row]) + 1,
+        "first": int(record.first[row]) + 1,
+        "last": int(record.last[row]) + 1,
         "size": int(record.size[row]),
         "corpus": int(record.corpus_size[row]),
     }
@@ -102,7 +105,7 @@ def curve(kept: Kept, row: int) -> dict[str, Any]:
 
     Returns:
         `points` of the curve, `target` (x, y), `drops` (x of either, after the rank that it follows), `hard` (x, width)
-        of what lies between them, `ranks` and `values` to be written at the axes.
+        of the ranks from the first to the last image of H, `ranks` and `values` to be written at the axes.
     """
     record = kept.record
     scores = record.scores[row]
@@ -120,6 +123,7 @@ def curve(kept: Kept, row: int) -> dict[str, Any]:
 
     target, start, end = (int(numbers[row]) for numbers in (record.target_rank, record.start, record.end))
     drops = [across(start + 0.5), across(end + 0.5)] if start >= 0 else []
+    left, right = across(max(float(record.first[row]) - 0.5, 0.0)), across(float(record.last[row]) + 0.5)
     marks = [1, *(10**power for power in range(1, 7) if 10**power <= record.corpus_size[row])]
     return {
         "width": WIDTH,
@@ -128,7 +132,7 @@ def curve(kept: Kept, row: int) -> dict[str, Any]:
         "points": " ".join(f"{across(rank)},{down(value)}" for rank, value in zip(ranks, values, strict=True)),
         "target": (across(target), down(float(np.interp(target, ranks, values)))),
         "drops": drops,
-        "hard": (drops[0], round(drops[1] - drops[0], 1)) if drops else None,
+        "hard": (left, round(min(right, WIDTH - MARGIN) - left, 1)),
         "ranks": [(across(mark - 1), mark) for mark in marks],
         "values": [(down(value), f"{value:.2f}") for value in (low, (low + high) / 2, high)],
     }

@@ -89,7 +89,7 @@ def test_labels_of_other_data_are_refused(root: Path, changes: dict[str, Any], w
 def test_a_query_is_labelled_once(root: Path) -> None:
     query = get_benchmark("fashioniq").read(root, "val").triplets[0]
     _write(root, "val", [_row(query), _row(query)])
-    with pytest.raises(BadInput, match="row 1, field 'id': query .* occurs twice"):
+    with pytest.raises(BadInput, match=r"row 1, field 'id': query .* occurs twice"):
         get_benchmark("fashioniq").read(root, "val")
     _write(root, "val", [_row(query, query.reference)])
     with pytest.raises(BadInput, match="the reference is no answer"):

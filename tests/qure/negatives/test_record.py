@@ -50,7 +50,9 @@ def test_several_corpora_become_one(tmp_path: Path) -> None:
     (one, _), (other, _) = mined(4, 30), mined(3, 700, seed=5)
     rows = [[0, 2, 4, 6], [1, 3, 5]]
     joint = concatenate([one, other], [0, 30], rows).record
-    assert joint is not None and one.record is not None and other.record is not None
+    assert joint is not None
+    assert one.record is not None
+    assert other.record is not None
     for place, row in enumerate(rows[1]):
         assert joint.best[row].tolist() == (other.record.best[place] + 30).tolist()
         assert np.array_equal(joint.scores[row], other.record.scores[place])

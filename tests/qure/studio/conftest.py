@@ -19,6 +19,8 @@ from qure.config import Settings
 from qure.layout import Layout
 
 TRAINED, UNTRAINED = 2, 1
+#: Names a project to serve instead of the small world, for pictures of the page.
+PROJECT = "QURE_STUDIO_PROJECT"
 
 
 @dataclass(frozen=True)
@@ -26,19 +28,17 @@ class World:
     """A project.
 
     Attributes:
-        folder: holds data/, artifacts/, params.yaml; version 1 is the untrained challenger, 2 the trained champion.
+        folder: holds data/ and artifacts/; version 1 is the untrained challenger, 2 the trained champion.
+        params: the settings as a file; the place of MLflow's database in it is absolute.
     """
 
     folder: Path
     settings: Settings
+    params: Path
 
     @property
     def data(self) -> Path:
         return self.folder / "data"
-
-    @property
-    def params(self) -> Path:
-        return self.folder / "params.yaml"
 
     @property
     def layout(self) -> Any:
@@ -55,6 +55,8 @@ def world(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     from qure.training.stage import train
 
     folder = tmp_path_factory.mktemp("studio-world")
+    if PROJECT in os.environ:
+        return _existing(Path(os.environ[PROJECT]), folder)
     (folder / "data").symlink_to(catalogue)
     settings = Settings.model_validate(
         {
@@ -75,8 +77,7 @@ def world(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
             "tracking": {"uri": f"sqlite:///{folder / 'mlflow.db'}"},
         }
     )
-    (folder / "params.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
-    made = World(folder, settings)
+    made = World(folder, settings, _written(settings, folder))
     layout, data = made.layout, folder / "data"
     captions = ["is a red dress with long sleeves", "has stripes and is shorter", "more formal, darker, is blue"]
     build_catalogue_model(settings.backbone, captions, seed=0).save(
@@ -117,6 +118,20 @@ def world(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     return made
 
 
+def _existing(project: Path, folder: Path) -> World:
+    """A project whose stages have run; only its settings are written anew, elsewhere."""
+    settings = Settings.load(project / "params.yaml")
+    uri = f"sqlite:///{project.resolve() / 'mlflow.db'}"
+    settings = settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": uri})})
+    return World(project, settings, _written(settings, folder))
+
+
+def _written(settings: Settings, folder: Path) -> Path:
+    file = folder / "params.yaml"
+    file.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    return file
+
+
 @pytest.fixture
 def project(world: World) -> Any:
     from qure.studio.project import Project
@@ -135,12 +150,18 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
+    def log(self) -> Path:
+        return self.folder.parent / "server.log"
+
+    @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> "Server":
         command = [sys.executable, "-m", "qure.cli", "studio", "--port", str(self.port), "--folder", str(self.folder)]
-        log = (self.world.folder / "server.log").open("ab")
+        command += ["--params", str(self.world.params)]
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        log = self.log.open("ab")
         environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
         self.process = subprocess.Popen(
             [*command, "--device", "cpu", *self.options],
@@ -156,7 +177,7 @@ class Server:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
                 return self
             except OSError:
-                told = (self.world.folder / "server.log").read_text()
+                told = self.log.read_text()
                 assert self.process.poll() is None, f"the server ended: {told[-2000:]}"
                 assert time.monotonic() < deadline, f"the server does not listen: {told[-2000:]}"
                 time.sleep(0.1)
