@@ -2,8 +2,8 @@
 
     python -m benchmarks.studio [--queries 50]
 
-Starts the page on a finished demo with two threads, waits until the champion is loaded, then asks validation queries one
-after the other over HTTP. Writes results/studio.json: seconds until it is loaded, of the first answer, and of the rest.
+Starts the page on a finished demo with two threads, waits until the champion is loaded, then asks validation queries
+one after the other over HTTP. Writes results/studio.json: seconds until it is loaded, of the first answer, of the rest.
 """
 
 import argparse
