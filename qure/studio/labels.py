@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from qure.datasets.labels import labels_path
@@ -50,6 +51,8 @@ class Votes:
 
 
 Marks = dict[str, dict[str, Votes]]
+#: A query with its best images and their relevance, best first.
+Ranking = tuple[Triplet, Sequence[tuple[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -149,9 +152,9 @@ def proposals(rankings: Iterable[tuple[Triplet, Sequence[tuple[str, float]]]], m
         rankings: queries with their best images and relevances, best first.
         marks: what was marked already.
     """
+    listed = list(rankings)
     found = []
-    for query, ranked in rankings:
-        above, drop = above_first_drop(query, ranked)
+    for (query, _), (above, drop) in zip(listed, above_first_drops(listed), strict=True):
         looked_at = marks.get(query.query_id, {})
         unmarked = tuple(image for image in above if image not in looked_at)
         if unmarked:
@@ -159,21 +162,38 @@ def proposals(rankings: Iterable[tuple[Triplet, Sequence[tuple[str, float]]]], m
     return sorted(found, key=lambda one: (one.drop == 0.0, -len(one.images), -one.drop))
 
 
-def above_first_drop(query: Triplet, ranked: Sequence[tuple[str, float]]) -> tuple[list[str], float]:
-    """Images among a query's ten best that rank above its first steep drop, without target and reference.
+def above_first_drops(rankings: Sequence[Ranking]) -> list[tuple[list[str], float]]:
+    """Images among each query's ten best that rank above its first steep drop, without target and reference.
 
     Returns:
-        the images, and the drop's size; all ten and 0 where there are no two drops.
+        for each query the images, and the drop's size; all ten and 0 where there are no two drops.
     """
-    ids = [image for image, _ in ranked]
-    start, drop = len(ids) - 1, 0.0
-    if query.target in ids:
-        scores = torch.tensor([[score for _, score in ranked]], dtype=torch.float32)
-        first, _ = steep_drops(scores, torch.tensor([ids.index(query.target)]))
-        if int(first) >= 0:
-            start, drop = int(first), float(scores[0, int(first)] - scores[0, int(first) + 1])
-    above = ids[: min(start + 1, SHOWN)]
-    return [image for image in above if image not in (query.target, query.reference)], drop
+    start = np.array([len(ranked) - 1 for _, ranked in rankings], dtype=np.int64)
+    drop = np.zeros(len(rankings))
+    places = [_place(query, ranked) for query, ranked in rankings]
+    # Rankings of one length at once: one after the other, thousands of queries take seconds.
+    for length in {len(ranked) for _, ranked in rankings}:
+        rows = [row for row, (_, ranked) in enumerate(rankings) if len(ranked) == length and places[row] is not None]
+        if not rows:
+            continue
+        scores = torch.tensor([[score for _, score in rankings[row][1]] for row in rows], dtype=torch.float32)
+        first, _ = steep_drops(scores, torch.tensor([places[row] for row in rows]))
+        for line, row, rank in zip(scores.tolist(), rows, first.tolist(), strict=True):
+            if rank >= 0:
+                start[row], drop[row] = rank, line[rank] - line[rank + 1]
+    return [
+        (_others(query, ranked[: min(int(last) + 1, SHOWN)]), float(size))
+        for (query, ranked), last, size in zip(rankings, start, drop, strict=True)
+    ]
+
+
+def _place(query: Triplet, ranked: Sequence[tuple[str, float]]) -> int | None:
+    """The target's 0-based rank; None where it is out of sight."""
+    return next((rank for rank, (image, _) in enumerate(ranked) if image == query.target), None)
+
+
+def _others(query: Triplet, ranked: Sequence[tuple[str, float]]) -> list[str]:
+    return [image for image, _ in ranked if image not in (query.target, query.reference)]
 
 
 def _arrival(marked: tuple[str, Answer]) -> int:

@@ -65,8 +65,9 @@ def evaluate(
     Raises:
         BadInput: missing embeddings, another dimension, NaN, a target outside the gallery, withheld answers.
     """
-    settings, several = settings or EvaluationSettings(), several_known(triplets)
+    settings = settings or EvaluationSettings()
     asked = [triplet for triplet in triplets if triplet.category in galleries]
+    several = several_known(asked)
     required_targets(asked, NAME, split)
     images_needed = [image for gallery in galleries.values() for image in gallery.ids]
     require_embeddings(queries, candidates, [triplet.query_id for triplet in asked], images_needed)

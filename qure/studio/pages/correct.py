@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from qure.datasets.types import Triplet
 from qure.errors import BadInput
-from qure.studio.labels import SHOWN, above_first_drop, mark, marks_of, proposals, subject_of
+from qure.studio.labels import SHOWN, above_first_drops, mark, marks_of, proposals, subject_of
 from qure.studio.project import Project
 from qure.studio.studio import Missing, Studio, address, form_of, known_person, person_for_writing, see_other
 
@@ -55,10 +55,10 @@ def routes(studio: Studio) -> list[Route]:
         query = studio.project.queries_of(split).get(query_id)
         if query is None or query_id not in rankings:
             raise Missing("There is no such query.")
-        votes = marks_of(studio.answers, studio.project.training_set, split).get(query_id, {})
-        person = known_person(request)
-        above, _ = above_first_drop(query, rankings[query_id])
         marks = marks_of(studio.answers, studio.project.training_set, split)
+        votes = marks.get(query_id, {})
+        person = known_person(request)
+        ((above, _),) = above_first_drops([(query, rankings[query_id])])
         queries = studio.project.queries_of(split)
         others = proposals(
             [(queries[name], found) for name, found in rankings.items() if name in queries and name != query_id], marks

@@ -10,7 +10,7 @@ from qure.benchmarks import get_benchmark
 from qure.datasets.types import Triplet
 from qure.errors import BadInput
 from qure.studio.answers import Answers
-from qure.studio.labels import above_first_drop, label_rows, mark, marks_of, proposals, subject_of, write_labels
+from qure.studio.labels import above_first_drops, label_rows, mark, marks_of, proposals, subject_of, write_labels
 
 QUERY = Triplet("dress/1", "r", "is red", "t", "dress")
 
@@ -49,7 +49,7 @@ def test_a_persons_last_word_counts_and_most_people_decide(answers: Answers) -> 
 def test_images_above_the_first_drop_are_proposed_the_most_first(answers: Answers) -> None:
     drops = [0.9, 0.89, 0.88, 0.87, 0.5, 0.49, 0.48, 0.2, 0.19, 0.18, 0.17]
     ranked = [(name, score) for name, score in zip("tabrcdefghi", drops, strict=True)]
-    above, drop = above_first_drop(QUERY, ranked)
+    ((above, drop),) = above_first_drops([(QUERY, ranked)])
     assert (above, round(drop, 2)) == (["a", "b"], 0.37)
     late = [*ranked[1:3], ranked[0], *ranked[3:]]
     rankings = [(Triplet("dress/2", "r", "", "none of them"), ranked), (QUERY, ranked)]
@@ -59,7 +59,10 @@ def test_images_above_the_first_drop_are_proposed_the_most_first(answers: Answer
     _mark(answers, "ann", "a", False)
     _mark(answers, "ann", "b", False)
     assert [one.query_id for one in proposals(rankings, marks_of(answers, "fashioniq", "val"))] == ["dress/2"]
-    assert above_first_drop(QUERY, late)[0] == ["a", "b"]
+    short = [(name, score) for name, score in zip("tx", (0.9, 0.1), strict=True)]
+    both = above_first_drops([(QUERY, late), (QUERY, short), (QUERY, ranked)])
+    assert [images for images, _ in both] == [["a", "b"], ["x"], ["a", "b"]]
+    assert both[1][1] == 0.0
 
 
 def test_labels_go_into_the_data_and_are_read_there(answers: Answers, catalogue: Path, tmp_path: Path) -> None:
