@@ -134,7 +134,7 @@ class Answers:
         """Answers of a kind in the order in which they arrived."""
         if not self.file.exists():
             return []
-        where, values = "kind = ?", [kind]
+        where, values = "kind = ?", [str(kind)]
         for column, value in (("person", person), ("subject", subject)):
             if value is not None:
                 where, values = f"{where} AND {column} = ?", [*values, value]

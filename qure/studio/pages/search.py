@@ -123,7 +123,8 @@ def routes(studio: Studio) -> list[Route]:
         version = studio.project.version(request.query_params.get("model"), versions)
         if asked.step is not None:
             reference_bytes(studio, asked.step)
-        results, groups = [], tuple(name for name in studio.project.gallery if name)
+        groups = tuple(name for name in studio.project.gallery if name)
+        results: list[Result] = []
         if asked.step is not None and asked.step.text:
             searcher = studio.project.searcher(version.number)
             results = found(studio, searcher, asked, asked.count)
