@@ -155,12 +155,18 @@ def join(
     if query_rows is not None:
         order = np.argsort(np.concatenate([np.asarray(rows, dtype=np.int64) for rows in query_rows]))
     return Record(
-        positions,
-        scores[order],
-        columns("best")[order],
-        columns("hard")[order],
-        numbers("hard_ranks")[order],
-        *(numbers(name)[order] for name in ("target_rank", "start", "end", "first", "last", "size", "corpus_size")),
+        positions=positions,
+        scores=scores[order],
+        best=columns("best")[order],
+        hard=columns("hard")[order],
+        hard_ranks=numbers("hard_ranks")[order].astype(np.int32),
+        target_rank=numbers("target_rank")[order],
+        start=numbers("start")[order],
+        end=numbers("end")[order],
+        first=numbers("first")[order],
+        last=numbers("last")[order],
+        size=numbers("size")[order],
+        corpus_size=numbers("corpus_size")[order],
     )
 
 

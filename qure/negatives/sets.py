@@ -175,8 +175,10 @@ class WholeCorpus:
         return np.asarray(found)
 
     def save(self, path: Path) -> None:
-        further = {"also": self.also} if self.also.shape[1] else {}
-        _save(path, "whole_corpus", {"first": self.first, "stop": self.stop, "targets": self.targets} | further)
+        arrays: dict[str, Integers | Columns] = {"first": self.first, "stop": self.stop, "targets": self.targets}
+        if self.also.shape[1]:
+            arrays["also"] = self.also
+        _save(path, "whole_corpus", arrays)
 
     def _without(self) -> tuple[Integers, Integers]:
         """(Q, 1 + E) columns that are no negatives, ascending, each once, padded behind every column; and how many."""
@@ -218,10 +220,10 @@ def combine(
     order = _joint_order([len(part) for part in parts], query_rows)
     shifts = list(zip(parts, corpus_offsets, strict=True))
     if all(isinstance(part, WholeCorpus) for part in parts):
-        fields = [
+        first, stop, targets = (
             np.concatenate([getattr(part, name) + shift for part, shift in shifts])[order]
             for name in ("first", "stop", "targets")
-        ]
+        )
         widest = max(part.also.shape[1] for part, _ in shifts)  # type: ignore[attr-defined]
         also = np.full((len(order), widest), -1, dtype=np.int64)
         start = 0
@@ -229,7 +231,7 @@ def combine(
             own = part.also  # type: ignore[attr-defined]
             also[start : start + len(own), : own.shape[1]] = np.where(own >= 0, own + shift, -1)
             start += len(own)
-        return WholeCorpus(*fields, also[order])
+        return WholeCorpus(first, stop, targets, also[order])
     if all(isinstance(part, HardNegatives) for part in parts):
         sizes = np.concatenate([part.sizes for part in parts])
         indices = np.concatenate([part.indices + np.int32(shift) for part, shift in shifts])  # type: ignore[attr-defined]

@@ -140,7 +140,10 @@ class Answers:
                 where, values = f"{where} AND {column} = ?", [*values, value]
         query = f"SELECT number, at, kind, person, subject, content FROM answers WHERE {where} ORDER BY number"
         with self._opened() as database:
-            return [Answer(*row[:5], json.loads(row[5])) for row in database.execute(query, values)]
+            return [
+                Answer(number, at, kind_of, whose, about, json.loads(content))
+                for number, at, kind_of, whose, about, content in database.execute(query, values)
+            ]
 
     def _make(self) -> None:
         """Makes the file aside and names it when it is whole; where another process was faster, its file stays."""

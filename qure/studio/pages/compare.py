@@ -87,7 +87,8 @@ def _difference(project: Project, a: Version, b: Version) -> dict[str, Any] | No
 def _most_different(of_a: Evaluation, of_b: Evaluation, a: Version, b: Version) -> list[dict[str, Any]]:
     """Queries by how many times further down the target stands with one of the two."""
     table = of_a.per_query.merge(of_b.per_query[["query_id", "rank"]], on="query_id", suffixes=("", "_b"))
-    order = np.argsort(-np.abs(np.log(table["rank"] / table["rank_b"])).to_numpy(), kind="stable")[:LISTED]
+    ratio = table["rank"].to_numpy(dtype=float) / table["rank_b"].to_numpy(dtype=float)
+    order = np.argsort(-np.abs(np.log(ratio)), kind="stable")[:LISTED]
     rows = []
     for row in table.iloc[order].to_dict("records"):
         parts = Asked((), row["category"] or None, 10).parts()

@@ -158,7 +158,8 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> "Server":
-        command = [sys.executable, "-m", "qure.cli", "studio", "--port", str(self.port), "--folder", str(self.folder)]
+        command = [sys.executable, "-P", "-m", "qure.cli", "studio"]  # -P: a project may hold a checkout of its own
+        command += ["--port", str(self.port), "--folder", str(self.folder)]
         command += ["--params", str(self.world.params)]
         self.log.parent.mkdir(parents=True, exist_ok=True)
         log = self.log.open("ab")

@@ -110,8 +110,9 @@ class Person:
 @pytest.fixture
 def page(serve: Callable[..., Any], project: Any, tmp_path: Path) -> Any:
     """The page with a survey, the champion loaded."""
-    versions = {one.number: one for one in project.versions()}
-    champion, other = project.version(None, list(versions.values())), versions[1]
+    versions = project.versions()
+    champion = project.version(None, versions)
+    other = next(one for one in versions if one.number != champion.number)
     new_survey(project, champion, other, sets=1, questions=3, checks=1).save(tmp_path / "studio" / SURVEY)
     return serve(folder=tmp_path / "studio")
 
