@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         server = subprocess.Popen(
-            [sys.executable, "-m", "qure.cli", "studio", "--port", f"{port}", "--folder", folder],
+            [sys.executable, "-P", "-m", "qure.cli", "studio", "--port", f"{port}", "--folder", folder],
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | {"OMP_NUM_THREADS": "2"},
