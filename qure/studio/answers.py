@@ -6,6 +6,7 @@ People are known by a token alone, of which a digest is kept: whoever reads the 
 import hashlib
 import json
 import os
+import re
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -190,6 +191,15 @@ class Answers:
 def new_token() -> str:
     """A token that nobody guesses: 96 random bits."""
     return secrets.token_urlsafe(12)
+
+
+def is_token(text: str) -> bool:
+    """Whether a text can be a token of `new_token`.
+
+    >>> is_token(new_token()), is_token("guessed"), is_token("")
+    (True, False, False)
+    """
+    return re.fullmatch(r"[A-Za-z0-9_-]{16}", text) is not None
 
 
 def person_of(token: str) -> str:

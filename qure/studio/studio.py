@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from qure.errors import BadInput
-from qure.studio.answers import Answers, new_token, person_of
+from qure.studio.answers import Answers, is_token, new_token, person_of
 from qure.studio.pictures import MOST_BYTES, Thumbnails, Uploads
 from qure.studio.project import Project
 
@@ -97,8 +97,9 @@ async def form_of(request: Request) -> dict[str, str]:
 
 
 def token_of(request: Request) -> str | None:
-    """The token that the browser remembers."""
-    return request.cookies.get(COOKIE) or None
+    """The token that the browser remembers; something else under that name is none."""
+    token = request.cookies.get(COOKIE, "")
+    return token if is_token(token) else None
 
 
 def known_person(request: Request) -> str | None:

@@ -10,13 +10,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from qure.errors import BadInput
-from qure.studio.answers import new_token, person_of
+from qure.studio.answers import is_token, new_token, person_of
 from qure.studio.studio import Studio, address, form_of, known_person, see_other, token_of
 from qure.studio.survey.progress import Participation, answer, consent, participation
 from qure.studio.survey.questions import Survey
 
-#: Longest token that is looked at.
-_LONGEST_TOKEN = 100
 _NOTES = {
     "kept": "Your answer is kept.",
     "earlier": "You had answered that question before, perhaps in another tab: your first answer stays.",
@@ -33,7 +31,7 @@ def routes(studio: Studio) -> list[Route]:
         person = known_person(request)
         found = participation(studio.answers, survey, person) if person is not None else None
         if found is None:
-            return studio.page("survey_begin", survey=survey, trouble=None)
+            return studio.page("survey_begin", survey=survey, trouble=None, fresh=new_token())
         token = token_of(request)
         question = found.next
         if question is None:
@@ -54,18 +52,18 @@ def routes(studio: Studio) -> list[Route]:
         if form.get("agree") != "yes":
             raise BadInput("without consent nobody is asked", remedy="Go back and tick the box, or close the page")
         survey = Survey.load(studio.survey_file)
-        token = token_of(request) or new_token()
+        # A token that came with the page: a form that is sent again, because no answer came, begins nothing twice.
+        fresh = form.get("fresh", "")
+        token = token_of(request) or (fresh if is_token(fresh) else new_token())
         await run_in_threadpool(consent, studio.answers, survey, person_of(token))
         return see_other("/survey", token=token, request=request)
 
     async def resume(request: Request) -> Response:
         token = (await form_of(request)).get("token", "").strip()
         survey = Survey.load(studio.survey_file)
-        known = len(token) <= _LONGEST_TOKEN and token.isascii() and bool(token)
-        if not known or participation(studio.answers, survey, person_of(token)) is None:
-            return studio.page(
-                "survey_begin", status=400, survey=survey, trouble="Nobody has begun this survey with that token."
-            )
+        if not is_token(token) or participation(studio.answers, survey, person_of(token)) is None:
+            trouble = "Nobody has begun this survey with that token."
+            return studio.page("survey_begin", status=400, survey=survey, trouble=trouble, fresh=new_token())
         return see_other("/survey", token=token, request=request)
 
     async def answered(request: Request) -> Response:

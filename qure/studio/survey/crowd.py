@@ -106,7 +106,8 @@ class SimulatedPerson:
         """
         page = self._ask("/survey", None)
         if "/survey/begin" in page:
-            page = self._ask("/survey/begin", {"agree": "yes"})
+            fresh = re.search(r'name="fresh" value="([^"]*)"', page)
+            page = self._ask("/survey/begin", {"agree": "yes", "fresh": fresh[1] if fresh else ""})
         self.token = next((str(one.value) for one in self._jar if one.name == COOKIE), self.token)
         while (asked := _question(page)) is not None:
             form = self._decide(asked)

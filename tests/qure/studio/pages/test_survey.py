@@ -108,6 +108,16 @@ def test_half_an_answer_is_none(visitor: Any, survey: Any, studio: Any, wrong: d
     assert studio.answers.of("preference") == []
 
 
+def test_a_consent_that_is_sent_again_begins_nothing_twice(make_visitor: Any, survey: Any, studio: Any) -> None:
+    """The server died after it had kept the consent and before the browser had the cookie."""
+    page = make_visitor(application(studio)).get("/survey").text
+    fresh = re.search(r'name="fresh" value="([^"]*)"', page)[1]  # type: ignore[index]
+    for _ in range(2):
+        answer = make_visitor(application(studio)).post("/survey/begin", {"agree": "yes", "fresh": fresh})
+        assert "Question 1 of 5" in answer.text
+    assert len(participations(studio.answers, survey)) == 1
+
+
 def test_question_sets_are_given_in_turn(make_visitor: Any, survey: Any, studio: Any) -> None:
     for _ in range(4):
         _begin(make_visitor(application(studio)))
