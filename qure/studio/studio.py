@@ -117,10 +117,10 @@ def see_other(place: str, *, token: str | None = None, request: Request | None =
     return response
 
 
-def person_for_writing(request: Request) -> tuple[str, str | None]:
-    """The person who writes, and the token to remember where she is new."""
-    token = token_of(request)
-    if token is not None:
-        return person_of(token), None
-    made = new_token()
-    return person_of(made), made
+def token_for_writing(request: Request, form: dict[str, str]) -> str:
+    """The token of whoever sends a form: the browser's, else the one that came with the page.
+
+    So a form that is sent again, because the server died before it could answer, comes from the same person.
+    """
+    fresh = form.get("fresh", "")
+    return token_of(request) or (fresh if is_token(fresh) else new_token())

@@ -10,9 +10,10 @@ from starlette.routing import Route
 
 from qure.datasets.types import Triplet
 from qure.errors import BadInput
+from qure.studio.answers import new_token, person_of
 from qure.studio.labels import SHOWN, above_first_drops, mark, marks_of, proposals, subject_of
 from qure.studio.project import Project
-from qure.studio.studio import Missing, Studio, address, form_of, known_person, person_for_writing, see_other
+from qure.studio.studio import Missing, Studio, address, form_of, known_person, see_other, token_for_writing
 
 #: Proposals on the page.
 LISTED = 30
@@ -67,6 +68,7 @@ def routes(studio: Studio) -> list[Route]:
             "correct_query",
             split=split,
             query=query,
+            fresh=new_token() if person is None else None,
             images=[
                 _shown(image, score, query, votes.get(image), person, above) for image, score in _ten(query, rankings)
             ],
@@ -83,9 +85,9 @@ def routes(studio: Studio) -> list[Route]:
             raise Missing("That image does not answer that query.")
         if form.get("right") not in ("yes", "no"):
             raise BadInput("an image is right, or it is not", field="right")
-        person, token = person_for_writing(request)
+        token = token_for_writing(request, form)
         subject = subject_of(studio.project.training_set, split, query_id)
-        await run_in_threadpool(mark, studio.answers, person, subject, image, right=form["right"] == "yes")
+        await run_in_threadpool(mark, studio.answers, person_of(token), subject, image, right=form["right"] == "yes")
         place = address("/correct", split=split, query=query_id)
         return see_other(f"{place}#{_anchor(query, rankings, image)}", token=token, request=request)
 

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from qure.errors import BadInput
 from qure.studio.answers import is_token, new_token, person_of
-from qure.studio.studio import Studio, address, form_of, known_person, see_other, token_of
+from qure.studio.studio import Studio, address, form_of, known_person, see_other, token_for_writing, token_of
 from qure.studio.survey.progress import Participation, answer, consent, participation
 from qure.studio.survey.questions import Survey
 
@@ -52,9 +52,7 @@ def routes(studio: Studio) -> list[Route]:
         if form.get("agree") != "yes":
             raise BadInput("without consent nobody is asked", remedy="Go back and tick the box, or close the page")
         survey = Survey.load(studio.survey_file)
-        # A token that came with the page: a form that is sent again, because no answer came, begins nothing twice.
-        fresh = form.get("fresh", "")
-        token = token_of(request) or (fresh if is_token(fresh) else new_token())
+        token = token_for_writing(request, form)
         await run_in_threadpool(consent, studio.answers, survey, person_of(token))
         return see_other("/survey", token=token, request=request)
 
