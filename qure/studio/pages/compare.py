@@ -10,7 +10,7 @@ from starlette.routing import Route
 from qure.evaluation.statistics.paired import paired_difference
 from qure.evaluation.statistics.results import Evaluation
 from qure.serving.searcher import Result
-from qure.studio.pages.search import GALLERY, MOST_ANSWERS, Asked, found, read_address
+from qure.studio.pages.search import ANSWERS, GALLERY, MOST_ANSWERS, Asked, found, read_address
 from qure.studio.project import Project, Version
 from qure.studio.studio import Studio, address, picture_address
 
@@ -91,7 +91,8 @@ def _most_different(of_a: Evaluation, of_b: Evaluation, a: Version, b: Version) 
     order = np.argsort(-np.abs(np.log(ratio)), kind="stable")[:LISTED]
     rows = []
     for row in table.iloc[order].to_dict("records"):
-        parts = Asked((), row["category"] or None, 10).parts()
+        category = row["category"]
+        parts = Asked((), category if isinstance(category, str) else None, ANSWERS).parts()
         place = [("r", f"{GALLERY}:{row['reference']}"), ("t", row["text"]), *parts]
         rows.append(
             {

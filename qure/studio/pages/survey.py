@@ -26,7 +26,7 @@ def routes(studio: Studio) -> list[Route]:
 
     def page(request: Request) -> Response:
         if not studio.survey_file.is_file():
-            return studio.page("survey_none")
+            return studio.page("survey_none", possible=any(studio.project.gallery))
         survey = Survey.load(studio.survey_file)
         person = known_person(request)
         found = participation(studio.answers, survey, person) if person is not None else None
