@@ -90,6 +90,10 @@ mlflow: setup ## MLflow's pages on http://127.0.0.1:5000 (PORT=... for another),
 	@$(BIN)/python -m qure.tracking
 	@$(BIN)/python -m qure.tracking.server --port $(or $(PORT),5000)
 
+.PHONY: studio
+studio: setup ## the page for people on http://127.0.0.1:8765 (PORT=..., SET=cirr for another), until Ctrl-C
+	@$(BIN)/qure studio --training-set $(or $(SET),fashioniq) --port $(or $(PORT),8765)
+
 .PHONY: clean
 clean: ## remove what the demo made, the environment and data/ excepted
 	rm -rf artifacts .work .site mlflow.db* mlruns

@@ -13,12 +13,13 @@ models.py        weights, the registry, asking the champion
 lineage.py       where a registered model comes from, making it again
 demo.py          everything at once, told to a person who watches
 evaluation.py    judge embeddings, ablate, reports, results
+studio.py        the page for people, surveys, labels
 """
 
 from qure.environment import naming_damage
 
 with naming_damage():
-    from qure.cli import data, demo, evaluation, lineage, models, stages
+    from qure.cli import data, demo, evaluation, lineage, models, stages, studio
     from qure.cli.application import Commands, app
 
-__all__ = ["Commands", "app", "data", "demo", "evaluation", "lineage", "models", "stages"]
+__all__ = ["Commands", "app", "data", "demo", "evaluation", "lineage", "models", "stages", "studio"]

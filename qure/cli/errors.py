@@ -27,6 +27,8 @@ EXTRAS = {
     "great_expectations": "validation",
     "imagehash": "validation",
     "simplejpeg": "validation",
+    "starlette": "studio",
+    "uvicorn": "studio",
     "dvc": "data",
     "dvc_s3": "data",
     "kfp": "pipelines",

@@ -15,7 +15,8 @@ class Triplet:
         target: image id of the labelled target; None where the answers are withheld (test splits).
         category: FashionIQ's category ("dress", "shirt", "toptee"), else None.
         members: CIRR's image set (six ids, the reference among them), else empty.
-        answers: CIRCO's ground truths (the target first), else empty.
+        answers: all right answers, the target first: CIRCO's ground truths, or the target and what people marked
+            (`qure.datasets.labels`); empty where the target is all that is known.
         source: file and row it was read from, for error messages.
         split: "train", "val", "test" or "test1"; query ids are unique only inside a split.
     """

@@ -112,7 +112,7 @@ def candidate_mask(
 ) -> NDArray[np.bool_]:
     """Which candidates of the whole batch are negatives of which of this process's queries.
 
-    Bradley-Terry: those in the query's set of hard negatives. Contrastive: every other image than its target. An
+    Bradley-Terry: those in the query's set of hard negatives. Contrastive: every image that is no right answer. An
     image that the batch has encoded several times counts once, and always in the same encoding however many
     processes share the batch.
 
@@ -134,6 +134,8 @@ def candidate_mask(
     images = data.corpus[joint]  # and their feature rows
     if negatives.sets is None:
         mask = images[None, :] != data.corpus[data.targets[own]][:, None]
+        for also in data.also_right[own].T:
+            mask &= (images[None, :] != data.corpus[also][:, None]) | (also[:, None] < 0)
     else:
         mask = shared_mask(negatives.sets, own, joint)
     return mask & _first_of_each(images, np.concatenate(place))[None, :]

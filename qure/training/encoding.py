@@ -44,6 +44,10 @@ class TrainingEncoder:
     def __init__(self, model: QureModel, features: FeatureStore, policy: PrecisionPolicy, group: Processes) -> None:
         self._model, self._features, self._policy, self._group = model, features, policy, group
 
+    def images(self, data: TrainingData) -> list[str]:
+        """Image ids of the joint corpus."""
+        return [self._features.ids[row] for row in data.corpus.tolist()]
+
     def corpus(self, data: TrainingData) -> Tensor:
         """Candidate embeddings of the joint corpus, (C, T, D) fp32."""
         config = self._model.config

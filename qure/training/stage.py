@@ -160,7 +160,8 @@ def train(
 
 def _content(triplet: Triplet) -> list[str | None]:
     """What training reads of a triplet: not the file it was read from, whose path may differ between machines."""
-    return [triplet.query_id, triplet.reference, triplet.text, triplet.target, triplet.category]
+    asked = [triplet.query_id, triplet.reference, triplet.text, triplet.target, triplet.category]
+    return [*asked, *triplet.answers]
 
 
 def _identity(recipe: TrainingSettings, inputs: dict[str, str]) -> Identity:

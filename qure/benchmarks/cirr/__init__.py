@@ -115,6 +115,7 @@ class CIRR(RetrievalBenchmark):
 
         images = tuple(image_paths(root, "train"))
         triplets = read_triplets(root, "train", known_ids=images, exclusions=exclusions)
+        triplets = self._labelled(root, "train", triplets)
         return triplets, {"all": exclusions.keep_ids(images) if exclusions else list(images)}
 
     def judge(

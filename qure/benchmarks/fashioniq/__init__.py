@@ -149,7 +149,7 @@ class FashionIQ(RetrievalBenchmark):
         self, root: Path, exclusions: "Exclusions | None" = None
     ) -> "tuple[list[Triplet], dict[str, list[str]]]":
         """A category's corpus: the targets of its train triplets, each once, in the order of first occurrence."""
-        triplets = self.read_triplets(root, "train", exclusions=exclusions)
+        triplets = self._labelled(root, "train", self.read_triplets(root, "train", exclusions=exclusions))
         corpora: dict[str, dict[str, None]] = {category: {} for category in self.categories}
         for triplet in triplets:
             if triplet.category is not None and triplet.target is not None:

@@ -100,7 +100,7 @@ def chosen(table: pd.DataFrame) -> list[tuple[str, QueryRow]]:
 
 
 def answers_of(row: Mapping[str, Any]) -> list[str]:
-    """The labelled right answers of a query, the target first: CIRCO has several, the others one.
+    """The labelled right answers of a query, the target first: several where CIRCO's files or people name them.
 
     >>> answers_of({"target": "b", "answers": ["b", "c"]}), answers_of({"target": "b"})
     (['b', 'c'], ['b'])

@@ -8,6 +8,8 @@ _PATTERNS = {
     r"recall_at_(\d+)": "share of queries whose target is among the {0} best candidates",
     r"recall_subset_at_(\d+)": "the same among the other five members of the query's image set, {0} best",
     r"map_at_(\d+)": "precision summed at the right answers among the {0} best, over min(number of answers, {0})",
+    r"right_recall_at_(\d+)": "mean share of all right answers, target and marked ones, among the {0} best",
+    r"right_map_at_(\d+)": "precision summed at all right answers among the {0} best, over min(their number, {0})",
     r"ndcg_at_(\d+)": "discounted gain of the {0} best, by share of wanted attributes met, over the best possible",
     r"wanted_share_at_(\d+)": "mean share of the wanted attributes that the {0} best meet",
     r"relevant_at_(\d+)": "share of the {0} best that meet every wanted attribute",

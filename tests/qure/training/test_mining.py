@@ -84,6 +84,7 @@ def test_what_was_mined_is_kept_and_read_back(mined: tuple[Mined, Path]) -> None
     found, folder = mined
     assert {path.name for path in folder.iterdir()} == {
         "negatives.safetensors",
+        "record.safetensors",
         "statistics.json",
         "scores.png",
         "ranks.png",

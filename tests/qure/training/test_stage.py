@@ -48,6 +48,7 @@ def test_writes_model_history_minings_and_summary(folder: Path) -> None:
         "artifacts/training/minings/1-ranks.png",
         "artifacts/training/minings/1.json",
         "artifacts/training/minings/1.png",
+        "artifacts/training/minings/1.safetensors",
         "artifacts/training/sizes.png",
         "artifacts/training/steps.jsonl",
         "artifacts/training/summary.json",
