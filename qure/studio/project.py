@@ -15,9 +15,10 @@ from qure.datasets.image_store import open_images
 from qure.datasets.split import Split
 from qure.datasets.truth import Truth, read_truth
 from qure.datasets.types import Triplet
+from qure.datasets.validated import ValidatedData
 from qure.errors import BadInput
 from qure.evaluation.statistics.results import Evaluation
-from qure.evaluation.tasks import SPLIT, exclusions_for
+from qure.evaluation.tasks import SPLIT
 from qure.files import read_json
 from qure.layout import SetLayout
 from qure.negatives.record import Kept
@@ -105,12 +106,13 @@ class Project:
     @cached_property
     def split(self) -> Split:
         """The validation split, without what validation excludes."""
-        validation = self.layout.validation
+        there = self.layout.validation.is_dir()
+        data = ValidatedData(self.layout.data, self.layout.validation if there else None)
         return self.benchmark.read(
             self.benchmark.root(self.layout.data),
             SPLIT,
             gallery_protocol=self.settings.evaluation.gallery_protocol,
-            exclusions=exclusions_for(self.benchmark.name, validation if validation.is_dir() else None),
+            exclusions=data.exclusions(self.benchmark.name),
         )
 
     @cached_property

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from qure.datasets.ids import named
+from qure.datasets.ids import first_few
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
 from qure.evaluation.ranking.embeddings import Floats, Indices
@@ -33,7 +33,9 @@ def answer_columns(triplets: Sequence[Triplet], gallery: Gallery) -> list[Indice
     answers = [one.answers or (str(one.target),) for one in triplets]
     missing = dict.fromkeys(image for own in answers for image in own if image not in there)
     if missing:
-        raise BadInput(f"{len(missing)} right answers are not in the gallery of {len(there)} images: {named(missing)}")
+        raise BadInput(
+            f"{len(missing)} right answers are not in the gallery of {len(there)} images: {first_few(missing)}"
+        )
     return [columns_of(own, gallery.ids, what="answer") for own in answers]
 
 
