@@ -18,7 +18,7 @@ _KEEP = {"Cache-Control": "private, max-age=3600"}
 
 
 def routes(studio: Studio) -> list[Route]:
-    """/picture?id=, /uploads (POST: the file's bytes), /uploads/KEY, /static/NAME."""
+    """/picture?id=, /uploads (POST: the file's bytes), /uploads/KEY, /static/NAME, /favicon.ico."""
 
     def picture(request: Request) -> Response:
         content = studio.thumbnails.of(request.query_params.get("id", ""))
@@ -47,7 +47,11 @@ def routes(studio: Studio) -> list[Route]:
         content = (files("qure.studio") / "static" / name).read_bytes()
         return Response(content, media_type=_STATIC[name])
 
+    def icon(request: Request) -> Response:
+        return Response(status_code=204)  # browsers ask for one beside whatever they show
+
     return [
+        Route("/favicon.ico", icon),
         Route("/picture", picture),
         Route("/uploads", upload, methods=["POST"]),
         Route("/uploads/{key}", uploaded),

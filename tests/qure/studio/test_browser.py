@@ -87,7 +87,8 @@ class Person:
 
     @property
     def text(self) -> str:
-        return str(self.browser.find_element(By.TAG_NAME, "body").text)
+        # Not an element's text: the page may change between finding the element and reading it.
+        return str(self.browser.execute_script("return document.body ? document.body.innerText : ''"))
 
     def seen(self, name: str) -> None:
         """The page is whole: its pictures are loaded, nothing is wider than it, nothing was logged; keeps a picture."""
