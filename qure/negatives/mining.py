@@ -15,7 +15,8 @@ from qure.config import NegativeSettings
 from qure.errors import BadInput
 from qure.negatives import sets
 from qure.negatives.listing import Listing
-from qure.negatives.relevance import RankedBlock, Tiles, rank, ranked_blocks
+from qure.negatives.ranked import Ranked
+from qure.negatives.relevance import RankedBlock, Tiles, ranked_blocks
 from qure.negatives.selection import Copies, Selection, copies_of, select
 from qure.negatives.sets import HardNegatives, Integers, WholeCorpus, whole_corpus
 from qure.negatives.statistics import Observations, observe, statistics_of
@@ -121,7 +122,7 @@ def mine(
             observations.append(observe(chosen))
             examples.extend(_examples(block, chosen, observations[-1], wanted))
             if not described:
-                listing.add(chosen.members)
+                listing.add(chosen.members, chosen.sizes)
         hard = whole_corpus(target_columns.numpy(), size) if described else listing.hard()
     mining = Mining(hard, Observations.concatenate(observations), settings, examples)
     _log(mining)
@@ -149,11 +150,10 @@ def negatives_from_scores(
     if not bool(finite.all()):
         raise BadInput("a score is not finite (NaN or infinite)", row=int((~finite).nonzero()[0]))
     columns = checked_targets(targets, *scores.shape)
-    ranked, order = rank(scores)
     copies = None if images is None else copies_of(images)
-    chosen = select(ranked, order, columns.to(scores.device), settings, copies=copies, exclude=exclude)
+    chosen = select(Ranked(scores), columns.to(scores.device), settings, copies=copies, exclude=exclude)
     with Listing(len(scores), scores.device) as listing:
-        listing.add(chosen.members)
+        listing.add(chosen.members, chosen.sizes)
         return listing.hard(), chosen
 
 
@@ -221,11 +221,10 @@ def _checked_exclude(exclude: ArrayLike | Tensor | None, queries: int, corpus_si
 def _select_block(
     block: RankedBlock, targets: Tensor, settings: NegativeSettings, copies: Copies | None, exclude: Tensor | None
 ) -> Selection:
-    device = block.scores.device
+    device = block.ranked.scores.device
     try:
         return select(
-            block.scores,
-            block.order,
+            block.ranked,
             targets[block.rows].to(device),
             settings,
             copies=copies,
@@ -244,7 +243,7 @@ def _examples(block: RankedBlock, chosen: Selection, observed: Observations, wan
             CurveExample(
                 query=query,
                 # A copy: a view would keep the whole block in memory.
-                scores=block.scores[row].clone().cpu().numpy(),
+                scores=block.ranked.scores[row].clone().cpu().numpy(),
                 target_rank=int(chosen.target_ranks[row]),
                 start=int(chosen.start[row]),
                 end=int(chosen.end[row]),
