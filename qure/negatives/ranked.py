@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+#: Queries that a CPU sorts with their columns at once.
+_SORTED_AT_ONCE = 16
+
 
 def rank(scores: Tensor) -> tuple[Tensor, Tensor]:
     """Scores in descending order and the columns they came from; ties keep ascending column order.
@@ -46,7 +49,10 @@ class Ranked:
     @cached_property
     def order(self) -> Tensor:
         """(q, N) int64, the corpus column at each rank; equal scores in ascending column order."""
-        return rank(self.by_column)[1]
+        order = torch.empty(self.by_column.shape, dtype=torch.int64)
+        for first in range(0, len(order), _SORTED_AT_ONCE):  # a sort has copies of its own
+            order[first : first + _SORTED_AT_ONCE] = rank(self.by_column[first : first + _SORTED_AT_ONCE])[1]
+        return order
 
     def ranks_of(self, columns: Tensor) -> Tensor:
         """(q,) int64, 0-based rank of one column of each query.

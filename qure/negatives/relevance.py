@@ -33,10 +33,10 @@ class Tiles:
     tokens_at_once: bool
 
 
-QUERY_TILE = 128
-CANDIDATE_TILE = 1024
+QUERY_TILE = 256
+CANDIDATE_TILE = 512
 
-#: Of a CPU: what a tile reads and writes stays in its caches.
+#: Of a CPU: what a tile reads and writes stays in its caches, and many queries share one packing of the images.
 CPU_TILES = Tiles(QUERY_TILE, CANDIDATE_TILE, tokens_at_once=False)
 #: Of a GPU: large products, few launches; at 32 tokens one product takes 256 MiB.
 GPU_TILES = Tiles(1024, 2048, tokens_at_once=True)
@@ -48,10 +48,10 @@ DEFAULT_MEMORY_BUDGET = 512 * 2**20
 #: On a GPU, where nothing else runs while a training mines, and at most half of what is free.
 GPU_MEMORY_BUDGET = 4 * 2**30
 
-#: Working bytes per (query, image) pair while a block is scored, sorted and searched for drops: a strategy that
-#: looks at the order takes scores and sorted scores 8, order 8, the sort's own copies 12, drops 8, counts and masks 12,
-#: selected columns 16. Strategies of ranges take half of it on a CPU; blocks stay as large, for none is faster.
-BYTES_PER_PAIR = 64
+#: Working bytes per (query, image) pair while a block is scored, sorted and searched for drops: scores and sorted scores
+#: 8; then drops and what is left of them 8, masks 3; or where a strategy asks for the order that 8, masks and marks 6,
+#: what it computes itself 8.
+BYTES_PER_PAIR = 32
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def queries_per_block(corpus_size: int, memory_budget: int) -> int:
         BadInput: not even one tile fits; says how much one needs.
 
     >>> queries_per_block(6000, 512 * 2**20)
-    1280
+    2560
     """
     tile = QUERY_TILE * corpus_size * BYTES_PER_PAIR
     if memory_budget < tile:
