@@ -7,7 +7,7 @@ is reduced at once. Only as many queries are ranked together as the memory budge
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,9 +48,9 @@ DEFAULT_MEMORY_BUDGET = 512 * 2**20
 #: On a GPU, where nothing else runs while a training mines, and at most half of what is free.
 GPU_MEMORY_BUDGET = 4 * 2**30
 
-#: Working bytes per (query, image) pair while a block is scored, sorted and searched for drops: scores and sorted scores
-#: 8; then drops and what is left of them 8, masks 3; or where a strategy asks for the order that 8, masks and marks 6,
-#: what it computes itself 8.
+#: Working bytes per (query, image) pair while a block is scored, sorted and searched for drops: scores and sorted
+#: scores 8; then drops and what is left of them 8, masks 3; or where a strategy asks for the order that 8, masks
+#: and marks 6, what it computes itself 8.
 BYTES_PER_PAIR = 32
 
 
@@ -166,8 +166,9 @@ def _relevance(queries: Tensor, candidates: Tensor, tiles: Tiles) -> Tensor:
     products = queries.new_empty((2, tiles.queries * min(tiles.images, len(candidates))), dtype=torch.float32)
     # Autocast would run these products in half precision, where close scores tie and ranks turn arbitrary.
     with torch.autocast(queries.device.type, enabled=False):
-        for left in range(0, len(candidates), tiles.images):
-            part = candidates[left : left + tiles.images].float()  # (up to images, T, D)
+        left = 0
+        for part in _parts(candidates, tiles):
+            part = part.float()  # (up to images, T, D)
             for first in range(0, len(queries), tiles.queries):
                 tile = queries[first : first + tiles.queries].float()
                 filled = len(tile)
@@ -178,7 +179,16 @@ def _relevance(queries: Tensor, candidates: Tensor, tiles: Tiles) -> Tensor:
                     best, product = products[:, : tiles.queries * len(part)].view(2, tiles.queries, len(part))
                     _best_so_far(tile, part, best, product)
                 scores[first : first + filled, left : left + len(part)] = best[:filled]
+            left += len(part)
     return scores
+
+
+def _parts(candidates: Tensor, tiles: Tiles) -> Sequence[Tensor]:
+    """At most as many images as a tile has. On a CPU parts are as equal as can be: a product of one or two images left
+    over would sum in an order of its own."""
+    if tiles.tokens_at_once:
+        return candidates.split(tiles.images)
+    return candidates.tensor_split(-(-len(candidates) // tiles.images))
 
 
 def _best_so_far(tile: Tensor, part: Tensor, best: Tensor, product: Tensor) -> None:

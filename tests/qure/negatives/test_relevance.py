@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from qure.errors import BadInput
-from qure.negatives.relevance import BYTES_PER_PAIR, QUERY_TILE, queries_per_block, ranked_blocks, relevance_block
+from qure.negatives.relevance import (
+    BYTES_PER_PAIR,
+    CANDIDATE_TILE,
+    QUERY_TILE,
+    queries_per_block,
+    ranked_blocks,
+    relevance_block,
+)
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -25,6 +32,16 @@ def test_a_block_of_queries_scores_as_the_whole_to_the_last_bit() -> None:
     whole = relevance_block(queries, candidates)
     assert torch.equal(whole[QUERY_TILE:], relevance_block(queries[QUERY_TILE:], candidates))
     assert torch.equal(whole[:1], relevance_block(queries[:1], candidates))
+
+
+def test_an_image_scores_the_same_to_the_last_bit_however_many_are_left_over() -> None:
+    """A product of one image is a product of a matrix with a vector, which sums in another order."""
+    queries, candidates = unit(40, 64), unit(CANDIDATE_TILE + 3, 8, 64, seed=1)
+    whole = relevance_block(queries, candidates)
+    for left_over in (1, 2):
+        assert torch.equal(
+            relevance_block(queries, candidates[: CANDIDATE_TILE + left_over]), whole[:, : CANDIDATE_TILE + left_over]
+        )
 
 
 def test_autocast_does_not_lower_the_precision() -> None:
