@@ -13,8 +13,9 @@ from qure.evaluation.statistics.results import Evaluation
 from qure.registry.champions import ROLLED_BACK, Champions
 from qure.registry.comparison import compare, missed_thresholds
 from qure.registry.evaluations import attach, attached, key_of, read_evaluations
+from qure.registry.names import how_to_promote, registered_name
 from qure.registry.packaging import MODEL, answers
-from qure.registry.registration import FINGERPRINT, how_to_promote, registered_name
+from qure.registry.registration import FINGERPRINT
 from qure.scratch import scratch_folder
 from qure.tracking.connection import first_line
 
