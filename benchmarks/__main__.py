@@ -41,9 +41,12 @@ def benchmarks(annotations: Path | None) -> list[Benchmark]:
     Args:
         annotations: the published annotation files, for the protocols at full size.
     """
+    before = os.environ.get("QURE_BENCH_BEFORE", "")
     return [
         Benchmark("gpu", lacks=_gpu),
         Benchmark("mining"),
+        Benchmark("search"),
+        Benchmark("builds", (before,), lambda: "" if before else "a commit to compare with (QURE_BENCH_BEFORE)"),
         Benchmark("training_step"),
         Benchmark("search"),
         Benchmark("dvc_shards"),

@@ -421,24 +421,25 @@ def mining(sizes: Sizes, device: torch.device) -> dict[str, Any]:
 def mining_parts(query: Tensor, candidates: Tensor, targets: Tensor, device: torch.device) -> dict[str, float]:
     """Where a mining's time goes, each part once more on its own, over one block of queries."""
     from qure.negatives.listing import Listing
-    from qure.negatives.relevance import rank, relevance_block
+    from qure.negatives.ranked import Ranked
+    from qure.negatives.relevance import relevance_block
     from qure.negatives.selection import select
     from qure.negatives.statistics import observe
 
     part, columns = query[:2048], targets[:2048].to(device)
     scores = relevance_block(part, candidates)
-    ranked, order = rank(scores)
-    chosen = select(ranked, order, columns, NegativeSettings())
+    ranked = Ranked(scores)
+    chosen = select(ranked, columns, NegativeSettings())
 
     def listed() -> Any:
         with Listing(len(part), device) as listing:
-            listing.add(chosen.members)
+            listing.add(chosen.members, chosen.sizes)
             return listing.hard()
 
     runs: dict[str, Callable[[], Any]] = {
         "relevance": lambda: relevance_block(part, candidates),
-        "rank": lambda: rank(scores),
-        "select": lambda: select(ranked, order, columns, NegativeSettings()),
+        "rank": lambda: Ranked(scores),
+        "select": lambda: select(ranked, columns, NegativeSettings()),
         "observe": lambda: observe(chosen),
         "list": listed,
     }

@@ -64,6 +64,18 @@ def _mining(found: dict[str, Any]) -> Iterator[Row]:
         yield Row(what, blocks[key], unit, loop[key])
 
 
+def _builds(found: dict[str, Any]) -> Iterator[Row]:
+    for kind in ("mining", "commands"):
+        for name, one in found[kind].items():
+            what = f"mining {name.replace('x', ' x ')}" if kind == "mining" else f"`qure {name}`, cold"
+            yield Row(what, one["now_s"]["median"], "CPU s", one["before_s"]["median"])
+
+
+def _search(found: dict[str, Any]) -> Iterator[Row]:
+    size = f"{found['size']['images']:,} images"
+    yield Row(f"one search, {size}", found["index_s"]["median"], "s", found["converting_s"]["median"])
+
+
 def _training_step(found: dict[str, Any]) -> Iterator[Row]:
     cached, published = found["cached_features"]["median"], found["three_vit_passes"]["median"]
     yield Row(f"step of {found['batch']} triplets, {found['size']}", cached, found["unit"], published)
@@ -130,6 +142,13 @@ def _first_run(found: dict[str, Any]) -> Iterator[Row]:
 SECTIONS = [
     Section("gpu", "One GPU", "Before: every operation launched by itself, small tiles ([more](gpu.md)).", _gpu),
     Section("mining", "Mining", "Before: the published loop over queries. Both find the same sets.", _mining),
+    Section(
+        "builds",
+        "One core, against an older build",
+        "Before: the library of the commit that the result names. Both give the same to the byte.",
+        _builds,
+    ),
+    Section("search", "Search", "Before: half-precision embeddings converted at every request.", _search),
     Section(
         "training_step",
         "A training step",

@@ -50,19 +50,26 @@ _IN_A_FILE = re.compile(r"(?P<file>[^\0]+\.py):(?P<function>[^\W\d]\w*)")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
 class Ranking:
     """A block of q queries, each with its corpus of N images in ranked order.
 
     Attributes:
         scores: (q, N) float32 relevance, descending.
-        order: (q, N) int64, the corpus column at each rank.
         target_ranks: (q,) int64, 0-based rank of each query's target.
+
+    Args:
+        order: the attribute `order`, or what makes it: most strategies do without, and then it is never made.
     """
 
-    scores: "Tensor"
-    order: "Tensor"
-    target_ranks: "Tensor"
+    def __init__(self, scores: "Tensor", order: "Tensor | Callable[[], Tensor]", target_ranks: "Tensor") -> None:
+        self.scores = scores
+        self.target_ranks = target_ranks
+        self._order = order
+
+    @functools.cached_property
+    def order(self) -> "Tensor":
+        """(q, N) int64, the corpus column at each rank."""
+        return self._order() if callable(self._order) else self._order
 
     @property
     def ranks(self) -> "Tensor":
@@ -92,18 +99,34 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Range:
+    """A choice of consecutive ranks. Nobody needs to know which image has which rank to find the images in it.
+
+    Attributes:
+        first, stop: (q,) int64, ranks first .. stop - 1 of each query; what lies outside the list does not count, and
+            none are chosen where stop <= first.
+        start, end: (q,) int64 ranks of the drops, -1 where a query has none; None: the strategy knows no drops.
+    """
+
+    first: "Tensor"
+    stop: "Tensor"
+    start: "Tensor | None" = None
+    end: "Tensor | None" = None
+
+
+@dataclass(frozen=True)
 class Strategy:
     """A way to choose negatives.
 
     Attributes:
         name: as in the settings.
-        choose: (ranking, *, options) -> (q, N) bool by rank, or a `Choice`.
+        choose: (ranking, *, options) -> (q, N) bool by rank, a `Choice` or a `Range`.
         whole_corpus: it chooses everything, so that sets need not be listed.
         file: the user's file that it was read from.
     """
 
     name: str
-    choose: Callable[..., "Tensor | Choice"]
+    choose: Callable[..., "Tensor | Choice | Range"]
     whole_corpus: bool = False
     file: str | None = None
 
@@ -219,11 +242,11 @@ def find(settings: Chooser) -> Strategy:
     return _registered[settings.strategy]
 
 
-def choose(settings: Chooser, ranking: Ranking) -> Choice:
+def choose(settings: Chooser, ranking: Ranking) -> Choice | Range:
     """What the strategy of the settings chooses.
 
     Raises:
-        BadInput: see `require_usable`; or a user's function raised or gave no (q, N) bool; names its file and line.
+        BadInput: see `require_usable`; or a function that raises or gives something else; names its file and line.
     """
     chosen = find(settings)
     arguments = _arguments(chosen, settings)
@@ -235,6 +258,9 @@ def choose(settings: Chooser, ranking: Ranking) -> Choice:
         if chosen.file is None:
             raise
         raise _failed(chosen.file, error) from error
+    if isinstance(found, Range):
+        _require_range(chosen, found, ranking)
+        return found
     if not isinstance(found, Choice):
         import torch
 
@@ -378,3 +404,19 @@ def _require_ranks(chosen: Strategy, ranked: Any, ranking: Ranking) -> None:
         file=chosen.file,
         row=_line(chosen),
     )
+
+
+def _require_range(chosen: Strategy, found: Range, ranking: Ranking) -> None:
+    import torch
+
+    wanted = ranking.target_ranks
+    for name, ranks in vars(found).items():
+        if ranks is None and name in ("start", "end"):
+            continue
+        if not isinstance(ranks, torch.Tensor) or (ranks.dtype, ranks.shape) != (wanted.dtype, wanted.shape):
+            raise BadInput(
+                f"the strategy {chosen.name!r} must give int64 {tuple(wanted.shape)}, a rank for every query",
+                file=chosen.file,
+                row=_line(chosen),
+                field=name,
+            )

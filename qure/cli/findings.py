@@ -73,7 +73,7 @@ def findings(settings: "Settings", layout: SetLayout) -> Findings:
     """
     from qure.files import read_json
     from qure.registry.asking import is_champion_gone
-    from qure.registry.registration import how_to_promote
+    from qure.registry.names import how_to_promote
 
     training_set = layout.training_set
     first = f"Run `dvc repro evaluate@{training_set}` first"

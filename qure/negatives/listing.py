@@ -43,13 +43,19 @@ class Listing:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def add(self, members: Tensor) -> None:
-        """(q, N) bool, the next queries' membership: row-major order is ascending inside each row."""
-        sizes = members.sum(1)
-        columns = members.nonzero()[:, 1].to(torch.int32)
+    def add(self, members: Tensor, sizes: Tensor) -> None:
+        """The next queries' membership.
+
+        Args:
+            members: (q, N) bool; row-major order is ascending inside each row.
+            sizes: (q,) int64, how many of each row are.
+        """
         if self._pool is None:
-            self._append(sizes, columns)
+            # A whole nonzero would hold two numbers of 8 bytes for every entry.
+            rows = [np.flatnonzero(row).astype(np.int32) for row in members.numpy()]
+            self._append(sizes, torch.from_numpy(np.concatenate(rows)))
             return
+        columns = members.nonzero()[:, 1].to(torch.int32)
         ready = torch.cuda.current_stream(members.device).record_event()
         self._waiting.append(self._pool.submit(self._append, sizes, columns, ready))
         if len(self._waiting) > 1:  # one block is copied while one is ranked: no more lie on the device

@@ -15,9 +15,10 @@ from qure.config import NegativeSettings
 from qure.errors import BadInput
 from qure.negatives import sets
 from qure.negatives.listing import Listing
+from qure.negatives.ranked import Ranked
 from qure.negatives.record import Record, record_block
 from qure.negatives.record import join as join_records
-from qure.negatives.relevance import RankedBlock, Tiles, rank, ranked_blocks
+from qure.negatives.relevance import RankedBlock, Tiles, ranked_blocks
 from qure.negatives.selection import Copies, Selection, copies_of, select
 from qure.negatives.sets import HardNegatives, Integers, WholeCorpus, whole_corpus
 from qure.negatives.statistics import Observations, observe, statistics_of
@@ -130,7 +131,7 @@ def mine(
             if recorded:
                 records.append(record_block(block, chosen, observations[-1], settings))
             if not described:
-                listing.add(chosen.members)
+                listing.add(chosen.members, chosen.sizes)
         also = None if exclude_columns is None else exclude_columns.numpy()
         hard = whole_corpus(target_columns.numpy(), size, also) if described else listing.hard()
     seen = join_records(records) if records else None
@@ -160,11 +161,10 @@ def negatives_from_scores(
     if not bool(finite.all()):
         raise BadInput("a score is not finite (NaN or infinite)", row=int((~finite).nonzero()[0]))
     columns = checked_targets(targets, *scores.shape)
-    ranked, order = rank(scores)
     copies = None if images is None else copies_of(images)
-    chosen = select(ranked, order, columns.to(scores.device), settings, copies=copies, exclude=exclude)
+    chosen = select(Ranked(scores), columns.to(scores.device), settings, copies=copies, exclude=exclude)
     with Listing(len(scores), scores.device) as listing:
-        listing.add(chosen.members)
+        listing.add(chosen.members, chosen.sizes)
         return listing.hard(), chosen
 
 
@@ -234,11 +234,10 @@ def _checked_exclude(exclude: ArrayLike | Tensor | None, queries: int, corpus_si
 def _select_block(
     block: RankedBlock, targets: Tensor, settings: NegativeSettings, copies: Copies | None, exclude: Tensor | None
 ) -> Selection:
-    device = block.scores.device
+    device = block.ranked.scores.device
     try:
         return select(
-            block.scores,
-            block.order,
+            block.ranked,
             targets[block.rows].to(device),
             settings,
             copies=copies,
@@ -257,7 +256,7 @@ def _examples(block: RankedBlock, chosen: Selection, observed: Observations, wan
             CurveExample(
                 query=query,
                 # A copy: a view would keep the whole block in memory.
-                scores=block.scores[row].clone().cpu().numpy(),
+                scores=block.ranked.scores[row].clone().cpu().numpy(),
                 target_rank=int(chosen.target_ranks[row]),
                 start=int(chosen.start[row]),
                 end=int(chosen.end[row]),

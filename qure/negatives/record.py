@@ -87,15 +87,16 @@ def positions_in(size: int) -> Integers:
 
 def record_block(block: RankedBlock, chosen: Selection, observed: Observations, settings: NegativeSettings) -> Record:
     """What is kept of a block of queries."""
-    queries, size = block.scores.shape
-    device = block.scores.device
+    ranking, order = block.ranked.scores, block.ranked.order  # (q, N) each
+    queries, size = ranking.shape
+    device = ranking.device
     positions = positions_in(size)
-    ranked = chosen.ranked
+    ranked = chosen.members.gather(1, order)  # (q, N) by rank
     start, end = _drops(block, chosen, settings)
     ranks = torch.arange(size, device=device).expand(queries, size)
     first = torch.where(ranked, ranks, size).topk(min(HARD, size), dim=1, largest=False, sorted=True).values
     there = first < size
-    columns = block.order.gather(1, first.clamp(max=size - 1))
+    columns = order.gather(1, first.clamp(max=size - 1))
 
     def host(values: torch.Tensor, width: int) -> Columns:
         filled = np.full((queries, width), -1, dtype=np.int32)
@@ -104,8 +105,8 @@ def record_block(block: RankedBlock, chosen: Selection, observed: Observations, 
 
     return Record(
         positions=positions,
-        scores=block.scores[:, torch.from_numpy(positions).to(device)].float().cpu().numpy(),
-        best=host(block.order[:, :BEST], BEST),
+        scores=ranking[:, torch.from_numpy(positions).to(device)].float().cpu().numpy(),
+        best=host(order[:, :BEST], BEST),
         hard=host(torch.where(there, columns, -1), HARD),
         hard_ranks=host(torch.where(there, first, -1), HARD),
         target_rank=observed.target_rank,
@@ -123,7 +124,7 @@ def _drops(block: RankedBlock, chosen: Selection, settings: NegativeSettings) ->
     if bool((chosen.start >= 0).any()):
         return chosen.start, chosen.end
     return steep_drops(
-        block.scores,
+        block.ranked.scores,
         chosen.target_ranks,
         rule=settings.rule,
         consecutive_threshold=settings.consecutive_threshold,

@@ -7,7 +7,7 @@ is reduced at once. Only as many queries are ranked together as the memory budge
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from qure.errors import BadInput
 from qure.models.relevance import relevance
+from qure.negatives.ranked import Ranked
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,10 @@ class Tiles:
     tokens_at_once: bool
 
 
-QUERY_TILE = 128
-CANDIDATE_TILE = 1024
+QUERY_TILE = 256
+CANDIDATE_TILE = 512
 
-#: Of a CPU: what a tile reads and writes stays in its caches.
+#: Of a CPU: what a tile reads and writes stays in its caches, and many queries share one packing of the images.
 CPU_TILES = Tiles(QUERY_TILE, CANDIDATE_TILE, tokens_at_once=False)
 #: Of a GPU: large products, few launches; at 32 tokens one product takes 256 MiB.
 GPU_TILES = Tiles(1024, 2048, tokens_at_once=True)
@@ -47,9 +48,10 @@ DEFAULT_MEMORY_BUDGET = 512 * 2**20
 #: On a GPU, where nothing else runs while a training mines, and at most half of what is free.
 GPU_MEMORY_BUDGET = 4 * 2**30
 
-#: Working bytes per (query, image) pair while a block is scored, sorted and searched for drops: scores 4,
-#: sorted scores 4, order 8, the sort's own copies 12, drops 8, counts and masks 12, selected columns 16.
-BYTES_PER_PAIR = 64
+#: Working bytes per (query, image) pair while a block is scored, sorted and searched for drops: scores and sorted
+#: scores 8; then drops and what is left of them 8, masks 3; or where a strategy asks for the order that 8, masks
+#: and marks 6, what it computes itself 8.
+BYTES_PER_PAIR = 32
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,11 @@ class RankedBlock:
 
     Attributes:
         rows: which queries these are.
-        scores: (q, N) float32, descending.
-        order: (q, N) int64, the corpus column at each rank; equal scores in ascending column order.
+        ranked: their (q, N) scores.
     """
 
     rows: slice
-    scores: Tensor
-    order: Tensor
+    ranked: Ranked
 
 
 @torch.no_grad()
@@ -90,17 +90,6 @@ def relevance_block(queries: Tensor, candidates: Tensor) -> Tensor:
     _refuse_non_finite(queries, "query")
     _refuse_non_finite(candidates, "candidate")
     return _relevance(queries, candidates, tiles_of(candidates.device))
-
-
-def rank(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores in descending order and the columns they came from; ties keep ascending column order.
-
-    >>> scores, order = rank(torch.tensor([[0.1, 0.9, 0.1, 0.5]]))
-    >>> order.tolist()
-    [[1, 3, 0, 2]]
-    """
-    ranked = torch.sort(scores, dim=1, descending=True, stable=True)
-    return ranked.values, ranked.indices
 
 
 def ranked_blocks(
@@ -136,8 +125,8 @@ def ranked_blocks(
     for first in range(0, len(queries), size):
         rows = slice(first, min(first + size, len(queries)))
         with torch.no_grad():
-            scores, order = rank(_relevance(queries[rows].to(device), candidates, tiles))
-        yield RankedBlock(rows, scores, order)
+            ranked = Ranked(_relevance(queries[rows].to(device), candidates, tiles))
+        yield RankedBlock(rows, ranked)
 
 
 def tiles_of(device: torch.device) -> Tiles:
@@ -159,7 +148,7 @@ def queries_per_block(corpus_size: int, memory_budget: int) -> int:
         BadInput: not even one tile fits; says how much one needs.
 
     >>> queries_per_block(6000, 512 * 2**20)
-    1280
+    2560
     """
     tile = QUERY_TILE * corpus_size * BYTES_PER_PAIR
     if memory_budget < tile:
@@ -174,25 +163,43 @@ def queries_per_block(corpus_size: int, memory_budget: int) -> int:
 
 def _relevance(queries: Tensor, candidates: Tensor, tiles: Tiles) -> Tensor:
     scores = queries.new_empty((len(queries), len(candidates)), dtype=torch.float32)
+    products = queries.new_empty((2, tiles.queries * min(tiles.images, len(candidates))), dtype=torch.float32)
     # Autocast would run these products in half precision, where close scores tie and ranks turn arbitrary.
     with torch.autocast(queries.device.type, enabled=False):
-        for first in range(0, len(queries), tiles.queries):
-            tile = queries[first : first + tiles.queries].float()
-            filled = len(tile)
-            tile = torch.nn.functional.pad(tile, (0, 0, 0, tiles.queries - filled))  # (queries, D)
-            for left in range(0, len(candidates), tiles.images):
-                part = candidates[left : left + tiles.images].float()  # (up to images, T, D)
-                best = relevance(tile, part) if tiles.tokens_at_once else _best_so_far(tile, part)
+        left = 0
+        for part in _parts(candidates, tiles):
+            part = part.float()  # (up to images, T, D)
+            for first in range(0, len(queries), tiles.queries):
+                tile = queries[first : first + tiles.queries].float()
+                filled = len(tile)
+                tile = torch.nn.functional.pad(tile, (0, 0, 0, tiles.queries - filled))  # (queries, D)
+                if tiles.tokens_at_once:
+                    best = relevance(tile, part)
+                else:
+                    best, product = products[:, : tiles.queries * len(part)].view(2, tiles.queries, len(part))
+                    _best_so_far(tile, part, best, product)
                 scores[first : first + filled, left : left + len(part)] = best[:filled]
+            left += len(part)
     return scores
 
 
-def _best_so_far(tile: Tensor, part: Tensor) -> Tensor:
-    """`relevance` of a tile, token by token: the (queries, images, T) products are never held."""
-    best = tile @ part[:, 0].T  # (queries, images)
+def _parts(candidates: Tensor, tiles: Tiles) -> Sequence[Tensor]:
+    """At most as many images as a tile has. On a CPU parts are as equal as can be: a product of one or two images left
+    over would sum in an order of its own."""
+    if tiles.tokens_at_once:
+        return candidates.split(tiles.images)
+    return candidates.tensor_split(-(-len(candidates) // tiles.images))
+
+
+def _best_so_far(tile: Tensor, part: Tensor, best: Tensor, product: Tensor) -> None:
+    """`relevance` of a tile, token by token: the (queries, images, T) products are never held.
+
+    Both results lie in memory that every tile uses again: pages that are new each time cost a tenth of the products.
+    """
+    torch.mm(tile, part[:, 0].T, out=best)  # (queries, images)
     for token in range(1, part.shape[1]):
-        torch.maximum(best, tile @ part[:, token].T, out=best)
-    return best
+        torch.mm(tile, part[:, token].T, out=product)
+        torch.maximum(best, product, out=best)
 
 
 def _check_shapes(queries: Tensor, candidates: Tensor) -> None:

@@ -13,7 +13,9 @@ from torch import Tensor
 import qure.negatives.published  # noqa: F401 (registers them; found by name elsewhere, but here they are run)
 from qure.config import NegativeSettings
 from qure.errors import BadInput
-from qure.strategies import Ranking, choose
+from qure.negatives.places import Marks, Span
+from qure.negatives.ranked import Ranked
+from qure.strategies import Choice, Range, Ranking, choose
 
 
 class Fallback(IntEnum):
@@ -29,15 +31,17 @@ class Selection:
     """The negatives of a block of queries.
 
     Attributes:
-        ranked: (q, N) bool, whether the image at a rank was selected (copies not yet merged).
+        places: at which ranks they lie (copies not yet merged).
         members: (q, N) bool, whether a corpus column is a negative.
+        sizes: (q,) int64, how many are.
         target_ranks: (q,) int64, 0-based.
         start, end: (q,) int64 ranks of the two steep drops, -1 where there are none or the strategy has none.
         fallback: (q,) int64, values of `Fallback`.
     """
 
-    ranked: Tensor
+    places: Marks | Span
     members: Tensor
+    sizes: Tensor
     target_ranks: Tensor
     start: Tensor
     end: Tensor
@@ -58,8 +62,7 @@ class Copies:
 
 
 def select(
-    scores: Tensor,
-    order: Tensor,
+    ranked: Ranked,
     targets: Tensor,
     settings: NegativeSettings,
     *,
@@ -69,8 +72,7 @@ def select(
     """Applies the strategy of the settings to ranked scores.
 
     Args:
-        scores: (q, N) descending.
-        order: (q, N) int64, the column at each rank.
+        ranked: q queries, N images.
         targets: (q,) int64 columns.
         copies: columns that show the same image: copies of the target are never negatives, and of the copies of
             another image only its first column is one.
@@ -79,15 +81,25 @@ def select(
     Raises:
         BadInput: a query whose corpus holds nothing but its target (and excluded images), or a user's strategy failed.
     """
-    target_ranks = (order == targets[:, None]).to(torch.uint8).argmax(1)  # (q,)
-    chosen = choose(settings, Ranking(scores, order, target_ranks))
-    allowed = _allowed(order, targets, copies, exclude)  # (q, N) by rank
-    ranked = chosen.ranked & allowed  # (q, N) by rank
-    fallback = _fall_back(ranked, allowed, target_ranks)  # (q,)
-    members = torch.zeros_like(ranked).scatter_(1, order, ranked)  # (q, N) by column
+    target_ranks = ranked.ranks_of(targets)  # (q,)
+    ranking = Ranking(ranked.scores, lambda: ranked.order, target_ranks)
+    chosen = choose(settings, ranking)
+    none = torch.full_like(target_ranks, -1)
+    start, end = (none if drops is None else drops for drops in (chosen.start, chosen.end))
+    places: Marks | Span
+    if isinstance(chosen, Range) and ranked.values_first and copies is None and exclude is None:
+        places, fallback = _span(chosen, target_ranks, ranked.scores.shape[1])
+        members = ranked.members(places.start, places.stop)
+        members.scatter_(1, targets[:, None], False)
+        return Selection(places, members, places.size(), target_ranks, start, end, fallback)
+    marks = chosen.ranked if isinstance(chosen, Choice) else _marks(chosen, ranking.ranks)
+    allowed = _allowed(ranked.order, targets, copies, exclude)  # (q, N) by rank
+    marks = marks & allowed
+    fallback = _fall_back(marks, allowed, target_ranks)  # (q,)
+    members = torch.zeros_like(marks).scatter_(1, ranked.order, marks)  # (q, N) by column
     if copies is not None:
         members = _merged(members, copies)
-    return Selection(ranked, members, target_ranks, chosen.start, chosen.end, fallback)
+    return Selection(Marks(marks), members, members.sum(1), target_ranks, start, end, fallback)
 
 
 def copies_of(images: Tensor) -> Copies | None:
@@ -119,6 +131,23 @@ def _allowed(order: Tensor, targets: Tensor, copies: Copies | None, exclude: Ten
     return allowed & ~excluded.gather(1, order)
 
 
+def _marks(chosen: Range, ranks: Tensor) -> Tensor:
+    """(q, N) bool by rank."""
+    return (ranks >= chosen.first[:, None]) & (ranks < chosen.stop[:, None])
+
+
+def _span(chosen: Range, target_ranks: Tensor, size: int) -> tuple[Span, Tensor]:
+    """The ranks of a choice without the target's, where there are any; what `_fall_back` takes where there are none."""
+    span = Span(chosen.first.clamp(0, size), chosen.stop.clamp(0, size), target_ranks)
+    empty = (span.stop <= span.start) | (span.size() == 0)  # (q,)
+    after = target_ranks + 1 < size
+    if size == 1 and bool(empty.any()):
+        raise _no_negative(int(empty.nonzero()[0]))
+    start = torch.where(empty, torch.where(after, target_ranks + 1, 0), span.start)
+    fallback = torch.where(empty, torch.where(after, int(Fallback.AFTER_TARGET), int(Fallback.WHOLE_CORPUS)), 0)
+    return Span(start, torch.where(empty, size, span.stop), target_ranks), fallback
+
+
 def _fall_back(ranked: Tensor, allowed: Tensor, target_ranks: Tensor) -> Tensor:
     """Fills the rows of `ranked` without any image, and says how."""
     fallback = torch.full_like(target_ranks, Fallback.NONE)
@@ -132,11 +161,12 @@ def _fall_back(ranked: Tensor, allowed: Tensor, target_ranks: Tensor) -> Tensor:
     fallback[empty] = torch.where(any_after, int(Fallback.AFTER_TARGET), int(Fallback.WHOLE_CORPUS))
     nothing = (~ranked[empty].any(1)).nonzero()
     if len(nothing):
-        raise BadInput(
-            "the query has no negative: its corpus holds nothing but its target and excluded images",
-            row=int(empty[nothing[0, 0]]),
-        )
+        raise _no_negative(int(empty[nothing[0, 0]]))
     return fallback
+
+
+def _no_negative(row: int) -> BadInput:
+    return BadInput("the query has no negative: its corpus holds nothing but its target and excluded images", row=row)
 
 
 def _merged(members: Tensor, copies: Copies) -> Tensor:

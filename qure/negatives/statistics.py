@@ -73,16 +73,14 @@ class Observations:
 
 def observe(chosen: Selection) -> Observations:
     """Ranks, sizes and histograms of a block of queries."""
-    ranked = chosen.ranked
-    queries, corpus_size = ranked.shape
-    device = ranked.device
-    marks = ranked.to(torch.uint8)
-    before = torch.nn.functional.pad(torch.cumsum(marks, 1, dtype=torch.int32), (1, 0))
+    places = chosen.places
+    queries, corpus_size = chosen.members.shape
+    device = chosen.members.device
     parts = torch.arange(SHARE_BINS + 1, device=device) * corpus_size // SHARE_BINS
-    by_share = before[:, parts].diff(dim=1)
+    by_share = places.below(parts[None]).diff(dim=1)
     edges = torch.tensor(AFTER_TARGET_EDGES, device=device)
     distances = (chosen.target_ranks[:, None] + edges).clamp(max=corpus_size)
-    counts = torch.cat([before.gather(1, distances), before[:, -1:]], dim=1)
+    counts = places.below(torch.nn.functional.pad(distances, (0, 1), value=corpus_size))
     by_distance = torch.cat([counts[:, :1], counts.diff(dim=1)], dim=1)
 
     def host(values: torch.Tensor) -> NDArray[Any]:
@@ -91,9 +89,9 @@ def observe(chosen: Selection) -> Observations:
     return Observations(
         corpus_size=np.full(queries, corpus_size, dtype=np.int64),
         target_rank=host(chosen.target_ranks),
-        size=host(chosen.members.sum(1)),
-        first=host(marks.argmax(1)),
-        last=corpus_size - 1 - host(marks.flip(1).argmax(1)),
+        size=host(chosen.sizes),
+        first=host(places.first()),
+        last=host(places.last()),
         start=host(chosen.start),
         end=host(chosen.end),
         fallback=host(chosen.fallback),

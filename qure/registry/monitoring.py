@@ -13,8 +13,9 @@ from qure.files import atomic_folder, read_json, write_json
 from qure.registry.champions import Champions
 from qure.registry.comparison import missed_thresholds
 from qure.registry.evaluations import headline, read_evaluations
+from qure.registry.names import registered_name
 from qure.registry.packaging import MODEL
-from qure.registry.registration import DATA, FINGERPRINT, ensure_registered, registered_name
+from qure.registry.registration import DATA, FINGERPRINT, ensure_registered
 from qure.scratch import scratch_folder
 from qure.tracking import connect, tracking_uri
 from qure.tracking.connection import NONE, URI_VARIABLE, first_line, translated

@@ -14,8 +14,9 @@ from qure.registry.champions import Champions
 from qure.registry.comparison import compare, missed_thresholds
 from qure.registry.evaluations import EvaluationLost, attach, attached, count_judged, key_of, read_evaluations
 from qure.registry.history import PROMOTED, accumulated_loss, barred
+from qure.registry.names import how_to_promote, registered_name
 from qure.registry.packaging import MODEL, answers
-from qure.registry.registration import FINGERPRINT, how_to_promote, registered_name
+from qure.registry.registration import FINGERPRINT
 from qure.scratch import scratch_folder
 from qure.tracking.connection import first_line
 

@@ -12,6 +12,7 @@ from qure.evaluation.statistics.results import Evaluation
 from qure.registry.champions import Champions
 from qure.registry.described import card, model_description
 from qure.registry.evaluations import LOGGED_MODEL, headline
+from qure.registry.names import registered_name
 from qure.registry.packaging import ANSWER, Example, package
 from qure.scratch import scratch_folder
 from qure.tracking import commit, environment, repository
@@ -68,29 +69,6 @@ class Trained:
     def fingerprint(self) -> str:
         """The model's own."""
         return str(self.manifest["fingerprint"])
-
-
-def registered_name(training_set: str) -> str:
-    """Name in the registry.
-
-    >>> registered_name("cirr")
-    'qure-cirr'
-    """
-    return f"qure-{training_set}"
-
-
-def how_to_promote(training_set: str) -> str:
-    """What makes a champion, also where DVC takes registering and promoting for done.
-
-    The registry is no output of a stage: when MLflow's database is gone, `dvc repro` does not notice.
-
-    >>> how_to_promote("cirr").split(": ")[1]
-    'dvc repro --single-item --force register@cirr promote@cirr'
-    """
-    return (
-        "Run `dvc repro`; or, where that finds nothing to do because the registry is new: "
-        f"dvc repro --single-item --force register@{training_set} promote@{training_set}"
-    )
 
 
 def ensure_registered(client: "MlflowClient", name: str) -> None:

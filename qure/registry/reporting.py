@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qure.config import Settings
 from qure.errors import QureError
 from qure.registry.evaluations import download
-from qure.registry.registration import registered_name
+from qure.registry.names import registered_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

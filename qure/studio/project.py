@@ -25,7 +25,7 @@ from qure.negatives.record import Kept
 from qure.negatives.record import load as read_record
 from qure.registry.evaluations import TAG, attached
 from qure.registry.loading import load
-from qure.registry.registration import how_to_promote, registered_name
+from qure.registry.names import how_to_promote, registered_name
 from qure.serving.searcher import Searcher
 from qure.tracking import connect, tracking_uri
 from qure.tracking.connection import translated

@@ -1,7 +1,6 @@
 """The one way to MLflow: where it is, that it answers, and errors a person can act on."""
 
 import contextlib
-import gc
 import importlib.util
 import logging
 import os
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qure.config import TrackingSettings
+from qure.environment import without_collecting
 from qure.errors import BadInput, QureError, StageFailed
 from qure.tracking.database import ensure_database
 from qure.tracking.place import FOLDER, lead_artifacts_here
@@ -87,7 +87,7 @@ def connect(settings: TrackingSettings) -> "MlflowClient":
             remedy="Set tracking.uri in params.yaml or the variable MLFLOW_TRACKING_URI",
         )
     _require_reachable(uri)
-    with _without_collecting(), translated(uri):
+    with without_collecting(), translated(uri):
         client_class = _import()
         prepared(uri, settings)
         _lead_mlflow_to(uri)
@@ -182,19 +182,6 @@ def quiet_environment() -> None:
     """Sets what MLflow reads from the environment, where it is not set already; before MLflow is imported."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-
-
-@contextlib.contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Importing MLflow makes objects that stay; looking through them again and again takes a quarter of its time."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _import() -> "type[MlflowClient]":

@@ -18,7 +18,7 @@ from qure.evaluation.ranking.embeddings import Embeddings, Floats, Indices
 from qure.evaluation.ranking.scores import columns_of, query_vectors, score_rows
 from qure.files import read_json, write_json
 from qure.negatives.mining import CurveExample
-from qure.negatives.relevance import rank
+from qure.negatives.ranked import Ranked
 from qure.negatives.selection import select
 from qure.negatives.statistics import observe
 
@@ -90,15 +90,15 @@ def rankings(
         negatives: as `typical_rankings`.
     """
     rule = negatives.with_strategy("between_steep_drops")
-    ranked, order = rank(torch.from_numpy(scores))
-    selection = select(ranked, order, torch.from_numpy(targets), rule)
+    ranked = Ranked(torch.from_numpy(scores))
+    selection = select(ranked, torch.from_numpy(targets), rule)
     seen = observe(selection)
     result = []
     for row, triplet in enumerate(triplets):
         members = selection.members[row]
         curve = CurveExample(
             query=_number(triplet.query_id),
-            scores=ranked[row].numpy(),
+            scores=ranked.scores[row].numpy(),
             target_rank=int(seen.target_rank[row]),
             start=int(seen.start[row]),
             end=int(seen.end[row]),
@@ -107,8 +107,8 @@ def rankings(
             negatives=members.nonzero()[:, 0].numpy(),
         )
         chosen = [
-            (gallery.ids[column], place, float(ranked[row, place]))
-            for place, column in enumerate(order[row].tolist())
+            (gallery.ids[column], place, float(ranked.scores[row, place]))
+            for place, column in enumerate(ranked.order[row].tolist())
             if members[column]
         ]
         result.append(Ranking(triplet, curve, chosen))

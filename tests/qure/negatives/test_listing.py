@@ -19,7 +19,7 @@ def test_blocks_become_one_list_however_they_grow() -> None:
     blocks = [torch.rand(5, 40, generator=generator) < share for share in (0.05, 0.9, 0.0, 0.5)]
     with Listing(20, CPU) as listing:
         for block in blocks:
-            listing.add(block)
+            listing.add(block, block.sum(1))
         hard = listing.hard()
     whole = torch.cat(blocks)
     assert len(hard) == 20

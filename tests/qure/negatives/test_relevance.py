@@ -3,11 +3,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from qure.errors import BadInput
-from qure.negatives.relevance import BYTES_PER_PAIR, QUERY_TILE, queries_per_block, rank, ranked_blocks, relevance_block
+from qure.negatives.relevance import (
+    BYTES_PER_PAIR,
+    CANDIDATE_TILE,
+    QUERY_TILE,
+    queries_per_block,
+    ranked_blocks,
+    relevance_block,
+)
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -29,6 +34,16 @@ def test_a_block_of_queries_scores_as_the_whole_to_the_last_bit() -> None:
     assert torch.equal(whole[:1], relevance_block(queries[:1], candidates))
 
 
+def test_an_image_scores_the_same_to_the_last_bit_however_many_are_left_over() -> None:
+    """A product of one image is a product of a matrix with a vector, which sums in another order."""
+    queries, candidates = unit(40, 64), unit(CANDIDATE_TILE + 3, 8, 64, seed=1)
+    whole = relevance_block(queries, candidates)
+    for left_over in (1, 2):
+        assert torch.equal(
+            relevance_block(queries, candidates[: CANDIDATE_TILE + left_over]), whole[:, : CANDIDATE_TILE + left_over]
+        )
+
+
 def test_autocast_does_not_lower_the_precision() -> None:
     queries, candidates = unit(4, 16), unit(9, 3, 16, seed=1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -42,15 +57,6 @@ def test_half_precision_candidates_are_scored_in_float32() -> None:
     assert torch.equal(relevance_block(queries, candidates), relevance_block(queries, candidates.float()))
 
 
-@given(st.lists(st.sampled_from([-1.0, -0.0, 0.0, 0.25, 0.5]), min_size=1, max_size=60))
-@settings(max_examples=100, deadline=None)
-def test_equal_scores_keep_the_order_of_the_corpus(row: list[float]) -> None:
-    scores, order = rank(torch.tensor([row]))
-    wanted = sorted(range(len(row)), key=lambda column: (-row[column], column))
-    assert order[0].tolist() == wanted
-    assert scores[0].tolist() == [row[column] for column in wanted]
-
-
 def test_the_budget_changes_the_blocks_and_nothing_else() -> None:
     queries, candidates = unit(3 * QUERY_TILE + 5, 16), unit(40, 4, 16, seed=1)
     tile = QUERY_TILE * 40 * BYTES_PER_PAIR
@@ -58,8 +64,8 @@ def test_the_budget_changes_the_blocks_and_nothing_else() -> None:
     large = list(ranked_blocks(queries, candidates, memory_budget=100 * tile))
     assert [block.rows.stop - block.rows.start for block in small] == [QUERY_TILE] * 3 + [5]
     assert len(large) == 1
-    assert torch.equal(torch.cat([block.order for block in small]), large[0].order)
-    assert torch.equal(torch.cat([block.scores for block in small]), large[0].scores)
+    assert torch.equal(torch.cat([block.ranked.order for block in small]), large[0].ranked.order)
+    assert torch.equal(torch.cat([block.ranked.scores for block in small]), large[0].ranked.scores)
 
 
 def test_a_budget_below_one_tile_says_what_it_takes() -> None:

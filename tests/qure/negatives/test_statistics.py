@@ -57,7 +57,8 @@ def test_histograms_agree_with_counting_ranks() -> None:
     seen = observe(chosen)
     edges = [-np.inf, *AFTER_TARGET_EDGES, np.inf]
     for row in range(30):
-        ranks = np.flatnonzero(chosen.ranked[row].numpy())
+        order = torch.argsort(scores[row], descending=True, stable=True)
+        ranks = np.flatnonzero(chosen.members[row, order].numpy())
         wanted = np.histogram(ranks, bins=np.arange(SHARE_BINS + 1) * 200 // SHARE_BINS)[0]
         np.testing.assert_array_equal(seen.by_share[row], wanted)
         distances = ranks - int(chosen.target_ranks[row])

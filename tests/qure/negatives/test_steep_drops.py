@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qure.negatives import steep_drops as module
-from qure.negatives.relevance import rank
+from qure.negatives.ranked import rank
 from qure.negatives.steep_drops import steep_drops
 
 

@@ -1,6 +1,10 @@
 """Asking the champion by hand, and what is told when the registry was removed while DVC thinks everything is done."""
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +12,9 @@ import pytest
 
 from qure.config import Settings
 from qure.errors import BadInput
-from qure.registry.asking import ask_champion, is_champion_gone
+from qure.registry.asking import _ask_mlflow, ask_champion, is_champion_gone
 from qure.registry.stage import promote, register
-from qure.tracking.connection import sqlite_file
+from qure.tracking.connection import URI_VARIABLE, sqlite_file
 
 REDO = "dvc repro --single-item --force register@fashioniq promote@fashioniq"
 
@@ -64,6 +68,30 @@ def test_the_champion_is_asked_with_a_picture_and_words(
     assert scores == sorted(scores, reverse=True)
     assert not is_champion_gone(settings, "fashioniq")
     assert is_champion_gone(settings, "cirr")
+
+
+@pytest.mark.parametrize("group", [None, "dress"])
+def test_an_embedded_registry_answers_as_mlflow_does_without_importing_it(
+    settings: Settings, picture: Path, enter: Callable[..., None], group: str | None
+) -> None:
+    enter(settings)
+    wanted = _ask_mlflow(settings, "fashioniq", picture, "is red", 4, group)
+    uri = str(settings.tracking.uri)
+    code = f"""
+import json, sys
+from pathlib import Path
+from qure.config import Settings, TrackingSettings
+from qure.registry.asking import ask_champion
+settings = Settings(tracking=TrackingSettings(uri={uri!r}))
+found = ask_champion(settings, "fashioniq", Path({str(picture)!r}), "is red", 4, {group!r})
+print(json.dumps([found, "mlflow" in sys.modules, "pandas" in sys.modules]))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != URI_VARIABLE}
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    found, *imported = json.loads(printed)
+    assert [tuple(one) for one in found] == wanted
+    assert imported == [False, False]
 
 
 def test_a_registry_that_was_removed_is_told_with_the_way_back(
