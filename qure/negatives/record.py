@@ -38,6 +38,8 @@ class Record:
         scores: (Q, K) float32; NaN behind the end of a shorter corpus.
         best: (Q, BEST) int32 corpus columns of the best images, best first; -1 behind the end.
         hard, hard_ranks: (Q, HARD) int32 columns and ranks of the first images of H, best first; -1 behind the end.
+        edges: (Q, 4) float32: relevance at either side of the two drops, which may lie where ranks are kept sparsely; NaN
+            where there are none.
         target_rank, start, end, first, last, size, corpus_size: (Q,) int64: 0-based rank of the target, ranks that the
             two steep drops follow (-1: none; also told where another strategy chose H), ranks of the first and the
             last image of H, size of H, images ranked.
@@ -48,6 +50,7 @@ class Record:
     best: Columns
     hard: Columns
     hard_ranks: Columns
+    edges: NDArray[np.float32]
     target_rank: Integers
     start: Integers
     end: Integers
@@ -109,6 +112,7 @@ def record_block(block: RankedBlock, chosen: Selection, observed: Observations, 
         best=host(order[:, :BEST], BEST),
         hard=host(torch.where(there, columns, -1), HARD),
         hard_ranks=host(torch.where(there, first, -1), HARD),
+        edges=_edges(block, start, end),
         target_rank=observed.target_rank,
         start=start.cpu().numpy(),
         end=end.cpu().numpy(),
@@ -130,6 +134,12 @@ def _drops(block: RankedBlock, chosen: Selection, settings: NegativeSettings) ->
         consecutive_threshold=settings.consecutive_threshold,
         search_window=settings.search_window,
     )
+
+
+def _edges(block: RankedBlock, start: torch.Tensor, end: torch.Tensor) -> NDArray[np.float32]:
+    ranks = torch.stack([start, start + 1, end, end + 1], dim=1)
+    values = block.scores.gather(1, ranks.clamp(min=0)).float()
+    return values.masked_fill(start[:, None] < 0, float("nan")).cpu().numpy()
 
 
 def join(
@@ -161,6 +171,7 @@ def join(
         best=columns("best")[order],
         hard=columns("hard")[order],
         hard_ranks=numbers("hard_ranks")[order].astype(np.int32),
+        edges=np.concatenate([part.edges for part in parts])[order],
         target_rank=numbers("target_rank")[order],
         start=numbers("start")[order],
         end=numbers("end")[order],

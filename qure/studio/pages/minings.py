@@ -111,6 +111,11 @@ def curve(kept: Kept, row: int) -> dict[str, Any]:
     scores = record.scores[row]
     known = np.isfinite(scores)
     ranks, values = record.positions[known].astype(float), scores[known].astype(float)
+    target, start, end = (int(numbers[row]) for numbers in (record.target_rank, record.start, record.end))
+    if start >= 0:  # where ranks are kept sparsely, a drop would look like a slope
+        at = np.array([start, start + 1, end, end + 1], dtype=float)
+        ranks, places = np.unique(np.concatenate([ranks, at]), return_index=True)
+        values = np.concatenate([values, record.edges[row].astype(float)])[places]
     low, high = float(values.min()), float(values.max())
     widest = np.log1p(float(record.corpus_size[row] - 1)) or 1.0
 
@@ -121,7 +126,6 @@ def curve(kept: Kept, row: int) -> dict[str, Any]:
         share = (value - low) / (high - low) if high > low else 0.5
         return round(HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * share, 1)
 
-    target, start, end = (int(numbers[row]) for numbers in (record.target_rank, record.start, record.end))
     drops = [across(start + 0.5), across(end + 0.5)] if start >= 0 else []
     left, right = across(max(float(record.first[row]) - 0.5, 0.0)), across(float(record.last[row]) + 0.5)
     marks = [1, *(10**power for power in range(1, 7) if 10**power <= record.corpus_size[row])]

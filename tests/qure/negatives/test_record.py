@@ -43,6 +43,11 @@ def test_it_is_what_a_plain_ranking_says(size: int) -> None:
         ]
         assert kept == ranked
         assert record.size[row] == len(hard)
+        start, end = int(record.start[row]), int(record.end[row])
+        assert start >= 0
+        edges = scores[row].numpy()[order][[start, start + 1, end, end + 1]]
+        assert np.array_equal(record.edges[row], edges)
+        assert edges[0] - edges[1] > 0
         assert record.corpus_size[row] == size
 
 

@@ -36,7 +36,9 @@ def test_the_curve_falls_and_stays_inside(project: Any) -> None:
     for row in range(5):
         drawn = curve(kept, row)
         points = [tuple(map(float, one.split(","))) for one in drawn["points"].split()]
-        assert len(points) == min(kept.record.corpus_size[row], len(kept.record.positions))
+        sparse = [int(kept.record.start[row]), int(kept.record.end[row])] if kept.record.start[row] >= 0 else []
+        further = {rank for edge in sparse for rank in (edge, edge + 1)} - set(kept.record.positions.tolist())
+        assert len(points) == min(kept.record.corpus_size[row], len(kept.record.positions)) + len(further)
         assert all(MARGIN <= x <= WIDTH - MARGIN and MARGIN <= y <= HEIGHT - MARGIN for x, y in points)
         assert [y for _, y in points] == sorted(y for _, y in points), "relevance falls with the rank"
         assert [x for x, _ in points] == sorted(x for x, _ in points)
