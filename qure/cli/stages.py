@@ -21,6 +21,7 @@ from qure.cli.options import (
     require_writable,
     settings_for,
 )
+from qure.environment import without_collecting
 from qure.layout import Layout
 
 
@@ -139,7 +140,8 @@ def evaluate(
     device: Device = None,
 ) -> None:
     """Judge the trained model on the benchmarks of its training set, with controls and a report."""
-    from qure.evaluation.stage import evaluate as run
+    with without_collecting():
+        from qure.evaluation.stage import evaluate as run
 
     settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
     require_writable(layout.evaluation)
@@ -165,7 +167,8 @@ def register(
     artifacts: Artifacts = ARTIFACTS,
 ) -> None:
     """Put the trained model into the MLflow registry as challenger."""
-    from qure.registry.stage import register as run
+    with without_collecting():
+        from qure.registry.stage import register as run
 
     settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
     require_writable(layout.registration)
@@ -190,8 +193,9 @@ def promote(
     artifacts: Artifacts = ARTIFACTS,
 ) -> None:
     """Make the challenger champion if it loads, passes the thresholds and is not worse."""
-    from qure.registry.monitoring import reevaluation
-    from qure.registry.stage import promote as run
+    with without_collecting():
+        from qure.registry.monitoring import reevaluation
+        from qure.registry.stage import promote as run
 
     settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
     require_writable(layout.promotion)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import qure
+from qure.environment import without_collecting
 from qure.errors import StageFailed
 from qure.files import read_json, write_json
 from qure.tracking.connection import first_line
@@ -127,7 +128,10 @@ def ask(folder: Path, query: "pd.DataFrame") -> dict[str, Any]:
 
     try:
         with _quiet():
-            answers = mlflow.pyfunc.load_model(str(folder)).predict(query)
+            with without_collecting():  # loading imports torch and transformers, where nobody has
+                # The warnings that are suppressed are those that `_quiet` would drop, after a second of gathering them.
+                model = mlflow.pyfunc.load_model(str(folder), suppress_warnings=True)
+            answers = model.predict(query)
         found = {"ids": [str(one) for one in answers["ids"][0]], "scores": [float(one) for one in answers["scores"][0]]}
     except Exception as error:
         raise StageFailed(f"the model does not load or answer: {first_line(error)}") from error

@@ -76,18 +76,17 @@ def test_an_embedded_registry_answers_as_mlflow_does_without_importing_it(
 ) -> None:
     enter(settings)
     wanted = _ask_mlflow(settings, "fashioniq", picture, "is red", 4, group)
-    uri = str(settings.tracking.uri)
     code = f"""
 import json, sys
 from pathlib import Path
-from qure.config import Settings, TrackingSettings
+from qure.config import Settings
 from qure.registry.asking import ask_champion
-settings = Settings(tracking=TrackingSettings(uri={uri!r}))
+settings = Settings.model_validate_json(sys.argv[1])
 found = ask_champion(settings, "fashioniq", Path({str(picture)!r}), "is red", 4, {group!r})
 print(json.dumps([found, "mlflow" in sys.modules, "pandas" in sys.modules]))
 """
     environment = {name: value for name, value in os.environ.items() if name != URI_VARIABLE}
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, "-c", code, settings.model_dump_json()]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
     found, *imported = json.loads(printed)
     assert [tuple(one) for one in found] == wanted
