@@ -38,8 +38,8 @@ class Record:
         scores: (Q, K) float32; NaN behind the end of a shorter corpus.
         best: (Q, BEST) int32 corpus columns of the best images, best first; -1 behind the end.
         hard, hard_ranks: (Q, HARD) int32 columns and ranks of the first images of H, best first; -1 behind the end.
-        edges: (Q, 4) float32: relevance at either side of the two drops, which may lie where ranks are kept sparsely; NaN
-            where there are none.
+        edges: (Q, 4) float32: relevance at either side of the two drops, which may lie where ranks are kept sparsely;
+            NaN where there are none.
         target_rank, start, end, first, last, size, corpus_size: (Q,) int64: 0-based rank of the target, ranks that the
             two steep drops follow (-1: none; also told where another strategy chose H), ranks of the first and the
             last image of H, size of H, images ranked.
@@ -138,7 +138,7 @@ def _drops(block: RankedBlock, chosen: Selection, settings: NegativeSettings) ->
 
 def _edges(block: RankedBlock, start: torch.Tensor, end: torch.Tensor) -> NDArray[np.float32]:
     ranks = torch.stack([start, start + 1, end, end + 1], dim=1)
-    values = block.scores.gather(1, ranks.clamp(min=0)).float()
+    values = block.ranked.scores.gather(1, ranks.clamp(min=0)).float()
     return values.masked_fill(start[:, None] < 0, float("nan")).cpu().numpy()
 
 
