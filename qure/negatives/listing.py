@@ -50,7 +50,7 @@ class Listing:
             members: (q, N) bool; row-major order is ascending inside each row.
             sizes: (q,) int64, how many of each row are.
         """
-        if members.device.type == "cpu":
+        if self._pool is None:
             # A whole nonzero would hold two numbers of 8 bytes for every entry.
             rows = [np.flatnonzero(row).astype(np.int32) for row in members.numpy()]
             self._append(sizes, torch.from_numpy(np.concatenate(rows)))
