@@ -99,6 +99,7 @@ def serve(arguments: argparse.Namespace) -> None:
     from benchmarks.mining import embeddings
     from qure.config import NegativeSettings
     from qure.negatives.mining import mine
+    from qure.negatives.sets import HardNegatives
 
     torch.set_num_threads(1)
     arguments.queries, arguments.images = map(int, arguments.sizes.split("x"))
@@ -107,6 +108,7 @@ def serve(arguments: argparse.Namespace) -> None:
         begun = time.process_time()
         found = mine(queries, candidates, targets, NegativeSettings())
         seconds = time.process_time() - begun
+        assert isinstance(found.hard, HardNegatives)
         digest = hashlib.sha256()
         arrays = [found.hard.offsets, found.hard.indices, *vars(found.observations).values()]
         for array in [*arrays, *(part for one in found.examples for part in (one.scores, one.negatives))]:

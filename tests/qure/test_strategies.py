@@ -109,6 +109,15 @@ def test_a_function_of_a_file_beside_params_yaml_chooses(own: Path) -> None:
     )
 
 
+def test_a_function_of_a_file_chooses_a_range_and_needs_no_order(own: Path) -> None:
+    (own / "close.py").write_text(
+        "from qure.strategies import Range\n\n\ndef next_three(ranking):\n"
+        "    return Range(ranking.target_ranks + 1, ranking.target_ranks + 4)\n"
+    )
+    assert _columns(_negatives(own, strategy="close.py:next_three"), 2) == [3, 4, 5]
+    assert _columns(_negatives(own, strategy="close.py:next_three"), 6) == [7]
+
+
 def test_a_parameter_named_like_a_setting_gets_its_value(own: Path) -> None:
     chosen = _negatives(own, strategy="close.py:every_second", options={"step": "3"}, top_k=7)
     assert _columns(chosen, 1) == [0, 3, 6]
@@ -181,6 +190,10 @@ def test_a_file_that_cannot_be_run_is_refused_before_the_work(own: Path, text: s
     [
         ("    return helper(ranking)\n\n\ndef helper(ranking):\n    return 1 / 0\n", "line 6: ZeroDivisionError"),
         ("    return ranking.scores\n", "line 1: the strategy 'close.py:f' must give bool (1, 8)"),
+        (
+            "    from qure.strategies import Range\n    return Range(ranking.ranks, ranking.target_ranks)\n",
+            "line 1, field 'first': the strategy 'close.py:f' must give int64 (1,)",
+        ),
         ("    return ranking.scores[:, :3] > 0\n", "gave bool (1, 3)"),
         ("    return None\n", "gave NoneType"),
     ],
