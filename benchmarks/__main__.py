@@ -48,7 +48,6 @@ def benchmarks(annotations: Path | None) -> list[Benchmark]:
         Benchmark("search"),
         Benchmark("builds", (before,), lambda: "" if before else "a commit to compare with (QURE_BENCH_BEFORE)"),
         Benchmark("training_step"),
-        Benchmark("search"),
         Benchmark("dvc_shards"),
         Benchmark("kfp_overhead", ("--containers",) if os.environ.get("DOCKER_HOST") else ()),
         Benchmark("validation"),
@@ -59,6 +58,8 @@ def benchmarks(annotations: Path | None) -> list[Benchmark]:
         ),
         Benchmark("demo", lacks=lambda: _files("data.dvc") or _clean()),
         Benchmark("collapse", lacks=lambda: _files("data", "artifacts/backbone", "artifacts/fashioniq/model")),
+        Benchmark("studio", lacks=lambda: _files("data/fashioniq", "artifacts/fashioniq/model")),
+        Benchmark("labels", lacks=lambda: _files("data/fashioniq", "artifacts/fashioniq/training")),
         Benchmark("ablation", lacks=lambda: _files("artifacts/fashioniq/ablation/results.json")),
         Benchmark("first_run", lacks=lambda: _files("data/fashioniq", "data/cirr")),
     ]

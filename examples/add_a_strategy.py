@@ -32,7 +32,7 @@ def main() -> None:
     model = QureModel.load(layout.model, default_device(), vision=False)
     features = FeatureStore.open(layout.training_features, model.vision_fingerprint)
     validation = layout.validation if layout.validation.is_dir() else None
-    triplets, corpora = ValidatedData(asked.data, validation).training(asked.training_set)
+    triplets, corpora, _ = ValidatedData(asked.data, validation).training(asked.training_set)
     assert model.tokenizer is not None  # a loaded model has one
     data = training_data(triplets, corpora, features, model.tokenizer)
     mined = NegativesOfModels(asked.training_set, asked.data, data, corpora, features)
