@@ -83,6 +83,19 @@ def _settings(folder: Path) -> Any:
 
 
 EXCLUDED = {"success": True, "annotations": {}, "excluded": {"fashioniq": {"images": ["a"], "queries": []}}}
+STORE = {
+    "format": 1,
+    "fingerprint": "a",
+    "vision_fingerprint": "b",
+    "images_fingerprint": "c",
+    "dtype": "fp16",
+    "tokens": 5,
+    "width": 8,
+    "images": 1,
+    "shard_images": 4,
+    "share": [0, 1],
+    "shards": {},
+}
 READERS = {
     "registration": Reader(
         _registration,
@@ -92,7 +105,7 @@ READERS = {
     "exclusions": Reader(_exclusions, "result.json", EXCLUDED),
     "verdict": Reader(_verdict, "result.json", EXCLUDED),
     "statistics": Reader(_statistics, "statistics.json", {"version": 1, "splits": {}}),
-    "feature store": Reader(_store, "manifest.json", {"format": 1, "shards": {}}),
+    "feature store": Reader(_store, "manifest.json", STORE),
     "model folder": Reader(_model, "manifest.json", {"fingerprint": "a", "vision_fingerprint": "b"}),
     "any JSON": Reader(lambda folder: read_json(folder / "x.json"), "x.json", {"deep": [1, {"ä": None}]}),
 }
