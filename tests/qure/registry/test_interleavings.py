@@ -16,6 +16,9 @@ from qure.registry import champions as module
 from qure.registry.champions import CHAMPION, Champions
 from qure.registry.history import PROMOTED, SET_BY_HAND, barred
 
+#: Minutes of a core, all orders together: they run with the long tests.
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
+
 NAME = "qure-test"
 LOCKS = [Exclusive, Leased, NoLock]
 #: After 1 and 2 the champion is 3.
