@@ -38,8 +38,8 @@ class Record:
         scores: (Q, K) float32; NaN behind the end of a shorter corpus.
         best: (Q, BEST) int32 corpus columns of the best images, best first; -1 behind the end.
         hard, hard_ranks: (Q, HARD) int32 columns and ranks of the first images of H, best first; -1 behind the end.
-        edges: (Q, 4) float32: relevance at either side of the two drops, which may lie where ranks are kept sparsely; NaN
-            where there are none.
+        edges: (Q, 4) float32: relevance on either side of the two drops, which may lie where ranks are kept sparsely;
+            NaN where there are none.
         target_rank, start, end, first, last, size, corpus_size: (Q,) int64: 0-based rank of the target, ranks that the
             two steep drops follow (-1: none; also told where another strategy chose H), ranks of the first and the
             last image of H, size of H, images ranked.
