@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent
+#: What a component uses besides its one step.
+_BESIDE = ("qure.files", "qure.config", "qure.benchmarks", "qure.pages", "qure.tracking", "qure.registry.labels")
 
 
 def names() -> list[str]:
@@ -95,7 +97,7 @@ def _where(name: str, made: Any) -> str:
     stages = [
         f"`{imported.split(' as ')[0]}` in `{module.replace('.', '/')}.py`"
         for module, imports in called
-        if not module.startswith(("qure.files", "qure.config", "qure.benchmarks"))
+        if not module.startswith(_BESIDE)
         for imported in imports.split(", ")
         if imported[0].islower()
     ]

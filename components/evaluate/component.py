@@ -17,6 +17,7 @@ def evaluate(
     model: dsl.Input[dsl.Model],
     validation: dsl.Input[dsl.Dataset],
     part: dsl.Output[dsl.Dataset],
+    summary: dsl.Output[dsl.Markdown],
 ) -> None:
     """Judge the trained model on one benchmark of its training set, beside the untrained one and other controls.
 
@@ -34,6 +35,7 @@ def evaluate(
         model: From train_qure.
         validation: From validate_dataset; rows that it excluded are left out.
         part: Metrics, results per query, submissions of this benchmark.
+        summary: The main metrics with their intervals.
     """
     from pathlib import Path
 
@@ -41,8 +43,11 @@ def evaluate(
     from components.workspace import located
     from qure.benchmarks import image_sets_of, judged_on
     from qure.evaluation.stage import evaluate_benchmark
+    from qure.pages.evaluation import part_page
+    from qure.pages.links import links, places
+    from qure.tracking import opened_runs
 
-    with stage(params) as settings:
+    with stage(params) as settings, opened_runs() as runs:
         benchmark = judged_on(training_set)[number]
         part.metadata["benchmark"] = benchmark
         evaluate_benchmark(
@@ -56,3 +61,4 @@ def evaluate(
             validation=located(validation.path),
             output=Path(part.path),
         )
+        part_page(Path(part.path)).write(summary.path, links=links(places(settings.tracking, runs)))

@@ -18,6 +18,7 @@ def train_qure(
     validation: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
     training: dsl.Output[dsl.Dataset],
+    summary: dsl.Output[dsl.Markdown],
 ) -> None:
     """Train QuRe on a training set; a task that was killed goes on where it was when it has a workspace.
 
@@ -36,15 +37,20 @@ def train_qure(
         validation: From validate_dataset; rows that it excluded are left out.
         model: The trained model's folder.
         training: History, minings and plots.
+        summary: Loss, hard negatives, and a mined query with pictures.
     """
     from typing import Any
 
     from components.runtime import stage
     from components.workspace import delivered, located, scratch
     from qure.files import fingerprint
+    from qure.pages.links import links, places
+    from qure.pages.training import training_page
+    from qure.registry.labels import model_label
+    from qure.tracking import opened_runs
     from qure.training.stage import train
 
-    with stage(params) as settings:
+    with stage(params) as settings, opened_runs() as runs:
         work = scratch(model.path, workspace, "train", training_set, fingerprint([params, fingerprints])[:32])
         inputs: dict[str, Any] = {
             "data": located(data.path) / "data",
@@ -60,6 +66,8 @@ def train_qure(
             output = work / "output"
             inputs["features"] = inputs["features"] / training_set
             train(settings, training_set, output=output, work=work / "checkpoints", **inputs)
-        model.metadata["training_set"] = training_set
+        model.metadata |= model_label(training_set, output / "model", inputs["data"])
         delivered(output / "model", model.path)
         delivered(output / "training", training.path)
+        page = training_page(training_set, output / "training", inputs["data"])
+        page.write(summary.path, links=links(places(settings.tracking, runs)))

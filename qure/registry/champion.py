@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,8 @@ def compare_data(settings: Settings, *, validation: Path, champion: Path, output
         output: JSON file to write.
 
     Returns:
-        what the output file holds: whether there is anything to compare with, what has shifted, every measure.
+        what the output file holds: the verdict, whether there is anything to compare with, what has shifted, every
+        measure.
 
     Raises:
         BadInput: a file is missing, damaged or of another version.
@@ -138,10 +139,24 @@ def compare_data(settings: Settings, *, validation: Path, champion: Path, output
     shifted = [measure["says"] for measure in measures if measure["shifted"]]
     for sentence in shifted:
         logger.warning("drift: %s", sentence)
-    found = {"known": bool(facts["statistics"]), "champion": facts["version"], "shifted": shifted, "measures": measures}
+    found = {
+        "verdict": _drift_verdict(facts, shifted, len(measures)),
+        "known": bool(facts["statistics"]),
+        "champion": facts["version"],
+        "shifted": shifted,
+        "measures": measures,
+    }
     if output is not None:
         write_json(output, found)
     return found
+
+
+def _drift_verdict(facts: Mapping[str, Any], shifted: Sequence[str], measures: int) -> str:
+    if facts["version"] is None:
+        return "There is no champion to compare with."
+    if not facts["statistics"]:
+        return "Unknown: the champion has left no statistics of its training data."
+    return f"{len(shifted)} of {measures} measures have shifted." if shifted else f"Alike in all {measures} measures."
 
 
 def check_champion(
@@ -158,7 +173,7 @@ def check_champion(
         output: JSON file to write.
 
     Returns:
-        what the output file holds: version, metrics, missed thresholds, drift.
+        what the output file holds: the verdict, version, metrics, missed thresholds, drift.
 
     Raises:
         BadInput: a folder is missing or damaged, or is of another model.
@@ -167,7 +182,9 @@ def check_champion(
     facts, told = read_json(champion / "champion.json"), read_json(drift)
     evaluations = read_evaluations(evaluation, training_set, facts["model_fingerprint"])
     missed, thresholds = missed_thresholds(settings, training_set, evaluations)
+    whole = f"{facts['name']} version {facts['version']}"
     found = {
+        "verdict": f"{whole} no longer holds: {'; '.join(missed)}." if missed else f"{whole} still holds.",
         "name": facts["name"],
         "version": facts["version"],
         "metrics": headline(evaluations),
@@ -178,7 +195,7 @@ def check_champion(
     }
     write_json(output, found)
     if missed:
-        raise StageFailed(f"{facts['name']} version {facts['version']} no longer holds: {'; '.join(missed)}")
+        raise StageFailed(f"{whole} no longer holds: {'; '.join(missed)}")
     return found
 
 

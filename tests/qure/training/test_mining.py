@@ -87,6 +87,8 @@ def test_what_was_mined_is_kept_and_read_back(mined: tuple[Mined, Path]) -> None
     assert {path.name for path in folder.iterdir()} == {
         "negatives.safetensors",
         "statistics.json",
+        "example.json",
+        "example.png",
         "scores.png",
         "ranks.png",
     }
