@@ -7,10 +7,9 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from qure.config import Settings, parsed_yaml, validated
-from qure.errors import BadInput, QureError
-
-PARAMS = "pipeline argument params"
+from components.settings import parse
+from qure.config import Settings
+from qure.errors import QureError
 
 #: Off before any library can look: nothing here reports usage to anyone.
 QUIET = {
@@ -44,18 +43,3 @@ def stage(params: str) -> Iterator[Settings]:
     except Exception:
         print(redacted(traceback.format_exc()), file=sys.stderr, flush=True)
         raise SystemExit(1) from None
-
-
-def parse(params: str) -> Settings:
-    """Settings from the text of params.yaml.
-
-    Raises:
-        BadInput: not YAML, an unknown key or a value out of range; names the field.
-    """
-    try:
-        value = parsed_yaml(params)
-    except ValueError as error:
-        raise BadInput(f"not valid YAML: {error}", file=PARAMS) from None
-    if not isinstance(value, dict):
-        raise BadInput("not a mapping of settings", file=PARAMS)
-    return validated(Settings, value, file=PARAMS)

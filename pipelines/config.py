@@ -20,6 +20,7 @@ DEFAULT_CONFIG = Path(__file__).parent / "config.yaml"
 EXAMPLE_REGISTRY = "registry.example.com/"
 
 TaskName = Literal[
+    "read_settings",
     "resolve_data",
     "fetch_data",
     "validate_dataset",
@@ -33,6 +34,7 @@ TaskName = Literal[
     "join_evaluations",
     "register_model",
     "promote_model",
+    "find_champion",
     "fetch_champion",
     "evaluate_champion",
     "ablate",

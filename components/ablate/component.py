@@ -29,7 +29,7 @@ def ablate(
     Args:
         params: Text of params.yaml; its recipe of the training set is what the arms change.
         training_set: fashioniq or cirr.
-        fingerprints: Fingerprints of everything that decides the result: data, validation, backbone, code.
+        fingerprints: Fingerprints of everything that decides the result: data, validation, code, backbone.
         workspace: Path of the shared volume that finished runs and checkpoints go to; empty for none.
         arms: Names of arms of qure/ablation/arms.yaml; empty for all.
         seeds: How many seeds, 0, 1, ...; intervals are over them.

@@ -28,7 +28,7 @@ def evaluate(
         params: Text of params.yaml.
         training_set: fashioniq or cirr.
         number: Which of its benchmarks (qure.benchmarks.judged_on): 0 for its own, 1 for the one beside it.
-        fingerprints: Fingerprints of everything that decides the model: data, validation, backbone, code.
+        fingerprints: Fingerprints of everything that decides the model: data, validation, code, backbone.
         data: From fetch_data.
         features: From collect_embeddings.
         backbone: From prepare_backbone: the untrained model, as a control.

@@ -28,7 +28,7 @@ def train_qure(
     Args:
         params: Text of params.yaml.
         training_set: fashioniq or cirr.
-        fingerprints: Fingerprints of everything that decides the model: data, validation, backbone, code.
+        fingerprints: Fingerprints of everything that decides the model: data, validation, code, backbone.
         workspace: Path of the shared volume that checkpoints go to; empty for none.
         distributed: Settings of the TrainJob (infra.trainer.job.TrainJobSettings); empty for this process.
         data: From fetch_data.

@@ -31,7 +31,7 @@ def validate_dataset(
         summary: What was counted, which rows are bad, with pictures, and what has shifted.
 
     Returns:
-        Fingerprint of what was checked and how.
+        Fingerprints of the data, of what was checked and how, and of the code.
     """
     from pathlib import Path
 
@@ -52,4 +52,4 @@ def validate_dataset(
         )
         page = validation_page(Path(validation.path), located(data.path) / "data")
         page.write(summary.path, links=links(places(settings.tracking, runs)))
-        return str(result["fingerprint"])
+        return f"{data_fingerprint} {result['fingerprint']} {code_version}"

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,14 @@ STATISTICS_FOLDER, STATISTICS = "validation", "statistics.json"
 
 
 def fetch_champion(
-    settings: Settings, training_set: str, *, model: Path, facts: Path, required: bool = True
+    settings: Settings, training_set: str, *, model: Path | None, facts: Path, required: bool = True
 ) -> dict[str, Any]:
     """Downloads the champion, and what is known of it.
 
     Args:
         settings: `tracking` is read.
         training_set: "fashioniq" or "cirr".
-        model: model folder to write; empty where there is no champion.
+        model: model folder to write, empty where there is no champion; None: it is not wanted.
         facts: folder to write: champion.json, and statistics.json of its training data where they are known.
         required: whether there must be a champion.
 
@@ -46,7 +46,8 @@ def fetch_champion(
     """
     name = registered_name(training_set)
     client = connect(settings.tracking)
-    with translated(tracking_uri(settings.tracking)), atomic_folder(model) as whole, atomic_folder(facts) as folder:
+    with translated(tracking_uri(settings.tracking)), atomic_folder(facts) as folder, ExitStack() as stack:
+        whole = stack.enter_context(atomic_folder(model)) if model is not None else None
         ensure_registered(client, name)
         number = Champions(client, name).current()
         found: dict[str, Any] = {"name": name, "version": number, "statistics": False}
@@ -54,7 +55,8 @@ def fetch_champion(
             raise BadInput(f"{name} has no champion", remedy="Train and promote a model first (the training pipeline)")
         if number is not None:
             version = client.get_model_version(name, str(number))
-            _download_model(f"models:/{name}/{number}/{MODEL}", whole)
+            if whole is not None:
+                _download_model(f"models:/{name}/{number}/{MODEL}", whole)
             found |= {"model_fingerprint": version.tags[FINGERPRINT], "data_fingerprint": version.tags.get(DATA)}
             found["statistics"] = download_statistics(client, version.run_id, folder)
         write_json(folder / "champion.json", found)

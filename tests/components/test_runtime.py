@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from components.runtime import parse, stage
+from components.runtime import stage
+from components.settings import parse
 from qure.errors import BadInput, StageFailed
 
 PARAMS = "training:\n  fashioniq: {recipe: catalogue}\n"

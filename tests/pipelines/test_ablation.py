@@ -23,6 +23,7 @@ PARAMS = {
     "tracking": {"uri": None},
 }
 TASKS = {
+    "read-settings",
     "resolve-data",
     "fetch-data",
     "validate-dataset",
@@ -42,7 +43,6 @@ def test_from_a_revision_of_the_data_to_a_table(tmp_path: Path, monkeypatch: pyt
     arguments = {
         "params": yaml.safe_dump(PARAMS),
         "training_set": "fashioniq",
-        "code_version": "test",
         "shards": 1,
         "arms": ["contrastive", "top_200"],
         "seeds": 2,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.runtime import parse
+from components.settings import parse
 from pipelines.parameters import public_params
 from qure.config import Settings
 from qure.negatives.mining import negatives_from_scores

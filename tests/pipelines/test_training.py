@@ -45,8 +45,9 @@ SENTINELS = {
     "MLFLOW_TRACKING_PASSWORD": "sentinel-password-12ef",
 }
 ALWAYS = {
+    "read-settings",
     "resolve-data",
-    "fetch-champion",
+    "find-champion",
     "compare-data",
     "list-shards",
     "join-evaluations",
@@ -84,7 +85,7 @@ class Place:
         before = set(self.root.glob("qure-*")) if self.root.exists() else set()
         config = local_config(PipelineConfig.load(), image=IMAGE)
         run = f"test-{uuid.uuid4().hex[:8]}"
-        arguments = {"training_set": self.training_set, "code_version": "test", "shards": 2}
+        arguments = {"training_set": self.training_set, "shards": 2}
         said = io.StringIO()
         error: StageFailed | None = None
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
