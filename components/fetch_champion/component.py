@@ -25,6 +25,7 @@ def fetch_champion(
     Returns:
         Name and version.
     """
+    import logging
     from pathlib import Path
 
     from components.runtime import stage
@@ -34,4 +35,6 @@ def fetch_champion(
     with stage(params) as settings:
         found = fetch(settings, training_set, model=Path(model.path), facts=Path(champion.path))
         model.metadata |= version_label(found)
-        return f"{found['name']} {found['version']}"
+        told = f"{found['name']} {found['version']}"
+        logging.getLogger("components.fetch_champion").info("champion: %s, model %s", told, found["model_fingerprint"])
+        return told

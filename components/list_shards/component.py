@@ -19,14 +19,19 @@ def list_shards(params: str, training_set: str, shards: int, fingerprints: str, 
     Returns:
         Items {image_set, shard, shards, inputs}; `inputs` is one fingerprint of `fingerprints` and the settings.
     """
+    import logging
+
     from components.runtime import stage
     from qure.benchmarks import image_sets_of
     from qure.files import fingerprint
 
     with stage(params) as settings:
         inputs = fingerprint([fingerprints, model, settings.features.model_dump()])
-        return [
+        listed = [
             {"image_set": image_set, "shard": shard, "shards": shards, "inputs": inputs}
             for image_set in image_sets_of(training_set)
             for shard in range(shards)
         ]
+        told = ", ".join(image_sets_of(training_set))
+        logging.getLogger("components.list_shards").info("%d shares of %s, inputs %s", len(listed), told, inputs[:16])
+        return listed

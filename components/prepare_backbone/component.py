@@ -27,6 +27,7 @@ def prepare_backbone(
     Returns:
         The same fingerprints, and the model's.
     """
+    import logging
     from pathlib import Path
 
     from components.runtime import stage
@@ -39,4 +40,5 @@ def prepare_backbone(
         backbone.metadata["backbone"] = settings.backbone.name
         made = str(read_json(Path(backbone.path) / "manifest.json")["fingerprint"])
         backbone.metadata |= {"display_name": f"{settings.backbone.name} {made[:12]}", "fingerprint": made}
+        logging.getLogger("components.prepare_backbone").info("backbone %s: %s", settings.backbone.name, made)
         return f"{fingerprints} {made}"
