@@ -70,7 +70,7 @@ def submit(
     settings, service = _service(config)
     parameters = _parameters(settings, params, training_set, revision)
     version = _uploaded(service, pipeline, settings)
-    name = name or f"{pipeline}-{training_set}-{fingerprint([version.name, parameters])[:8]}"
+    name = name or f"{pipeline}-{training_set}-{fingerprint([version.digest, parameters])[:8]}"
     _say("run", name, service.submit(name, version, parameters, replace=replace))
 
 

@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipelines.config import Schedule, Service
+from pipelines.versions import Upload, upload_of
 from qure.errors import BadInput, StageFailed
-from qure.files import file_digest
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +46,16 @@ class Done:
 
 @dataclass(frozen=True)
 class Version:
-    """An uploaded pipeline version."""
+    """An uploaded pipeline version.
+
+    Attributes:
+        pipeline_id, version_id: Kubeflow's.
+        digest: of the compiled file; the version's name ends with it.
+    """
 
     pipeline_id: str
     version_id: str
-    name: str
+    digest: str
 
 
 class PipelinesService:
@@ -73,28 +76,32 @@ class PipelinesService:
     def upload(self, package: Path) -> Version:
         """Makes a compiled pipeline known; the same file is uploaded once.
 
-        A version is named after the file's digest, so the name tells whether it is there.
+        A version's name ends with the file's digest, so it tells whether it is there (`pipelines.versions`).
         """
-        name = _package_name(package)
-        version = f"{name}-{file_digest(package)[:12]}"
+        told = upload_of(package)
         with _translated():
-            pipeline_id = self._client.get_pipeline_id(name)
-            if pipeline_id is None:
-                created = self._quietly(
-                    self._client.upload_pipeline, str(package), pipeline_name=name, namespace=self._service.namespace
-                )
-                pipeline_id = created.pipeline_id
-            found = [one for one in self._versions(pipeline_id) if one.display_name == version or one.name == version]
+            pipeline_id = self._client.get_pipeline_id(told.pipeline) or self._new_pipeline(told)
+            found = [one for one in self._versions(pipeline_id) if told.is_version(one.display_name or one.name)]
             if not found:
                 found = [
                     self._quietly(
                         self._client.upload_pipeline_version,
                         str(package),
-                        pipeline_version_name=version,
+                        pipeline_version_name=told.version,
                         pipeline_id=pipeline_id,
+                        description=told.change,
                     )
                 ]
-        return Version(pipeline_id, found[0].pipeline_version_id, version)
+        return Version(pipeline_id, found[0].pipeline_version_id, told.digest)
+
+    def _new_pipeline(self, told: Upload) -> str:
+        """A pipeline without a version: an upload would make one of its own, named like the pipeline."""
+        import kfp_server_api
+
+        wanted = kfp_server_api.V2beta1Pipeline(
+            display_name=told.pipeline, description=told.about, namespace=self._service.namespace
+        )
+        return str(self._client._pipelines_api.pipeline_service_create_pipeline(wanted).pipeline_id)
 
     def submit(self, name: str, version: Version, parameters: dict[str, Any], *, replace: bool = False) -> Done:
         """Starts a run of this name, unless one is under way or has succeeded.
@@ -323,11 +330,6 @@ def _named(name: str | None) -> str | None:
     if name is None:
         return None
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
-
-
-def _package_name(package: Path) -> str:
-    document = next(iter(yaml.safe_load_all(package.read_text(encoding="utf-8"))))
-    return str(document["pipelineInfo"]["name"])
 
 
 def _as_run(run: Any) -> dict[str, Any]:

@@ -21,14 +21,14 @@ def model_label(training_set: str, model: Path, data: Path) -> dict[str, Any]:
         data: data root that it was trained on.
 
     Returns:
-        display_name, training_set, fingerprint, data_md5.
+        display_name, training_set, fingerprint, data_fingerprint.
     """
     fingerprint = str(read_manifest(model)["fingerprint"])
     return {
         "display_name": f"{registered_name(training_set)} {fingerprint[:_SHOWN]}",
         "training_set": training_set,
         "fingerprint": fingerprint,
-        "data_md5": data_fingerprint(data),
+        "data_fingerprint": data_fingerprint(data),
     }
 
 
@@ -39,11 +39,11 @@ def version_label(registration: Mapping[str, Any]) -> dict[str, Any]:
         registration: what `qure.registry.stage.register` returns, or of a champion `fetch_champion`.
 
     Returns:
-        display_name, registered_version, fingerprint, data_md5.
+        display_name, registered_version, fingerprint, data_fingerprint.
     """
     return {
         "display_name": f"{registration['name']} version {registration['version']}",
         "registered_version": int(registration["version"]),
         "fingerprint": str(registration["model_fingerprint"]),
-        "data_md5": str(registration["data_fingerprint"]),
+        "data_fingerprint": str(registration["data_fingerprint"]),
     }

@@ -72,6 +72,7 @@ ROUTES = (
     Route("GET", "/experiments", "list_experiments", {**LISTING, "namespace": str}),
     Route("GET", "/experiments/{experiment_id}", "get_experiment"),
     Route("GET", "/pipelines", "list_pipelines", {**LISTING, "namespace": str}),
+    Route("POST", "/pipelines", "create_pipeline", body="V2beta1Pipeline"),
     Route("GET", "/pipelines/{pipeline_id}", "get_pipeline"),
     Route(
         "POST",
@@ -176,6 +177,12 @@ class PipelinesApi:
     def list_pipelines(self, **query: Any) -> Any:
         return self._page("pipelines", list(self.pipelines.values()), query)
 
+    def create_pipeline(self, body: dict[str, Any]) -> Any:
+        _require(body, "display_name")
+        if any(one["display_name"] == body["display_name"] for one in self.pipelines.values()):
+            raise Refused(409, f"pipeline {body['display_name']} exists")
+        return _store(self.pipelines, "pipeline_id", body | {"name": body["display_name"]})
+
     def get_pipeline(self, pipeline_id: str) -> Any:
         return _get(self.pipelines, pipeline_id)
 
@@ -187,14 +194,17 @@ class PipelinesApi:
         self._add_version(pipeline["pipeline_id"], name, package)
         return pipeline
 
-    def upload_version(self, package: dict[str, Any], pipelineid: str = "", name: str = "", **other: Any) -> Any:
+    def upload_version(
+        self, package: dict[str, Any], pipelineid: str = "", name: str = "", description: str = "", **other: Any
+    ) -> Any:
         _get(self.pipelines, pipelineid)
-        return self._add_version(pipelineid, name, package)
+        return self._add_version(pipelineid, name, package, description)
 
-    def _add_version(self, pipeline_id: str, name: str, package: dict[str, Any]) -> Any:
+    def _add_version(self, pipeline_id: str, name: str, package: dict[str, Any], description: str = "") -> Any:
         if any(one["pipeline_id"] == pipeline_id and one["name"] == name for one in self.versions.values()):
             raise Refused(409, f"pipeline version {name} exists")
         content = {"pipeline_id": pipeline_id, "display_name": name, "name": name, "pipeline_spec": package}
+        content["description"] = description
         return _store(self.versions, "pipeline_version_id", content)
 
     def list_versions(self, pipeline_id: str, **query: Any) -> Any:
