@@ -11,6 +11,9 @@ from qure.files import read_json
 from qure.pages.evaluation import SHOWN, findings_list, metrics_table
 from qure.pages.markdown import Page, Part, prose, table
 
+#: Characters; "md5:", 32 digits and ".dir" are fewer.
+LONGEST_FINGERPRINT = 45
+
 
 def registration_page(registration: Mapping[str, Any]) -> Page:
     """What was registered.
@@ -24,8 +27,8 @@ def registration_page(registration: Mapping[str, Any]) -> Page:
         registration["verdict"],
         [
             ("Model", registration["model_fingerprint"][:12]),
-            ("Data", registration["data_fingerprint"]),
-            ("Code", registration["commit"]),
+            ("Data", _short(registration["data_fingerprint"])),
+            ("Code", _short(registration["commit"])),
             ("In the registry as", registration["model_uri"]),
             *(("Shifted data", sentence) for sentence in registration["drift"]),
         ],
@@ -91,6 +94,11 @@ def check_page(check: Mapping[str, Any]) -> Page:
     ]
     page.section("Metrics, percent", table(["benchmark", "metric", "value"], rows))
     return page
+
+
+def _short(fingerprint: str) -> str:
+    """A fingerprint that fits: DVC's md5 whole, a longer one cut."""
+    return fingerprint if len(fingerprint) <= LONGEST_FINGERPRINT else f"{fingerprint[:LONGEST_FINGERPRINT]}…"
 
 
 def _thresholds(thresholds: Mapping[str, Mapping[str, float]]) -> list[tuple[str, str]]:

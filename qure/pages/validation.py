@@ -81,11 +81,12 @@ def _counts(result: Mapping[str, Any]) -> str:
 def _bad_rows(validation: Path, data: Path, benchmarks: set[str]) -> list[Part]:
     with (validation / "bad_rows.csv").open(encoding="utf-8", newline="") as stream:
         found = list(csv.DictReader(stream))
-    rows = [
-        [code(Path(row["file"]).name), code(row["row"]), code(row["value"]), prose(row["reason"])]
+    # A list, as a table with a path in it is wider than the frame.
+    told = [
+        f"- {prose(row['reason'])}: {code(row['value'])} in {code(row['file'])}, {code(row['row'])}"
         for row in found[:SHOWN_ROWS]
     ]
-    parts: list[Part] = [table(["file", "row", "value", "what is wrong"], rows)]
+    parts: list[Part] = ["\n".join(told)]
     if len(found) > SHOWN_ROWS:
         parts.append(f"{len(found):,} in all; `bad_rows.csv` in the folder `validation` lists each.")
     pictures = _pictures(found, [Images(data, name) for name in sorted(benchmarks)])
