@@ -1,6 +1,6 @@
 """Big outputs: in the artifact store, or in a shared workspace with only a pointer in the artifact store.
 
-A component writes into `placed(artifact.path, workspace, key)` and reads from `located(artifact.path)`; whether the
+A component writes into `place_output(artifact.path, workspace, key)` and reads from `content_folder(artifact.path)`; whether the
 bytes travel through the artifact store or lie in a volume that all tasks mount is the same to it.
 """
 
@@ -13,7 +13,7 @@ from qure.files import read_json, write_json
 POINTER = "location.json"
 
 
-def placed(artifact: str, workspace: str, *key: str) -> Path:
+def place_output(artifact: str, workspace: str, *key: str) -> Path:
     """The folder into which a stage writes an artifact's content.
 
     Args:
@@ -39,7 +39,7 @@ def placed(artifact: str, workspace: str, *key: str) -> Path:
     return folder
 
 
-def located(artifact: str) -> Path:
+def content_folder(artifact: str) -> Path:
     """The folder that holds an artifact's content.
 
     Raises:
@@ -65,6 +65,6 @@ def scratch(artifact: str, workspace: str, *key: str) -> Path:
     return folder
 
 
-def delivered(folder: Path, artifact: str) -> None:
+def deliver(folder: Path, artifact: str) -> None:
     """Makes a finished folder an artifact's content; it stays where it is too, for a task that is tried again."""
     shutil.copytree(folder, artifact, dirs_exist_ok=True)

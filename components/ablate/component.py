@@ -45,7 +45,7 @@ def ablate(
     from pathlib import Path
 
     from components.runtime import stage
-    from components.workspace import located, scratch
+    from components.workspace import content_folder, scratch
     from qure.ablation.stage import ablate as compare
     from qure.files import fingerprint
     from qure.pages.ablation import ablation_page
@@ -58,10 +58,10 @@ def ablate(
         results = compare(
             settings,
             training_set,
-            data=located(data.path) / "data",
-            features=located(features.path) / training_set,
-            backbone=located(backbone.path),
-            validation=located(validation.path),
+            data=content_folder(data.path) / "data",
+            features=content_folder(features.path) / training_set,
+            backbone=content_folder(backbone.path),
+            validation=content_folder(validation.path),
             output=output,
             work=scratch(ablation.path, workspace, "ablate", training_set, fingerprint([params, fingerprints])[:32]),
             arms=arms or None,

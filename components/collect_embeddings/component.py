@@ -25,15 +25,15 @@ def collect_embeddings(
         summary: How many images there are of each image set.
     """
     from components.runtime import stage
-    from components.workspace import located, placed
+    from components.workspace import content_folder, place_output
     from qure.features.stage import collect
     from qure.pages.features import collected_page
 
     with stage(params):
-        output = placed(features.path, workspace, "features", listed[0]["inputs"], "collected")
+        output = place_output(features.path, workspace, "features", listed[0]["inputs"], "collected")
         found = {}
         for image_set in sorted({item["image_set"] for item in listed}):
-            shares = [located(shard.path) for shard in shards if shard.metadata["image_set"] == image_set]
+            shares = [content_folder(shard.path) for shard in shards if shard.metadata["image_set"] == image_set]
             found[image_set] = collect(shares, output / image_set)
             features.metadata[image_set] = found[image_set]["fingerprint"]
         collected_page(found).write(summary.path)

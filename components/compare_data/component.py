@@ -26,16 +26,17 @@ def compare_data(
     """
     from pathlib import Path
 
+    from qure.registry.monitoring import compare_data as compare
+
     from components.runtime import stage
-    from components.workspace import located
+    from components.workspace import content_folder
     from qure.pages.validation import drift_page
-    from qure.registry.champion import compare_data as compare
 
     with stage(params) as settings:
         found = compare(
             settings,
-            validation=located(validation.path),
-            champion=located(champion.path),
+            validation=content_folder(validation.path),
+            champion=content_folder(champion.path),
             output=Path(drift.path),
         )
         drift_page(found).write(summary.path)

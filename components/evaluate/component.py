@@ -40,7 +40,7 @@ def evaluate(
     from pathlib import Path
 
     from components.runtime import stage
-    from components.workspace import located
+    from components.workspace import content_folder
     from qure.benchmarks import image_sets_of, judged_on
     from qure.evaluation.stage import evaluate_benchmark
     from qure.pages.evaluation import part_page
@@ -54,11 +54,11 @@ def evaluate(
             settings,
             training_set,
             benchmark,
-            data=located(data.path) / "data",
-            features={name: located(features.path) / name for name in image_sets_of(training_set)},
-            model=located(model.path),
-            backbone=located(backbone.path),
-            validation=located(validation.path),
+            data=content_folder(data.path) / "data",
+            features={name: content_folder(features.path) / name for name in image_sets_of(training_set)},
+            model=content_folder(model.path),
+            backbone=content_folder(backbone.path),
+            validation=content_folder(validation.path),
             output=Path(part.path),
         )
         part_page(Path(part.path)).write(summary.path, links=links(places(settings.tracking, runs)))

@@ -40,14 +40,15 @@ def evaluate_champion(
     """
     from pathlib import Path
 
+    from qure.registry.monitoring import check_champion
+
     from components.runtime import stage
-    from components.workspace import located
+    from components.workspace import content_folder
     from qure.benchmarks import image_sets_of
     from qure.evaluation.stage import evaluate
     from qure.pages.links import links, places, write_framed
     from qure.pages.numbers import headline_numbers
     from qure.pages.registry import check_page
-    from qure.registry.champion import check_champion
     from qure.tracking import opened_runs
 
     with stage(params) as settings, opened_runs() as runs:
@@ -55,17 +56,17 @@ def evaluate_champion(
         evaluate(
             settings,
             training_set,
-            data=located(data.path) / "data",
-            features={name: located(features.path) / name for name in image_sets_of(training_set)},
-            model=located(model.path),
-            validation=located(validation.path),
+            data=content_folder(data.path) / "data",
+            features={name: content_folder(features.path) / name for name in image_sets_of(training_set)},
+            model=content_folder(model.path),
+            validation=content_folder(validation.path),
             output=evaluation,
         )
         metrics.metadata |= headline_numbers(training_set, evaluation)
         found = check_champion(
             settings,
             training_set,
-            champion=located(champion.path),
+            champion=content_folder(champion.path),
             evaluation=evaluation,
             drift=Path(drift.path),
             output=Path(check.path),

@@ -28,8 +28,9 @@ def fetch_champion(
     import logging
     from pathlib import Path
 
+    from qure.registry.monitoring import fetch_champion as fetch
+
     from components.runtime import stage
-    from qure.registry.champion import fetch_champion as fetch
     from qure.registry.labels import version_label
 
     with stage(params) as settings:

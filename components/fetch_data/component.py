@@ -35,14 +35,14 @@ def fetch_data(
     from pathlib import Path
 
     from components.runtime import stage
-    from components.workspace import placed
+    from components.workspace import place_output
     from qure.catalogue.fetch import Pinned, fetch
     from qure.files import fingerprint
 
     with stage(params) as settings:
         key = data_hash or fingerprint([settings.catalogue.model_dump(), code_version])[:32]
         cache = Path(workspace) / "dvc-cache" if workspace else None
-        output = placed(data.path, workspace, "data", key)
+        output = place_output(data.path, workspace, "data", key)
         found = str(fetch(settings, repository, Pinned(commit, data_hash), output, cache=cache))
         data.metadata |= {"display_name": f"data {found}", "fingerprint": found, "commit": commit}
         logging.getLogger("components.fetch_data").info("data %s of commit %s", found, commit)

@@ -35,7 +35,7 @@ def join_evaluations(
     from pathlib import Path
 
     from components.runtime import stage
-    from components.workspace import located
+    from components.workspace import content_folder
     from qure.evaluation.stage import join_evaluations as join
     from qure.pages.evaluation import evaluation_page
     from qure.pages.links import links, places, write_framed
@@ -45,9 +45,9 @@ def join_evaluations(
         join(
             settings,
             training_set,
-            parts=[located(own.path), located(beside.path)],
-            data=located(data.path) / "data",
-            training=located(training.path),
+            parts=[content_folder(own.path), content_folder(beside.path)],
+            data=content_folder(data.path) / "data",
+            training=content_folder(training.path),
             output=Path(evaluation.path),
         )
         found = places(settings.tracking, runs)

@@ -37,24 +37,24 @@ def precompute_embeddings(
         summary: How many images, how fast, and which were skipped.
     """
     from components.runtime import stage
-    from components.workspace import located, placed
+    from components.workspace import content_folder, place_output
     from qure.features.stage import precompute
     from qure.pages.features import features_page
     from qure.pages.links import links, places
     from qure.tracking import opened_runs
 
     with stage(params) as settings, opened_runs() as runs:
-        output = placed(features.path, workspace, "features", inputs, image_set, f"{shard}-of-{shards}")
+        output = place_output(features.path, workspace, "features", inputs, image_set, f"{shard}-of-{shards}")
         features.metadata["image_set"] = image_set
         found = precompute(
             settings,
             image_set,
-            data=located(data.path) / "data",
-            backbone=located(backbone.path),
-            validation=located(validation.path),
+            data=content_folder(data.path) / "data",
+            backbone=content_folder(backbone.path),
+            validation=content_folder(validation.path),
             output=output,
             shard=(shard, shards),
         )
         features.metadata |= found
-        page = features_page(image_set, shard, shards, found, located(validation.path))
+        page = features_page(image_set, shard, shards, found, content_folder(validation.path))
         page.write(summary.path, links=links(places(settings.tracking, runs)))

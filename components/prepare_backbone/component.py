@@ -31,12 +31,17 @@ def prepare_backbone(
     from pathlib import Path
 
     from components.runtime import stage
-    from components.workspace import located
+    from components.workspace import content_folder
     from qure.backbone.stage import prepare_backbone as prepare
     from qure.files import read_json
 
     with stage(params) as settings:
-        prepare(settings, located(data.path) / "data", Path(backbone.path), validation=[located(validation.path)])
+        prepare(
+            settings,
+            content_folder(data.path) / "data",
+            Path(backbone.path),
+            validation=[content_folder(validation.path)],
+        )
         backbone.metadata["backbone"] = settings.backbone.name
         made = str(read_json(Path(backbone.path) / "manifest.json")["fingerprint"])
         backbone.metadata |= {"display_name": f"{settings.backbone.name} {made[:12]}", "fingerprint": made}

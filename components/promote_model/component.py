@@ -36,13 +36,14 @@ def promote_model(
     """
     from pathlib import Path
 
+    from qure.registry.monitoring import reevaluation
+
     from components.runtime import stage
-    from components.workspace import located
+    from components.workspace import content_folder
     from qure.benchmarks import image_sets_of
     from qure.pages.links import links, places
     from qure.pages.numbers import headline_numbers
     from qure.pages.registry import promotion_page
-    from qure.registry.champion import reevaluation
     from qure.registry.stage import promote
     from qure.tracking import opened_runs
 
@@ -51,18 +52,18 @@ def promote_model(
             settings,
             training_set,
             registration=Path(registration.path),
-            evaluation=located(evaluation.path),
+            evaluation=content_folder(evaluation.path),
             output=Path(promotion.path),
-            data=located(data.path) / "data",
+            data=content_folder(data.path) / "data",
             reevaluate=reevaluation(
                 settings,
                 training_set,
-                data=located(data.path) / "data",
-                features={name: located(features.path) / name for name in image_sets_of(training_set)},
-                validation=located(validation.path),
+                data=content_folder(data.path) / "data",
+                features={name: content_folder(features.path) / name for name in image_sets_of(training_set)},
+                validation=content_folder(validation.path),
             ),
         )
-        metrics.metadata |= headline_numbers(training_set, located(evaluation.path), found["comparison"])
+        metrics.metadata |= headline_numbers(training_set, content_folder(evaluation.path), found["comparison"])
         told = places(settings.tracking, runs, name=found["name"], version=found["version"])
-        page = promotion_page(training_set, found, located(evaluation.path))
+        page = promotion_page(training_set, found, content_folder(evaluation.path))
         page.write(summary.path, links=links(told, report=True))

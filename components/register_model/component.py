@@ -37,7 +37,7 @@ def register_model(
     from pathlib import Path
 
     from components.runtime import stage
-    from components.workspace import located
+    from components.workspace import content_folder
     from qure.benchmarks import image_sets_of
     from qure.pages.links import links, places
     from qure.pages.registry import registration_page
@@ -49,12 +49,12 @@ def register_model(
         found = register(
             settings,
             training_set,
-            data=located(data.path) / "data",
-            features={name: located(features.path) / name for name in image_sets_of(training_set)},
-            validation=located(validation.path),
-            model=located(model.path),
-            training=located(training.path),
-            evaluation=located(evaluation.path),
+            data=content_folder(data.path) / "data",
+            features={name: content_folder(features.path) / name for name in image_sets_of(training_set)},
+            validation=content_folder(validation.path),
+            model=content_folder(model.path),
+            training=content_folder(training.path),
+            evaluation=content_folder(evaluation.path),
             output=Path(registration.path),
         )
         registration.metadata |= version_label(found)

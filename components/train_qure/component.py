@@ -42,7 +42,7 @@ def train_qure(
     from typing import Any
 
     from components.runtime import stage
-    from components.workspace import delivered, located, scratch
+    from components.workspace import content_folder, deliver, scratch
     from qure.files import fingerprint
     from qure.pages.links import links, places
     from qure.pages.training import training_page
@@ -53,10 +53,10 @@ def train_qure(
     with stage(params) as settings, opened_runs() as runs:
         work = scratch(model.path, workspace, "train", training_set, fingerprint([params, fingerprints])[:32])
         inputs: dict[str, Any] = {
-            "data": located(data.path) / "data",
-            "features": located(features.path),
-            "backbone": located(backbone.path),
-            "validation": located(validation.path),
+            "data": content_folder(data.path) / "data",
+            "features": content_folder(features.path),
+            "backbone": content_folder(backbone.path),
+            "validation": content_folder(validation.path),
         }
         if distributed:
             from infra.trainer.launch import train_as_job
@@ -67,7 +67,7 @@ def train_qure(
             inputs["features"] = inputs["features"] / training_set
             train(settings, training_set, output=output, work=work / "checkpoints", **inputs)
         model.metadata |= model_label(training_set, output / "model", inputs["data"])
-        delivered(output / "model", model.path)
-        delivered(output / "training", training.path)
+        deliver(output / "model", model.path)
+        deliver(output / "training", training.path)
         page = training_page(training_set, output / "training", inputs["data"])
         page.write(summary.path, links=links(places(settings.tracking, runs)))

@@ -36,7 +36,7 @@ def validate_dataset(
     from pathlib import Path
 
     from components.runtime import stage
-    from components.workspace import located, scratch
+    from components.workspace import content_folder, scratch
     from qure.pages.links import links, places
     from qure.pages.validation import validation_page
     from qure.tracking import opened_runs
@@ -46,10 +46,10 @@ def validate_dataset(
         result = validate(
             settings,
             training_set,
-            data=located(data.path) / "data",
+            data=content_folder(data.path) / "data",
             output=Path(validation.path),
             work=scratch(validation.path, workspace, "validation", training_set),
         )
-        page = validation_page(Path(validation.path), located(data.path) / "data")
+        page = validation_page(Path(validation.path), content_folder(data.path) / "data")
         page.write(summary.path, links=links(places(settings.tracking, runs)))
         return f"{data_fingerprint} {result['fingerprint']} {code_version}"

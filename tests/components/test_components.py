@@ -84,12 +84,12 @@ def test_fetch_data_records_the_fingerprint(fetched: dsl.Dataset) -> None:
 
 
 def test_fetch_data_into_a_workspace_leaves_a_pointer(call: Callable[..., Any], tmp_path: Path) -> None:
-    from components.workspace import located
+    from components.workspace import content_folder
 
     arguments = {"repository": "", "commit": "catalogue", "data_hash": "", "code_version": "x"}
     _, artifacts = call("fetch_data", params=PARAMS, workspace=str(tmp_path / "shared"), **arguments)
     assert [one.name for one in Path(artifacts["data"].path).iterdir()] == ["location.json"]
-    assert located(artifacts["data"].path).is_relative_to(tmp_path / "shared" / "data")
+    assert content_folder(artifacts["data"].path).is_relative_to(tmp_path / "shared" / "data")
 
 
 def test_list_shards_covers_every_image_set_and_names_its_inputs(call: Callable[..., Any]) -> None:
