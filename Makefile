@@ -19,6 +19,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
+export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 
@@ -54,12 +55,20 @@ test: setup ## run the tests that need no servers and no containers
 test-all: setup ## run every test; those whose servers or engine are missing say so
 	$(BIN)/python -m pytest -n 2
 
+.PHONY: bench
+bench: setup ## every benchmark that this machine can run, on an idle machine: results and docs/benchmarks.md
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
 .PHONY: lint
 lint: setup ## style, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+.PHONY: docs
+docs: setup ## the site of docs/ with the library's reference: .site/index.html, to open without a server
+	$(BIN)/mkdocs build --strict --quiet
 
 .PHONY: format
 format: setup ## let ruff format and mend what it can
@@ -72,7 +81,7 @@ deps: setup ## write the code that each stage runs into dvc.yaml, read from the 
 
 .PHONY: lock
 lock: setup ## resolve requirements.lock anew from pyproject.toml (torch is installed beside it: its build is the machine's choice)
-	$(BIN)/uv pip compile pyproject.toml --quiet --all-extras --group dev --python-version 3.11 \
+	echo '$(TORCH)' | $(BIN)/uv pip compile pyproject.toml - --quiet --all-extras --group dev --python-version 3.11 \
 	  --python-platform x86_64-manylinux_2_28 $(WHEELS) --generate-hashes --no-emit-package torch --no-header \
 	  --output-file requirements.lock
 
@@ -81,6 +90,10 @@ mlflow: setup ## MLflow's pages on http://127.0.0.1:5000 (PORT=... for another),
 	@$(BIN)/python -m qure.tracking
 	@$(BIN)/python -m qure.tracking.server --port $(or $(PORT),5000)
 
+.PHONY: studio
+studio: setup ## the page for people on http://127.0.0.1:8765 (PORT=..., SET=cirr for another), until Ctrl-C
+	@$(BIN)/qure studio --training-set $(or $(SET),fashioniq) --port $(or $(PORT),8765)
+
 .PHONY: clean
 clean: ## remove what the demo made, the environment and data/ excepted
-	rm -rf artifacts .work mlflow.db* mlruns
+	rm -rf artifacts .work .site mlflow.db* mlruns

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import write_result
 from qure.config import EvaluationSettings
+from qure.datasets.validated import ValidatedData
 from qure.evaluation.findings import LEAST_SPREAD, MOST_SHARED, collapses, measured
 from qure.evaluation.judging import ImageDigests
 from qure.evaluation.ranking.embeddings import Embeddings
@@ -36,7 +37,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"))
     options = parser.parse_args()
     features = {"fashioniq": options.artifacts / "fashioniq" / "features" / "fashioniq"}
-    task = task_for("fashioniq", Source(options.data, None, SETTINGS, "cpu", ImageDigests(features)))
+    stores = {name: FeatureStore.open(path) for name, path in features.items()}
+    task = task_for("fashioniq", Source(ValidatedData(options.data), SETTINGS, "cpu", ImageDigests(stores)))
     found = {}
     queries, candidates = _encoded(task, features, options.artifacts / "backbone")
     found["the backbone before training"] = _row(task, queries, candidates)

@@ -10,7 +10,7 @@ from typing import Any
 
 from qure.files import write_json
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("QURE_BENCH_RESULTS") or Path(__file__).parent / "results")
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 

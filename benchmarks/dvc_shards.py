@@ -7,12 +7,14 @@ Packing is counted apart: it happens once per version of the data.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import random
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import write_result
+from qure.datasets.image_shards import INDEX
 from qure.datasets.image_store import SHARDS, pack_images
 
 
@@ -31,8 +34,9 @@ def main() -> None:
         root = Path(folder)
         make_images(root / "source", arguments.images, arguments.bytes)
         packing = seconds(lambda: pack_images(root / "source", root / "packed", arguments.shard_bytes))
-        files = measure(root / "files", root / "source" / "images")
-        shards = measure(root / "shards", root / "packed")
+        files, came = measure(root / "files", root / "source" / "images")
+        shards, came_packed = measure(root / "shards", root / "packed")
+        same = came == came_packed == digests(root / "source" / "images")
         shard_count = len(list((root / "packed").glob("*.tar")))
     payload = {
         "load_before": round(load, 1),
@@ -40,6 +44,7 @@ def main() -> None:
         "bytes_each": arguments.bytes,
         "shard_files": shard_count,
         "dvc": version("dvc"),
+        "same_images_came_back": same,
         "packing_s": round(packing, 2),
         "files_s": files,
         "shards_s": shards,
@@ -57,8 +62,8 @@ def make_images(root: Path, count: int, size: int) -> None:
         (root / "images" / f"B{number:09d}.jpg").write_bytes(numbers.randbytes(size))
 
 
-def measure(project: Path, images: Path) -> dict[str, float]:
-    """Seconds that each DVC command takes in a project of its own."""
+def measure(project: Path, images: Path) -> tuple[dict[str, float], dict[str, str]]:
+    """Seconds that each DVC command takes in a project of its own, and the digests of the images that came back."""
     project.mkdir()
     dvc(project, "init", "--no-scm")
     dvc(project, "config", "core.analytics", "false")
@@ -73,8 +78,24 @@ def measure(project: Path, images: Path) -> dict[str, float]:
     }
     shutil.rmtree(project / SHARDS)
     taken["checkout"] = seconds(lambda: dvc(project, "checkout"))
-    assert len(list((project / SHARDS).iterdir())) == len(list(images.iterdir()))
-    return {name: round(value, 2) for name, value in taken.items()}
+    return {name: round(value, 2) for name, value in taken.items()}, digests(project / SHARDS)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Name of every image in a folder's files, or in its tar shards, with its SHA-256."""
+    found = {}
+    for file in folder.iterdir():
+        if file.name == INDEX:
+            continue
+        if file.suffix != ".tar":
+            found[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+            continue
+        with tarfile.open(file) as shard:
+            for member in shard:
+                content = shard.extractfile(member)
+                if content is not None:
+                    found[Path(member.name).name] = hashlib.sha256(content.read()).hexdigest()
+    return found
 
 
 def dvc(project: Path, *arguments: str) -> None:

@@ -77,17 +77,18 @@ def measure(benchmark: str, arguments: argparse.Namespace, folder: Path) -> dict
     return {"queries": len(queries), "images": len(images), "gallery_mib": round(size / 2**20), **found}
 
 
-def run(arguments: argparse.Namespace) -> dict[str, float]:
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """One protocol over the files in the scratch folder."""
     from qure.evaluation.external import evaluate_embeddings
 
     folder = arguments.scratch
     files = (folder / "queries.safetensors", folder / "gallery.safetensors", folder / "metrics.json")
     begun = time.perf_counter()
-    evaluate_embeddings(arguments.run, arguments.annotations, "val", *files)
+    found = evaluate_embeddings(arguments.run, arguments.annotations, "val", *files)
     seconds = time.perf_counter() - begun
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": round(seconds, 1), "peak_mib": round(peak)}
+    metrics = {name: value for name, value in found.items() if isinstance(value, float)}
+    return {"seconds": round(seconds, 1), "peak_mib": round(peak), "metrics": metrics}
 
 
 def prepared(benchmark: str, annotations: Path, folder: Path) -> tuple[Path, str]:

@@ -22,14 +22,15 @@ from benchmarks.common import write_result
 from pipelines.compiling import PIPELINES, compile_one
 from pipelines.config import PipelineConfig
 from pipelines.local import run_locally
+from qure.errors import StageFailed
 
 IMAGE = os.environ.get("QURE_TEST_IMAGE", "localhost/qure:python")
-TASKS, RUNS = 5, 3
+TASKS = 5
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def nothing(number: int) -> int:
-    return number
+    return number + 1
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -57,12 +58,13 @@ def main(arguments: list[str] | None = None) -> None:
     """Measures and writes the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--containers", action="store_true", help="also measure containers")
+    parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args(arguments)
-    payload: dict[str, Any] = {"tasks": TASKS, "runs": RUNS, "compile_seconds": compile_seconds()}
+    payload: dict[str, Any] = {"tasks": TASKS, "runs": options.runs, "compile_seconds": compile_seconds()}
     for runner in ("subprocess", "docker") if options.containers else ("subprocess",):
         payload[runner] = {
-            "seconds_per_empty_task": median(chain, runner, TASKS),  # type: ignore[arg-type]
-            "seconds_to_start_and_import_the_stages": median(imports, runner, 1),  # type: ignore[arg-type]
+            "seconds_per_empty_task": median(chain, runner, TASKS, options.runs),  # type: ignore[arg-type]
+            "seconds_to_start_and_import_the_stages": median(imports, runner, 1, options.runs),  # type: ignore[arg-type]
         }
     print(write_result("kfp_overhead", payload))
 
@@ -78,15 +80,21 @@ def compile_seconds() -> dict[str, float]:
     return seconds
 
 
-def median(pipeline: Any, runner: Literal["subprocess", "docker"], tasks: int) -> float:
-    """Median over the runs of seconds per task."""
+def median(pipeline: Any, runner: Literal["subprocess", "docker"], tasks: int, runs: int) -> float:
+    """Median over the runs of seconds per task.
+
+    Raises:
+        StageFailed: what the tasks pass on did not arrive.
+    """
     taken = []
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(RUNS):
+        for number in range(runs):
             begun = time.monotonic()
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                run_locally(pipeline, {}, runner=runner, root=Path(folder) / "root", run=f"benchmark-{number}")
+                made = run_locally(pipeline, {}, runner=runner, root=Path(folder) / "root", run=f"benchmark-{number}")
             taken.append((time.monotonic() - begun) / tasks)
+            if set(made.values()) - {TASKS}:
+                raise StageFailed(f"the chain of {TASKS} tasks counted to {made}")
     return round(statistics.median(taken), 3)
 
 

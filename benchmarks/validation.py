@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks.common import write_result
 from qure.config import Settings
+from qure.files import file_digest
 
 #: FashionIQ images that the catalogue renders at scale 1.
 IMAGES_AT_SCALE_1 = 3360
@@ -87,6 +88,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "images": suites["fashioniq.images"]["rows"],
         "rows": sum(suite["rows"] for name, suite in suites.items() if not name.endswith((".images", ".contents"))),
         "peak_mib": round(own.ru_maxrss / 1024),
+        "result_sha256": file_digest(output / "result.json"),
     }
 
 

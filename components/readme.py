@@ -1,18 +1,28 @@
-"""Writes each component's README.md from its docstring and its interface.
+"""Writes each component's README.md from its docstring, its interface and what it imports.
 
 python -m components.readme          # write
 python -m components.readme --check  # fail when one is not current
 """
 
+import dis
 import importlib
-import re
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
 
+from docstring_parser.google import GoogleParser, Section, SectionType  # what kfp reads docstrings with
+
 ROOT = Path(__file__).parent
 #: What a component uses besides its one step.
 _BESIDE = ("qure.files", "qure.config", "qure.benchmarks", "qure.pages", "qure.tracking", "qure.registry.labels")
+
+_ARGS = Section("Args", "param", SectionType.MULTIPLE)
+#: By whether a function returns one value, which kfp calls "Output", or several that have names.
+_PARSERS = {
+    True: GoogleParser([_ARGS, Section("Returns", "returns", SectionType.SINGULAR)]),
+    False: GoogleParser([_ARGS, Section("Returns", "param", SectionType.MULTIPLE)]),
+}
 
 
 def names() -> list[str]:
@@ -28,13 +38,15 @@ def component(name: str) -> Any:
 def readme(name: str) -> str:
     """The README.md of a component."""
     made = component(name)
-    summary, _, rest = _description(made).partition("\n\n")
     inputs, outputs = made.component_spec.inputs or {}, made.component_spec.outputs or {}
-    parts = [f"# {name}", summary, *([rest] if rest else [])]
+    said = _PARSERS["Output" in outputs].parse(inspect.getdoc(made.python_func) or "")
+    texts = {one.arg_name: one.description for one in said.params}
+    texts |= {"Output": said.returns.description} if said.returns else {}
+    parts = [f"# {name}", said.short_description, *([said.long_description] if said.long_description else [])]
     if inputs:
-        parts.append("## Inputs\n\n" + _table(inputs))
+        parts.append("## Inputs\n\n" + _table(inputs, texts))
     if outputs:
-        parts.append("## Outputs\n\n" + _table(outputs, _output_texts(made)))
+        parts.append("## Outputs\n\n" + _table(outputs, texts))
     parts.append("## Where\n\n" + _where(name, made))
     parts.append("<!-- made from component.py by `python -m components.readme` -->")
     return "\n\n".join(parts) + "\n"
@@ -50,61 +62,32 @@ def outdated() -> list[str]:
     return stale
 
 
-def _description(made: Any) -> str:
-    """The docstring up to its first section."""
-    text = _docstring(made)
-    return re.split(r"\n\s*(?:Args|Returns|Raises):\n", text)[0].strip()
-
-
-def _docstring(made: Any) -> str:
-    import inspect
-
-    return inspect.cleandoc(made.python_func.__doc__ or "")
-
-
-def _output_texts(made: Any) -> dict[str, str]:
-    """What the docstring says of outputs: artifacts stand under Args, a lone return value under Returns."""
-    text = _docstring(made)
-    texts = {
-        name: _plain(found) for name, found in re.findall(r"^    (\w+): ((?:.+\n?(?:        .+\n?)*))", text, re.M)
-    }
-    returned = re.search(r"^Returns:\n((?:    .+\n?)+)", text, re.M)
-    if returned and "Output" in (made.component_spec.outputs or {}):
-        texts["Output"] = _plain(returned[1])
-    return texts
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _table(ports: dict[str, Any], texts: dict[str, str] | None = None) -> str:
+def _table(ports: dict[str, Any], texts: dict[str, str | None]) -> str:
     rows = ["| name | type | what |", "|---|---|---|"]
     for name, port in ports.items():
         kind = port.type.split("@")[0].removeprefix("system.")
         kind = f"list of {kind}" if port.is_artifact_list else kind
-        text = (texts or {}).get(name) or port.description or "The run's final state, filled in by Kubeflow."
-        rows.append(f"| `{name}` | {kind} | {_plain(text)} |")
+        text = texts.get(name) or "The run's final state, filled in by Kubeflow."
+        rows.append(f"| `{name}` | {kind} | {' '.join(text.split())} |")
     return "\n".join(rows)
 
 
 def _where(name: str, made: Any) -> str:
-    """The one step from the task to the library."""
-    import inspect
-
-    source = inspect.getsource(made.python_func)
-    called = re.findall(r"from (qure\.[\w.]+) import ([\w, ]+)", source)
-    stages = [
-        f"`{imported.split(' as ')[0]}` in `{module.replace('.', '/')}.py`"
-        for module, imports in called
-        if not module.startswith(_BESIDE)
-        for imported in imports.split(", ")
-        if imported[0].islower()
-    ]
+    """The one step from the task to the library: what the function's code imports."""
+    stages, module = [], ""
+    for step in dis.get_instructions(made.python_func):
+        if step.opname == "IMPORT_NAME":
+            module = step.argval
+        elif step.opname == "IMPORT_FROM" and step.argval[0].islower() and _is_stage(module):
+            stages.append(f"`{step.argval}` in `{module.replace('.', '/')}.py`")
     lines = [f"Component: `components/{name}/component.py`."]
     if stages:
         lines.append(f"Library: {', '.join(stages)}.")
     return " ".join(lines)
+
+
+def _is_stage(module: str) -> bool:
+    return module.startswith("qure.") and not module.startswith(_BESIDE)
 
 
 def main(arguments: list[str]) -> int:

@@ -1,7 +1,7 @@
 """Big outputs: in the artifact store, or in a shared workspace with only a pointer in the artifact store.
 
-A component writes into `place_output(artifact.path, workspace, key)` and reads from `content_folder(artifact.path)`; whether the
-bytes travel through the artifact store or lie in a volume that all tasks mount is the same to it.
+A component writes into `place_output(artifact.path, workspace, key)` and reads from `content_folder(artifact.path)`;
+whether the bytes travel through the artifact store or lie in a volume that all tasks mount is the same to it.
 """
 
 import shutil

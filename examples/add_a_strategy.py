@@ -12,12 +12,12 @@ from pathlib import Path
 
 from qure.ablation.found import NegativesOfModels
 from qure.config import TrainingSettings, with_code
+from qure.datasets.validated import ValidatedData
 from qure.features.store import FeatureStore
 from qure.layout import Layout
 from qure.models import QureModel
 from qure.models.precision import default_device
 from qure.training.data import training_data
-from qure.training.stage import triplets_and_corpora
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     model = QureModel.load(layout.model, default_device(), vision=False)
     features = FeatureStore.open(layout.training_features, model.vision_fingerprint)
     validation = layout.validation if layout.validation.is_dir() else None
-    triplets, corpora, _ = triplets_and_corpora(asked.training_set, asked.data, validation)
+    triplets, corpora = ValidatedData(asked.data, validation).training(asked.training_set)
     assert model.tokenizer is not None  # a loaded model has one
     data = training_data(triplets, corpora, features, model.tokenizer)
     mined = NegativesOfModels(asked.training_set, asked.data, data, corpora, features)

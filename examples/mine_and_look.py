@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from qure.config import NegativeSettings
+from qure.datasets.validated import ValidatedData
 from qure.features.store import FeatureStore
 from qure.layout import Layout
 from qure.models import QureModel
@@ -20,9 +21,8 @@ from qure.negatives.plots import draw_ranks, draw_sorted_scores
 from qure.negatives.statistics import findings
 from qure.training.data import training_data
 from qure.training.distributed import Processes
-from qure.training.encoding import Encoder, evaluating
+from qure.training.encoding import TrainingEncoder, evaluating
 from qure.training.mining import mine_categories
-from qure.training.stage import triplets_and_corpora
 
 
 def main() -> None:
@@ -38,11 +38,11 @@ def main() -> None:
     model = QureModel.load(layout.model, device, vision=False)
     features = FeatureStore.open(layout.training_features, model.vision_fingerprint)
     validation = layout.validation if layout.validation.is_dir() else None
-    triplets, corpora, _ = triplets_and_corpora(asked.training_set, asked.data, validation)
+    triplets, corpora = ValidatedData(asked.data, validation).training(asked.training_set)
     assert model.tokenizer is not None  # a loaded model has one
     data = training_data(triplets, corpora, features, model.tokenizer)
 
-    encoder = Encoder(model, features, PrecisionPolicy.of("fp32", device), Processes(0, 1, device))
+    encoder = TrainingEncoder(model, features, PrecisionPolicy.of("fp32", device), Processes(0, 1, device))
     with evaluating(model):
         queries, candidates = encoder.queries(data), encoder.corpus(data)
     mining = mine_categories(queries, candidates, data, NegativeSettings(search_window=asked.search_window), device)

@@ -6,8 +6,8 @@ from kfp.dsl.base_component import BaseComponent
 from components.ablate.component import ablate
 from components.prepare_backbone.component import prepare_backbone
 from components.read_settings.component import read_settings
-from components.report_outcome.component import report_outcome
 from pipelines.config import PipelineConfig
+from pipelines.outcome import reported
 from pipelines.placement import place, workspace_path
 from pipelines.release import Release
 from pipelines.training import featured, fetched, validated
@@ -60,7 +60,7 @@ def ablation(config: PipelineConfig, release: Release) -> BaseComponent:
             recipe: Name of a recipe that comes with qure; empty for that of params.
             exclude_leaked: Leave out training triplets that show images of the splits that judge.
         """
-        outcome = place(report_outcome(params=params, pipeline=NAME, training_set=training_set), config)
+        outcome = reported(config, pipeline=NAME, training_set=training_set)
         with dsl.ExitHandler(outcome, name="compare negatives"):
             settings = place(
                 read_settings(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.check.command import check
+from pipelines.installing import install
 from qure.cli import Commands
 from qure.cli.options import TrainingSet
 from qure.errors import StageFailed
@@ -64,7 +66,7 @@ def submit(
     params: Params = Path("params.yaml"),
     config: Config = CONFIG,
 ) -> None:
-    """Run a pipeline now; the same command again finds the run instead of starting a second one."""
+    """Run a pipeline now; the same command again finds the run, or goes on with it when it has failed."""
     from qure.files import fingerprint
 
     settings, service = _service(config)
@@ -75,13 +77,23 @@ def submit(
 
 
 @app.command()
+def resume(
+    name: Annotated[str, typer.Argument(help="Name or id of a failed run, or the name of its schedule.")],
+    config: Config = CONFIG,
+) -> None:
+    """Go on with a failed run: what had succeeded is kept, the rest runs again."""
+    _say("run", name, _service(config, images=False)[1].resume(name))
+
+
+@app.command()
 def schedule(
     name: Annotated[str | None, typer.Argument(help="A schedule of the configuration; all when left out.")] = None,
     revision: Revision = None,
+    stop: Annotated[bool, typer.Option("--stop", help="End runs of a changed schedule that are under way.")] = False,
     params: Params = Path("params.yaml"),
     config: Config = CONFIG,
 ) -> None:
-    """Make the installation's recurring runs what the configuration says."""
+    """Make the installation's recurring runs what the configuration says; runs that are under way go on."""
     from qure.errors import BadInput
 
     settings, service = _service(config)
@@ -92,27 +104,42 @@ def schedule(
         chosen = settings.schedules[one]
         parameters = _parameters(settings, params, chosen.training_set, revision)
         version = _uploaded(service, chosen.pipeline, settings)
-        _say("schedule", one, service.schedule(one, chosen, version, parameters))
+        _say("schedule", one, service.schedule(one, chosen, version, parameters, stop=stop))
 
 
 @app.command()
 def status(
     name: Annotated[str | None, typer.Argument(help="A run or schedule; the whole experiment when left out.")] = None,
-    runs: Annotated[int, typer.Option(help="How many of the latest runs to show.")] = 10,
+    runs: Annotated[int, typer.Option(min=1, help="How many of the latest runs to show.")] = 10,
     json_: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again until no run is under way.")] = False,
     config: Config = CONFIG,
 ) -> None:
-    """Show schedules and the latest runs."""
+    """Show schedules and the latest runs; of one name also the tasks, and with a kubeconfig why they failed."""
     import json
 
-    found = _service(config, images=False)[1].status(name, runs=runs)
+    from pipelines.explaining import explain
+    from pipelines.showing import show, watch_until_over
+    from qure.errors import BadInput
+
+    if watch and json_:
+        raise BadInput("--watch is for people and --json for programs", remedy="Leave one of them out")
+    settings, service = _service(config, images=False)
+
+    def look() -> dict[str, list[dict[str, Any]]]:
+        found = service.status(name, runs=runs)
+        if name is not None:
+            explain(found["runs"], settings.service.namespace)
+        return found
+
+    if watch:
+        watch_until_over(look)
+        return
+    found = look()
     if json_:
         typer.echo(json.dumps(found, indent=2))
-        return
-    for kind, rows in found.items():
-        typer.echo(f"{kind}:" if rows else f"{kind}: none")
-        for row in rows:
-            typer.echo("  " + "  ".join(str(value) for value in row.values()))
+    else:
+        show(found)
 
 
 @app.command()
@@ -121,10 +148,11 @@ def delete(
     runs: Annotated[bool, typer.Option("--runs", help="Stop and archive runs of this name too.")] = False,
     config: Config = CONFIG,
 ) -> None:
-    """Delete a schedule (and with --runs stop and archive runs) of a name; nothing there is fine."""
+    """Delete a schedule (and with --runs stop and archive its runs and runs of this name); nothing there is fine."""
     service = _service(config, images=False)[1]
-    done = [("schedule", one) for one in service.unschedule(name)]
-    done += [("run", one) for one in (service.stop(name) if runs else [])]
+    done = [("run", one) for one in (service.stop(name) if runs else [])]
+    done += [("schedule", one) for one in service.unschedule(name)]
+    done += [("run", one) for one in (service.stop(name) if runs else [])]  # that the schedule began meanwhile
     for kind, one in done:
         _say(kind, name, one)
     if not done:
@@ -166,6 +194,9 @@ def _uploaded(service: "PipelinesService", pipeline: str, config: "PipelineConfi
 def _say(kind: str, name: str, done: "Done") -> None:
     typer.echo(f"{kind} {name}: {done.what} {done.id}".rstrip())
 
+
+app.command("install")(install)
+app.command("check")(check)
 
 if __name__ == "__main__":
     app()

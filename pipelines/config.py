@@ -6,18 +6,22 @@ storage, schedules. It holds no secret: only names of Kubernetes secrets and the
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from pipelines.cron import check_cron
 from qure.config import Frozen, read_yaml, validated
 from qure.errors import BadInput
+from qure.tracking.redaction import holds_secret
 
 DEFAULT_CONFIG = Path(__file__).parent / "config.yaml"
 
 #: Images of this domain exist nowhere: configurations that name it compile, and are refused at submission.
 EXAMPLE_REGISTRY = "registry.example.com/"
+
+#: What an attempt of a task may spend before its own time begins: a node, the image, the volume.
+WAITING_SECONDS = 600
 
 TaskName = Literal[
     "read_settings",
@@ -43,17 +47,28 @@ TaskName = Literal[
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
 KubernetesName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
+#: Kubeflow calls a task's volume as its claim: a name that is right for a claim need not be one for a volume.
+VolumeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
-def _six_cron_fields(value: str) -> str:
-    """Kubeflow's cron has six fields, seconds first: a five-field one would run at other times than meant.
+def _cron(value: str) -> str:
+    """A cron expression as Kubeflow Pipelines reads it: six fields, seconds first, or one like @daily.
 
-    >>> _six_cron_fields("0 0 3 * * 1")
-    '0 0 3 * * 1'
+    The server takes five fields too, as second to month without a weekday: what people write with five fields would
+    run at other times than meant.
+
+    >>> _cron("0 0 3 ? * MON-FRI"), _cron("@daily")
+    ('0 0 3 ? * MON-FRI', '@daily')
     """
-    if len(value.split()) != 6 or not re.fullmatch(r"[0-9A-Za-z*/,?\- ]+", value):
-        raise ValueError(f"{value!r} is not a cron expression of six fields (second minute hour day month weekday)")
+    if not value.startswith("@") and len(value.split()) == 5:
+        raise ValueError(f"{value!r} has five fields; Kubeflow's six are: second minute hour day month weekday")
+    try:
+        check_cron(value)
+    except ValueError as error:
+        raise ValueError(
+            f"{value!r} is not a cron expression (second minute hour day month weekday): {error}"
+        ) from None
     return value
 
 
@@ -63,9 +78,12 @@ def _without_credentials(value: str) -> str:
     >>> _without_credentials("https://git.example.com/qure.git")
     'https://git.example.com/qure.git'
     """
-    if urlsplit(value).password or (urlsplit(value).username and value.startswith("http")):
+    if holds_secret(value):
         raise ValueError("the URL holds credentials; pipelines are public: give them as a Kubernetes secret")
     return value
+
+
+Page = Annotated[str, StringConstraints(pattern=r"^https?://\S+$"), AfterValidator(_without_credentials)]
 
 
 class Images(Frozen):
@@ -99,12 +117,35 @@ class Accelerator(Frozen):
 
 
 class Retry(Frozen):
-    """How often, and after how long, a failed task is tried again."""
+    """How a task is tried again, inside itself and by the platform.
 
-    attempts: int = Field(2, ge=0)
+    What passes by nature (a tracking server, a store or a git server that does not answer) a task tries again itself,
+    with growing pauses, for `patience_seconds`. Everything else is the platform's: as Kubeflow Pipelines ships it, a
+    task is started again when its pod is lost, and not when its command fails; the runbook (Retries) has the
+    administrator's setting for that.
+
+    Attributes:
+        patience_seconds: how long a task goes on asking what does not answer.
+        attempts: how often the platform starts the task again.
+        backoff_seconds: its first pause.
+        backoff_factor: what each further pause is multiplied by; Argo takes whole numbers only.
+    """
+
+    patience_seconds: int = Field(300, ge=0)
+    attempts: int = Field(2, ge=0, le=10)
     backoff_seconds: int = Field(60, ge=0)
-    backoff_factor: float = Field(2.0, ge=1)
-    longest_seconds: int = Field(1800, ge=1)
+    backoff_factor: int = Field(2, ge=1, le=10)
+
+    def span_seconds(self, timeout_seconds: int) -> int:
+        """Time from the first attempt's start in which every attempt may wait for a node and use its whole timeout.
+
+        Argo gives up, and ends an attempt under way, when this has passed since the first attempt began.
+
+        >>> Retry(attempts=2, backoff_seconds=60, backoff_factor=2).span_seconds(3600)
+        12780
+        """
+        pauses = sum(self.backoff_seconds * self.backoff_factor**number for number in range(self.attempts))
+        return (self.attempts + 1) * (timeout_seconds + WAITING_SECONDS) + pauses
 
 
 class Toleration(Frozen):
@@ -136,28 +177,34 @@ class TaskSettings(Frozen):
 
 
 class SecretReference(Frozen):
-    """Keys of a Kubernetes secret and the environment variables that they become."""
+    """Keys of a Kubernetes secret, the environment variables that they become, and in which tasks (all when empty)."""
 
     name: KubernetesName
     keys: dict[str, VariableName]
     optional: bool = False
+    tasks: tuple[TaskName, ...] = ()
 
 
 class Workspace(Frozen):
     """A persistent volume claim (ReadWriteMany) for what is too big to travel through the artifact store."""
 
-    claim: KubernetesName
+    claim: VolumeName
     path: str = "/workspace"
 
 
 class Distributed(Frozen):
-    """Training as a Kubeflow TrainJob instead of inside the train task's own process; needs a workspace."""
+    """Training as a Kubeflow TrainJob instead of inside the train task's own process; needs a workspace.
+
+    The job's pods get what `tasks.train_qure` asks for, per node; the task itself then only starts the job and waits.
+    """
 
     nodes: int = Field(1, ge=1)
     processes_per_node: int = Field(1, ge=1)
     runtime: KubernetesName = "torch-distributed"
     timeout_seconds: int = Field(86400, ge=60)
-    namespace: KubernetesName = "qure"
+    namespace: KubernetesName | None = None
+    launcher_cpu: Range = Range(request="250m", limit="2")
+    launcher_memory: Range = Range(request="1Gi", limit="4Gi")
 
 
 class DataSource(Frozen):
@@ -172,7 +219,7 @@ class Schedule(Frozen):
 
     pipeline: Literal["training", "evaluate_champion"]
     training_set: Literal["fashioniq", "cirr"]
-    cron: Annotated[str, AfterValidator(_six_cron_fields)]
+    cron: Annotated[str, AfterValidator(_cron)]
     enabled: bool = True
     max_concurrency: int = Field(1, ge=1, le=10)
     catch_up: bool = False
@@ -184,6 +231,9 @@ class Service(Frozen):
     namespace: KubernetesName | None = None
     experiment: str = "qure"
     service_account: KubernetesName | None = None
+    kubeflow_page: Page | None = Field(None, description="Kubeflow Pipelines' pages, for links in notifications.")
+    mlflow_page: Page | None = Field(None, description="MLflow's pages, for the same.")
+    nest_in_kubeflow: bool = Field(False, description="Our MLflow runs in those of Kubeflow's MLflow plugin.")
 
 
 class PipelineConfig(Frozen):
@@ -224,17 +274,43 @@ class PipelineConfig(Frozen):
         """Settings of one component: the defaults with the component's own laid over them."""
         return TaskSettings.model_validate(self.defaults | self.tasks.get(name, {}))  # type: ignore[call-overload]
 
+    def pod(self, name: str) -> TaskSettings:
+        """Settings of the pod that Kubeflow makes for a component.
+
+        Those of `task`, but where training runs as a TrainJob: the task that starts it needs no GPU, nothing of what
+        belongs to a GPU's node, and a little more time than the job.
+        """
+        settings = self.task(name)
+        if name != "train_qure" or self.distributed is None:
+            return settings
+        return settings.model_copy(
+            update={
+                "image": "cpu",
+                "cpu": self.distributed.launcher_cpu,
+                "memory": self.distributed.launcher_memory,
+                "accelerator": None,
+                "shared_memory": None,
+                "node_selector": {},
+                "tolerations": (),
+                "timeout_seconds": max(settings.timeout_seconds, self.distributed.timeout_seconds + 1800),
+            }
+        )
+
+    def secrets_of(self, name: str) -> tuple[SecretReference, ...]:
+        """The secrets of which a component gets variables."""
+        return tuple(secret for secret in self.secrets if not secret.tasks or name in secret.tasks)
+
     def image(self, name: str) -> str:
-        """The image that a component runs in."""
+        """The image that a component's work runs in."""
         return self.images.cuda if self.task(name).image == "cuda" else self.images.cpu
 
     def require_real_images(self, file: Path) -> None:
-        """Refuses the example images of the configuration that comes with the project.
+        """Refuses the example images of the configurations that come with the project, where a task uses them.
 
         Raises:
             BadInput: an image of the example registry.
         """
-        for name in ("cpu", "cuda"):
+        for name in sorted({self.task(task).image for task in get_args(TaskName)}):
             if getattr(self.images, name).startswith(EXAMPLE_REGISTRY):
                 raise BadInput(
                     f"{getattr(self.images, name)!r} is an example, not an image",

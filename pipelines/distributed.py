@@ -7,7 +7,10 @@ from pipelines.config import PipelineConfig
 
 
 def train_job_settings(config: PipelineConfig) -> dict[str, Any]:
-    """`TrainJobSettings` as the train component's argument; empty where training stays in the task's process."""
+    """`TrainJobSettings` as the train component's argument; empty where training stays in the task's process.
+
+    What is not set is left out: a constant in a pipeline cannot hold null.
+    """
     if config.distributed is None or config.workspace is None:
         return {}
     task = config.task("train_qure")
@@ -29,9 +32,9 @@ def train_job_settings(config: PipelineConfig) -> dict[str, Any]:
         tolerations=tuple(toleration.model_dump(exclude_none=True) for toleration in task.tolerations),
         secrets=tuple(
             SecretVariable(variable=variable, secret=secret.name, key=key, optional=secret.optional)
-            for secret in config.secrets
+            for secret in config.secrets_of("train_qure")
             for key, variable in secret.keys.items()
         ),
         timeout_seconds=config.distributed.timeout_seconds,
     )
-    return settings.model_dump(mode="json")
+    return settings.model_dump(mode="json", exclude_none=True)

@@ -5,8 +5,8 @@ from kfp.dsl.base_component import BaseComponent
 
 from components.evaluate_champion.component import evaluate_champion as evaluate_champion_task
 from components.fetch_champion.component import fetch_champion
-from components.report_outcome.component import report_outcome
 from pipelines.config import PipelineConfig
+from pipelines.outcome import reported
 from pipelines.placement import place
 from pipelines.release import Release
 from pipelines.training import compared, featured, fetched, validated
@@ -45,7 +45,7 @@ def evaluate_champion(config: PipelineConfig, release: Release) -> BaseComponent
             shards: Precompute tasks per image set.
             params: All settings, as JSON on one line or YAML.
         """
-        outcome = place(report_outcome(params=params, pipeline=NAME, training_set=training_set), config)
+        outcome = reported(config, pipeline=NAME, training_set=training_set)
         with dsl.ExitHandler(outcome, name="check the champion"):
             code_version = release.code_version
             data = fetched(config, params=params, repository=repository, revision=revision, code_version=code_version)

@@ -20,7 +20,7 @@ from pipelines.config import PipelineConfig, Workspace
 from pipelines.placement import RUN_VARIABLE
 from qure.errors import BadInput, StageFailed
 
-LOCAL_RETRY = {"attempts": 1, "backoff_seconds": 0}
+LOCAL_RETRY = {"attempts": 1, "backoff_seconds": 0, "patience_seconds": 10}
 SOURCE = Path(__file__).resolve().parents[1]
 
 #: Variables of this process that reach a container: where MLflow and the storage are, and who may use them.

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from components.settings import one_line
 from pipelines.config import PipelineConfig
 from qure.config import Settings, read_recipe, read_yaml, recipe_names
 from qure.errors import BadInput
+from qure.tracking.redaction import holds_secret, is_secret
 
 
 def run_parameters(
@@ -42,7 +42,7 @@ def public_params(settings: Settings, file: Path) -> str:
         JSON on one line (`components.settings.one_line`).
 
     Raises:
-        BadInput: a URL in it holds credentials: whoever sees the run would see them.
+        BadInput: a value in it is or holds a secret, in an address or by itself: whoever sees the run would see it.
     """
     values = read_yaml(file)
     _refuse_credentials(values, file)
@@ -66,9 +66,9 @@ def _refuse_credentials(value: Any, file: Path, field: str = "") -> None:
     elif isinstance(value, list):
         for number, item in enumerate(value):
             _refuse_credentials(item, file, f"{field}[{number}]")
-    elif isinstance(value, str) and "://" in value and urlsplit(value).password:
+    elif (isinstance(value, str) and holds_secret(value)) or is_secret(field.rpartition(".")[2], value):
         raise BadInput(
-            "the URL holds a password, and a pipeline's arguments are public",
+            "it holds a password or a token, and a pipeline's arguments are public",
             file=file,
             field=field,
             remedy="Put it into the Kubernetes secret qure-tracking (docs/runbook.md, Secrets)",

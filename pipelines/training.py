@@ -17,12 +17,12 @@ from components.prepare_backbone.component import prepare_backbone
 from components.promote_model.component import promote_model
 from components.read_settings.component import read_settings
 from components.register_model.component import register_model
-from components.report_outcome.component import report_outcome
 from components.resolve_data.component import resolve_data
 from components.train_qure.component import train_qure
 from components.validate_dataset.component import validate_dataset
 from pipelines.config import PipelineConfig
 from pipelines.distributed import train_job_settings
+from pipelines.outcome import reported
 from pipelines.placement import place, workspace_path
 from pipelines.release import Release
 
@@ -78,8 +78,7 @@ def training(config: PipelineConfig, release: Release) -> BaseComponent:
             shards: Precompute tasks per image set.
             params: All settings, as JSON on one line or YAML; the values above win over it.
         """
-        outcome = report_outcome(params=params, pipeline=NAME, training_set=training_set)
-        place(outcome, config)
+        outcome = reported(config, pipeline=NAME, training_set=training_set)
         with dsl.ExitHandler(outcome, name="train, judge, promote"):
             settings = place(
                 read_settings(

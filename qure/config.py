@@ -199,6 +199,8 @@ class TrainingSettings(Frozen):
         batches: of one category where queries share candidates (auto), always, or never.
         temperature: learned from `temperature_value` on, or fixed there.
         negatives: where hard negatives come from.
+        exclude_leaked: leave out the train triplets that name an image of another split (FashionIQ's categories share
+            images across splits; docs/datasets.md has the numbers). The published numbers are without it.
         held_out_share: share of the TRAIN queries kept out of training to judge every epoch (recall@10 in the train
             corpus); the best epoch's weights become the model. 0 trains on all and keeps the last epoch's.
         early_stop_patience: epochs without a better held-out recall after which training ends.
@@ -222,6 +224,8 @@ class TrainingSettings(Frozen):
     temperature: Literal["learned", "fixed"] = "learned"
     temperature_value: float = Field(0.07, gt=0)
     negatives: NegativeSettings = NegativeSettings()
+    # Left out where it says nothing: trainings without it have the fingerprints that they always had.
+    exclude_leaked: bool = Field(False, exclude_if=lambda chosen: not chosen)
     held_out_share: float = Field(0.0, ge=0, le=0.5)
     early_stop_patience: int | None = Field(None, ge=1)
     checkpoint_every_steps: int | None = Field(None, ge=1)
@@ -278,7 +282,16 @@ class PromotionSettings(Frozen):
         thresholds: training set -> "<benchmark>/<metric>", or a metric of its own benchmark -> least value in percent.
         compare: training set -> metric of its own benchmark by which challenger and champion are compared.
         max_risk: largest share of bootstrap resamples in which the challenger may be worse than the champion. 0.5: it
-            wins at least half; 0.05: it must be significantly better; 0.95: it must not be significantly worse.
+            wins at least half; 0.05: it must be significantly better; 0.95: it must not be significantly worse, and
+            small losses add up: 20 promotions of models each 0.3 points worse would cost 5 points (0.5: half a point),
+            if `max_loss` did not end it. At least 1 / (2 (`evaluation.bootstrap_samples` + 1)), which is the least
+            that the bootstrap can tell; 1: every challenger passes.
+        max_loss: percentage points that a challenger may measure below the best champion of the window.
+        window: how many changes of champion are looked back on for that.
+        held_back: share of the queries that decide nothing, chosen by their ids: reports show what the champion, which
+            was chosen on the others, measures there.
+        environment: where a challenger must answer its example: "installed", in a fresh interpreter from the package's
+            own code; or "own", in a virtual environment made from the package's requirements (needs a package index).
         confidence: of the interval that is reported with the comparison.
         refuse_collapsed: whether a model whose relevances are level, or that answers all queries alike, is refused
             whatever its numbers are. Only trials of the pipeline itself, with a model that cannot learn, want false.
@@ -288,7 +301,11 @@ class PromotionSettings(Frozen):
     refuse_collapsed: bool = True
     thresholds: dict[TrainingSetName, dict[str, float]] = {}
     compare: dict[TrainingSetName, str] = Field({}, validate_default=True)
-    max_risk: float = Field(0.5, ge=0, le=1)
+    max_risk: float = Field(0.5, gt=0, le=1)
+    max_loss: float = Field(1.0, ge=0)
+    window: int = Field(20, ge=1)
+    held_back: float = Field(0.0, ge=0, le=0.5)
+    environment: Literal["installed", "own"] = "installed"
     confidence: float = Field(0.95, gt=0, lt=1)
 
     @field_validator("compare")
@@ -386,6 +403,17 @@ class Settings(Frozen):
     def _recipes_hold(self) -> "Settings":
         for name in self.training:
             self.training_for(name)
+        return self
+
+    @model_validator(mode="after")
+    def _risk_can_be_told(self) -> "Settings":
+        least = 0.5 / (self.evaluation.bootstrap_samples + 1)
+        if self.promotion.max_risk < least:
+            raise ValueError(
+                f"promotion.max_risk: {self.promotion.max_risk:g} is less than {least:.2g}, the least that "
+                f"{self.evaluation.bootstrap_samples} resamples can tell: nothing would pass. Raise it, or "
+                "evaluation.bootstrap_samples"
+            )
         return self
 
     @classmethod
@@ -528,13 +556,39 @@ def parsed_yaml(text: str) -> Any:
         ValueError: it is no YAML, or a mapping has a key twice; one line that names the place.
     """
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+        value = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+        _check_nesting(value)
+        return value
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ValueError(f"{error.problem or error.context}{place}") from None
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None
+
+
+#: Values that a file of settings may hold, its aliases written out, and levels that it may have.
+_MOST_VALUES, _MOST_LEVELS = 100_000, 50
+
+
+def _check_nesting(value: Any) -> None:
+    """Refuses what aliases make endless: a mapping that holds itself, or lists of lists that each double the last.
+
+    Raises:
+        ValueError: more values or levels than settings can have.
+    """
+    waiting, seen = [(value, 0)], 0
+    while waiting:
+        found, level = waiting.pop()
+        seen += 1
+        if level > _MOST_LEVELS:
+            raise ValueError(f"nested more than {_MOST_LEVELS} levels deep, or without end")
+        if seen > _MOST_VALUES:
+            raise ValueError(f"more than {_MOST_VALUES:,} values once its aliases are written out")
+        parts = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
+        waiting += [(part, level + 1) for part in parts]
 
 
 class _Loader(yaml.SafeLoader):

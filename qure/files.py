@@ -163,6 +163,7 @@ def read_json(path: Path, *, remedy: str | None = None) -> Any:
     Raises:
         BadInput: the file is missing, cannot be read, is not UTF-8 or is not whole JSON; names line and column.
     """
+    refuse_pipe(path, remedy=remedy)
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -183,6 +184,21 @@ def read_json(path: Path, *, remedy: str | None = None) -> Any:
         raise BadInput("JSON nested too deeply", file=path, remedy=remedy) from None
     except OSError as error:
         raise BadInput(f"cannot be read: {error.strerror}", file=path, remedy=remedy) from None
+
+
+def refuse_pipe(path: Path, *, remedy: str | None = None) -> None:
+    """Refuses what would be waited for without end: a named pipe, a socket, a device. What is not there is let pass.
+
+    Raises:
+        BadInput: the path is neither a file nor a folder.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        kind = "named pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+        raise BadInput(f"this is a {kind}, not a file", file=path, remedy=remedy)
 
 
 def fingerprint(value: Any) -> str:

@@ -32,11 +32,11 @@ _ORIENTATION = 0x0112
 
 
 class ImageError(BadInput):
-    """An image that cannot be used; `file` names it, `problem` says why."""
+    """An image that cannot be used; `file` names it, `problem` says why, `bound` whether it is only too large."""
 
-    def __init__(self, name: str, reason: str) -> None:
+    def __init__(self, name: str, reason: str, *, bound: bool = False) -> None:
         super().__init__(reason, file=name, remedy="Replace the image, or let validation exclude it")
-        self.name, self.reason = name, reason
+        self.name, self.reason, self.bound = name, reason, bound
 
 
 def preparation(size: int) -> dict[str, Any]:
@@ -65,17 +65,39 @@ def decode_image(data: bytes, name: str) -> Image.Image:
         ImageError: empty, truncated, not an image, more than `MAX_PIXELS` pixels (checked before decoding), or
             of a kind without a defined look (floating point).
     """
+    return decode_opened(open_image(data, name), name)
+
+
+def open_image(data: bytes, name: str) -> Image.Image:
+    """An image file of which only the header has been read.
+
+    Raises:
+        ImageError: empty, not an image, or more than `MAX_PIXELS` pixels, of which its `bound` tells.
+    """
     if not data:
         raise ImageError(name, "the file is empty")
     image = _open(data, name)
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise ImageError(name, f"{width} x {height} pixels, more than {MAX_PIXELS} are not decoded")
+        raise ImageError(name, f"{width} x {height} pixels, more than {MAX_PIXELS} are not decoded", bound=True)
+    return image
+
+
+def decode_opened(image: Image.Image, name: str) -> Image.Image:
+    """What `decode_image` makes of an image that `open_image` has opened."""
     try:
         image.load()
     except Exception as error:  # decoders raise whatever the damage makes of them
         raise ImageError(name, f"cannot be decoded, truncated or damaged: {error}") from None
     return _upright(_to_rgb(image, name), image)
+
+
+def is_transparent(data: bytes) -> bool:
+    """Whether every pixel of a decodable image file is fully transparent."""
+    image = _open(data, "image")
+    if image.mode not in _TRANSPARENT and "transparency" not in image.info:
+        return False
+    return image.convert("RGBA").getchannel("A").getextrema() == (0, 0)
 
 
 def pad_to_ratio(image: Image.Image, ratio: float = TARGET_RATIO) -> Image.Image:
@@ -145,7 +167,7 @@ def _open(data: bytes, name: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
-        raise ImageError(name, str(error)) from None
+        raise ImageError(name, str(error), bound=True) from None
     except Image.UnidentifiedImageError:
         raise ImageError(name, f"not an image of a known type, it begins with {data[:8]!r}") from None
     except Exception as error:  # parsers raise whatever the damage makes of them

@@ -65,11 +65,6 @@ def remove_leftovers(parent: Path) -> None:
         home.rmdir()
 
 
-def is_scratch(path: Path) -> bool:
-    """Whether a path leads into scratch folders, anybody's: whoever lists a folder leaves them out."""
-    return any(part.startswith(".qure-") and part.endswith(".partial") for part in path.parts)
-
-
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Keeps every other process from the work on `path` (an output, whether it is there yet or not) meanwhile.
@@ -90,8 +85,8 @@ def alone(path: Path) -> Iterator[None]:
         ) from None
     if handle is None:
         raise StageFailed(
-            f"another process is at work on {path}: {_told(file)}. Wait until it has ended, or stop it, and start this "
-            "command again"
+            f"another process is at work on {path}: {_holder(file)}. Wait until it has ended, or stop it, and start "
+            "this command again"
         )
     try:
         yield
@@ -200,7 +195,7 @@ def _signature(handle: int) -> list[str]:
     return os.pread(handle, 4096, 0).decode(errors="replace").split()
 
 
-def _told(file: Path) -> str:
+def _holder(file: Path) -> str:
     try:
         process, _, host = file.read_text(encoding="utf-8").split()
         since = datetime.fromtimestamp(file.stat().st_mtime, UTC)

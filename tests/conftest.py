@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -99,6 +100,35 @@ def leaves_nothing_behind() -> Iterator[None]:
         for handler in logger.handlers[:]:
             if type(handler) is logging.StreamHandler and handler.stream not in (sys.__stdout__, sys.__stderr__):
                 logger.removeHandler(handler)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[Path]]:
+    """How often each file is opened during the test: by Python, and by pandas, whose Parquet reader opens natively."""
+    import pandas as pd
+
+    found: Counter[Path] = Counter()
+    parquet = pd.read_parquet
+
+    def read_parquet(path: Any, *arguments: Any, **named: Any) -> Any:
+        found[Path(path).resolve()] += 1
+        return parquet(path, *arguments, **named)
+
+    monkeypatch.setattr(pd, "read_parquet", read_parquet)
+    if not _counting:
+        sys.addaudithook(_count)  # stays for good: there is no way to remove one
+    _counting.append(found)
+    yield found
+    _counting[:] = [None]
+
+
+#: Where opened files are counted now; None while nobody counts.
+_counting: "list[Counter[Path] | None]" = []
+
+
+def _count(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "open" and _counting[-1] is not None and isinstance(arguments[0], str | os.PathLike):
+        _counting[-1][Path(arguments[0]).resolve()] += 1
 
 
 @pytest.fixture

@@ -26,11 +26,10 @@ def compare_data(
     """
     from pathlib import Path
 
-    from qure.registry.monitoring import compare_data as compare
-
     from components.runtime import stage
     from components.workspace import content_folder
     from qure.pages.validation import drift_page
+    from qure.registry.monitoring import compare_data as compare
 
     with stage(params) as settings:
         found = compare(

@@ -40,8 +40,6 @@ def evaluate_champion(
     """
     from pathlib import Path
 
-    from qure.registry.monitoring import check_champion
-
     from components.runtime import stage
     from components.workspace import content_folder
     from qure.benchmarks import image_sets_of
@@ -49,6 +47,7 @@ def evaluate_champion(
     from qure.pages.links import links, places, write_framed
     from qure.pages.numbers import headline_numbers
     from qure.pages.registry import check_page
+    from qure.registry.monitoring import check_champion
     from qure.tracking import opened_runs
 
     with stage(params) as settings, opened_runs() as runs:

@@ -28,10 +28,9 @@ def fetch_champion(
     import logging
     from pathlib import Path
 
-    from qure.registry.monitoring import fetch_champion as fetch
-
     from components.runtime import stage
     from qure.registry.labels import version_label
+    from qure.registry.monitoring import fetch_champion as fetch
 
     with stage(params) as settings:
         found = fetch(settings, training_set, model=Path(model.path), facts=Path(champion.path))

@@ -22,9 +22,8 @@ def find_champion(params: str, training_set: str, champion: dsl.Output[dsl.Artif
     import logging
     from pathlib import Path
 
-    from qure.registry.monitoring import fetch_champion
-
     from components.runtime import stage
+    from qure.registry.monitoring import fetch_champion
 
     with stage(params) as settings:
         found = fetch_champion(settings, training_set, model=None, facts=Path(champion.path), required=False)

@@ -36,14 +36,13 @@ def promote_model(
     """
     from pathlib import Path
 
-    from qure.registry.monitoring import reevaluation
-
     from components.runtime import stage
     from components.workspace import content_folder
     from qure.benchmarks import image_sets_of
     from qure.pages.links import links, places
     from qure.pages.numbers import headline_numbers
     from qure.pages.registry import promotion_page
+    from qure.registry.monitoring import reevaluation
     from qure.registry.stage import promote
     from qure.tracking import opened_runs
 

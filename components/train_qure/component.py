@@ -39,6 +39,7 @@ def train_qure(
         training: History, minings and plots.
         summary: Loss, hard negatives, and a mined query with pictures.
     """
+    from contextlib import ExitStack
     from typing import Any
 
     from components.runtime import stage
@@ -50,7 +51,7 @@ def train_qure(
     from qure.tracking import opened_runs
     from qure.training.stage import train
 
-    with stage(params) as settings, opened_runs() as runs:
+    with stage(params) as settings, opened_runs() as runs, ExitStack() as held:
         work = scratch(model.path, workspace, "train", training_set, fingerprint([params, fingerprints])[:32])
         inputs: dict[str, Any] = {
             "data": content_folder(data.path) / "data",
@@ -59,9 +60,9 @@ def train_qure(
             "validation": content_folder(validation.path),
         }
         if distributed:
-            from infra.trainer.launch import train_as_job
+            from infra.trainer.launch import trained_as_job
 
-            output = train_as_job(distributed, params, training_set, work=work, **inputs)
+            output = held.enter_context(trained_as_job(distributed, params, training_set, work=work, **inputs))
         else:
             output = work / "output"
             inputs["features"] = inputs["features"] / training_set

@@ -5,7 +5,9 @@ from typing import Any
 
 from pydantic import Field
 
+from infra.kubernetes.settings import PRODUCT, PRODUCT_LABEL
 from qure.config import Frozen
+from qure.files import fingerprint
 
 API_GROUP = "trainer.kubeflow.org"
 API_VERSION = "v1alpha1"
@@ -13,6 +15,13 @@ MANAGER = "qure.pipelines/train"
 
 #: Name of the trainer's replicated job and of its container in the runtimes that come with Trainer.
 NODE = "node"
+
+#: Label: the pipeline run that a job belongs to. Labels of a TrainJob do not reach its pods.
+RUN_LABEL = "qure/run-id"
+#: Annotation: digest of what a job runs and for whom; only a job with the same one is gone on with.
+MANIFEST_ANNOTATION = "qure/manifest"
+#: torchrun with the exit status of the process that failed.
+COMMAND = ("python", "-m", "infra.trainer.worker")
 
 
 class SecretVariable(Frozen):
@@ -27,14 +36,14 @@ class SecretVariable(Frozen):
 class TrainJobSettings(Frozen):
     """What a train job needs besides its command; made from the pipelines' configuration, holds no secret."""
 
-    namespace: str
     image: str
+    namespace: str | None = Field(None, description="The task's own when left out, which is where its run can own it.")
     runtime: str = "torch-distributed"
     nodes: int = Field(1, ge=1)
     processes_per_node: int = Field(1, ge=1)
     cpu: str = "4"
     memory: str = "32Gi"
-    accelerator: str | None = "nvidia.com/gpu"
+    accelerator: str | None = None
     shared_memory: str | None = None
     workspace_claim: str
     workspace_path: str = "/workspace"
@@ -51,7 +60,8 @@ def build_train_job(
     command: Sequence[str],
     *,
     environment: dict[str, str] | None = None,
-    labels: dict[str, str] | None = None,
+    run: str = "",
+    owner: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The TrainJob that runs `command` under torchrun on every node.
 
@@ -61,35 +71,38 @@ def build_train_job(
         command: what torchrun starts, for example ("-m", "qure.cli", "train", ...). The runtime sets torchrun's
             rendezvous through PET_* variables, so the command is the same as on one machine.
         environment: further variables; nothing secret, whoever reads the job sees them.
-        labels: further labels.
+        run: id of the pipeline run that it belongs to.
+        owner: ownerReference to that run's Workflow, with which Kubernetes then removes the job.
 
     Returns:
         The manifest as a dict, ready for the Kubernetes API.
     """
     trainer = {
         "image": settings.image,
-        "command": ["torchrun"],
+        "command": list(COMMAND),
         "args": list(command),
         "numNodes": settings.nodes,
         "numProcPerNode": settings.processes_per_node,
         "resourcesPerNode": _resources(settings),
         "env": _environment(settings, environment or {}),
     }
-    return {
-        "apiVersion": f"{API_GROUP}/{API_VERSION}",
-        "kind": "TrainJob",
-        "metadata": {
-            "name": name,
-            "namespace": settings.namespace,
-            "labels": {"app.kubernetes.io/name": "qure", "app.kubernetes.io/component": "training", **(labels or {})},
-        },
-        "spec": {
-            "runtimeRef": {"apiGroup": API_GROUP, "kind": "ClusterTrainingRuntime", "name": settings.runtime},
-            "activeDeadlineSeconds": settings.timeout_seconds,
-            "trainer": trainer,
-            "runtimePatches": [{"manager": MANAGER, "trainingRuntimeSpec": {"template": {"spec": _pods(settings)}}}],
-        },
+    spec = {
+        "runtimeRef": {"apiGroup": API_GROUP, "kind": "ClusterTrainingRuntime", "name": settings.runtime},
+        "activeDeadlineSeconds": settings.timeout_seconds,
+        "trainer": trainer,
+        "runtimePatches": [{"manager": MANAGER, "trainingRuntimeSpec": {"template": {"spec": _pods(settings)}}}],
     }
+    labels = {"app.kubernetes.io/name": "qure", "app.kubernetes.io/component": "training"}
+    metadata: dict[str, Any] = {
+        "name": name,
+        "labels": labels | ({RUN_LABEL: run} if run else {}),
+        "annotations": {MANIFEST_ANNOTATION: fingerprint([run, spec])},
+    }
+    if settings.namespace is not None:
+        metadata["namespace"] = settings.namespace
+    if owner is not None:
+        metadata["ownerReferences"] = [owner]
+    return {"apiVersion": f"{API_GROUP}/{API_VERSION}", "kind": "TrainJob", "metadata": metadata, "spec": spec}
 
 
 def _resources(settings: TrainJobSettings) -> dict[str, dict[str, str]]:
@@ -134,4 +147,7 @@ def _pods(settings: TrainJobSettings) -> dict[str, Any]:
         pod["nodeSelector"] = dict(settings.node_selector)
     if settings.tolerations:
         pod["tolerations"] = [dict(toleration) for toleration in settings.tolerations]
-    return {"replicatedJobs": [{"name": NODE, "template": {"spec": {"template": {"spec": pod}}}}]}
+    # Here, because labels of the TrainJob do not reach its pods. Istio's proxy would outlive the training beside it.
+    labels = {PRODUCT_LABEL: PRODUCT, "sidecar.istio.io/inject": "false"}
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    return {"replicatedJobs": [{"name": NODE, "template": {"spec": {"template": template}}}]}

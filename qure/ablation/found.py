@@ -15,7 +15,7 @@ from qure.models.precision import PrecisionPolicy
 from qure.negatives.sets import NegativeSets
 from qure.training.data import TrainingData
 from qure.training.distributed import Processes
-from qure.training.encoding import Encoder, evaluating
+from qure.training.encoding import TrainingEncoder, evaluating
 from qure.training.mining import mine_categories
 
 
@@ -57,7 +57,7 @@ class NegativesOfModels:
         if recipe.loss == "contrastive":
             settings = settings.with_strategy("all_corpus")
         group = Processes(0, 1, model.device)
-        encoder = Encoder(model, self._features, PrecisionPolicy.of(recipe.precision, model.device), group)
+        encoder = TrainingEncoder(model, self._features, PrecisionPolicy.of(recipe.precision, model.device), group)
         with evaluating(model):
             queries, candidates = encoder.queries(self._data), encoder.corpus(self._data)
             mining = mine_categories(queries, candidates, self._data, settings, model.device)

@@ -38,7 +38,7 @@ def table(lines: Sequence[Line], *, baseline: str, circumstances: Mapping[str, A
     """
     metrics = [name for name in METRICS if name in lines[0].metrics]
     head = ["arm", *(METRICS[name] for name in metrics), "difference", *FACTS_HEAD]
-    parts = ["# Ablation", _told(circumstances), f"Baseline of the differences: {_title(lines, baseline)}."]
+    parts = ["# Ablation", _circumstances(circumstances), f"Baseline of the differences: {_title(lines, baseline)}."]
     rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for group in dict.fromkeys(line.arm.group for line in lines):
         rows.append(f"| *{group}* |" + " |" * (len(head) - 1))
@@ -124,5 +124,5 @@ def _title(lines: Sequence[Line], name: str) -> str:
     return next((line.arm.title for line in lines if line.arm.name == name), f"`{name}`, not run")
 
 
-def _told(circumstances: Mapping[str, Any]) -> str:
+def _circumstances(circumstances: Mapping[str, Any]) -> str:
     return "\n".join(f"- {name}: {value}" for name, value in circumstances.items())

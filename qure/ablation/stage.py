@@ -22,18 +22,17 @@ from qure.ablation.report import write_report
 from qure.ablation.runs import Bench, Run, kept_run, new_run
 from qure.ablation.summary import NDCG, RECALL, Line, record, summarise
 from qure.config import Settings
-from qure.datasets.validated import require_validated
+from qure.datasets.validated import RESULT, ValidatedData, require_validated
 from qure.errors import BadInput
 from qure.evaluation.judging import ImageDigests
 from qure.evaluation.tasks import Source, task_for
-from qure.features.images import images_fingerprint, listed_images
+from qure.features.images import images_fingerprint
 from qure.features.store import FeatureStore
 from qure.files import atomic_folder, file_digest, write_json
 from qure.models.folder import read_manifest
 from qure.models.model import QureModel
 from qure.models.precision import default_device
 from qure.training.data import training_data
-from qure.training.stage import triplets_and_corpora
 
 logger = logging.getLogger(__name__)
 
@@ -88,14 +87,13 @@ def ablate(
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise BadInput(f"{list(seeds)!r} is no list of different seeds >= 0", field="seeds")
     chosen = read_arms(settings, training_set, file=arms_file, names=arms, epochs=epochs)
-    require_validated(validation, data, [training_set])
+    passed = require_validated(validation, data, [training_set])
     bench = _bench(
         settings,
         training_set,
-        data=Path(data),
+        data=passed,
         features=Path(features),
         backbone=Path(backbone),
-        validation=validation,
         work=Path(work),
         device=str(device or default_device()),
     )
@@ -121,41 +119,41 @@ def _bench(
     settings: Settings,
     training_set: str,
     *,
-    data: Path,
+    data: ValidatedData,
     features: Path,
     backbone: Path,
-    validation: Path | None,
     work: Path,
     device: str,
 ) -> Bench:
     """Opens everything that the runs share, once."""
-    triplets, corpora, _ = triplets_and_corpora(training_set, data, validation)
+    leaked_out = settings.training_for(training_set).exclude_leaked
+    triplets, corpora, _ = data.training(training_set, exclude_leaked=leaked_out)
     model = QureModel.load(backbone, device, vision=False)
-    listed = images_fingerprint(*listed_images(data, training_set, validation))
+    listed = images_fingerprint(data.images(training_set), data.passed_images(training_set))
     store = FeatureStore.open(features, model.vision_fingerprint, expected_images_fingerprint=listed)
     assert model.tokenizer is not None  # a loaded model has one
     queries = training_data(triplets, corpora, store, model.tokenizer)
     inputs = {
-        "data": tracking.data_fingerprint(data),
+        "data": tracking.data_fingerprint(data.root),
         "backbone": str(read_manifest(backbone)["fingerprint"]),
         "features": store.fingerprint,
     }
-    if validation is not None:
-        inputs["validation"] = file_digest(Path(validation) / "result.json")
-    source = Source(data, validation, settings.evaluation, device, ImageDigests({training_set: features}))
+    if data.validation is not None:
+        inputs["validation"] = file_digest(data.validation / RESULT)
+    source = Source(data, settings.evaluation, device, ImageDigests({training_set: store}))
     return Bench(
         settings=settings,
         training_set=training_set,
-        data=data,
+        data=data.root,
         features=features,
         backbone=backbone,
-        validation=validation,
+        validation=data.validation,
         work=work,
         device=device,
         inputs=inputs,
         task=task_for(training_set, source),
         store=store,
-        negatives=NegativesOfModels(training_set, data, queries, corpora, store),
+        negatives=NegativesOfModels(training_set, data.root, queries, corpora, store),
     )
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from qure.backbone.pretraining import CaptionedImages
-from qure.benchmarks import get_benchmark, image_sets, sharing_images, training_sets
-from qure.datasets.benchmarks import training_triplets
-from qure.datasets.exclusions import Exclusions, read_exclusions
+from qure.benchmarks import get_benchmark, image_sets, training_sets
+from qure.datasets.benchmarks import read_training
+from qure.datasets.exclusions import Exclusions
 from qure.datasets.image_store import ImageStore, open_images
 from qure.datasets.rows import read_rows
+from qure.datasets.validated import ValidatedData
 from qure.errors import BadInput
 from qure.images import prepare_image
 from qure.progress import track
@@ -18,13 +19,13 @@ from qure.progress import track
 CAPTIONS = Path("pretraining") / "captions.json"
 
 
-def captioned_images(data: Path, size: int, validation: Sequence[Path] = ()) -> CaptionedImages:
+def captioned_images(data: Path, size: int, validation: Sequence[ValidatedData] = ()) -> CaptionedImages:
     """Every captioned train image, prepared; the groups are FashionIQ's categories and CIRR's scenes.
 
     Args:
         data: data root with pretraining/captions.json: [{"image_set", "image", "caption"}, ...].
         size: edge length of the model's input.
-        validation: validation folders whose excluded images are left out.
+        validation: the data with what validations have found; what one of them excludes is left out.
 
     Raises:
         BadInput: the captions are missing or malformed (file, row and field are named), or an image is broken.
@@ -49,7 +50,7 @@ def captioned_images(data: Path, size: int, validation: Sequence[Path] = ()) -> 
             raise row.error(f"no image set {image_set!r}", "image_set")
         if image_set not in stores:
             stores[image_set] = open_images(get_benchmark(image_set).root(data))
-            excluded[image_set] = _excluded_images(image_set, validation)
+            excluded[image_set] = _exclusions(image_set, validation).images
         if image in excluded[image_set]:
             continue
         store = stores[image_set]
@@ -61,21 +62,17 @@ def captioned_images(data: Path, size: int, validation: Sequence[Path] = ()) -> 
     return CaptionedImages(np.stack(pixels), captions, groups)
 
 
-def training_texts(data: Path, validation: Sequence[Path] = ()) -> list[str]:
+def training_texts(data: Path, validation: Sequence[ValidatedData] = ()) -> list[str]:
     """The train triplets' modification texts: their words belong into the vocabulary."""
     return [
         triplet.text
         for training_set in training_sets()
-        for triplet in training_triplets(training_set, data, _exclusions(training_set, validation))
+        for triplet in read_training(training_set, data, _exclusions(training_set, validation))[0]
     ]
 
 
-def _excluded_images(image_set: str, validation: Sequence[Path]) -> frozenset[str]:
-    return frozenset().union(*(_exclusions(benchmark, validation).images for benchmark in sharing_images(image_set)))
-
-
-def _exclusions(benchmark: str, validation: Sequence[Path]) -> Exclusions:
-    found = [read_exclusions(folder, benchmark) for folder in validation]
+def _exclusions(benchmark: str, validation: Sequence[ValidatedData]) -> Exclusions:
+    found = [one.exclusions(benchmark) for one in validation]
     return Exclusions(
         frozenset().union(*(one.images for one in found)), frozenset().union(*(one.queries for one in found))
     )

@@ -32,6 +32,7 @@ from qure.config import PretrainingSettings
 from qure.errors import StageFailed
 from qure.images import normalise
 from qure.models.model import INITIAL_TEMPERATURE, QureModel
+from qure.models.relevance import relevance
 from qure.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -225,7 +226,7 @@ def _backward(model: QureModel, pairs: _Pairs, rows: torch.Tensor, pool: Executo
     """
     encoded = list(pool.map(partial(_encode, model, pairs), rows.chunk(PARTS)))
     texts, images = (torch.cat([part[side].detach() for part in encoded]).requires_grad_() for side in (0, 1))
-    logits = model.relevance(texts, images) / model.temperature
+    logits = relevance(texts, images) / model.temperature
     right = torch.arange(len(logits))
     loss = (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)) / 2
     loss.backward()
@@ -253,6 +254,6 @@ def _encode(model: QureModel, pairs: _Pairs, rows: torch.Tensor) -> tuple[torch.
 def _held_out_recall(model: QureModel, pairs: _Pairs) -> dict[str, float]:
     if len(pairs.held_out) == 0:
         return {"held_out_recall_at_1": 0.0, "held_out_recall_at_5": 0.0}
-    relevance = model.relevance(*_encode(model, pairs, torch.from_numpy(pairs.held_out)))
-    better = (relevance > relevance.diagonal().unsqueeze(1)).sum(dim=1)
+    scores = relevance(*_encode(model, pairs, torch.from_numpy(pairs.held_out)))
+    better = (scores > scores.diagonal().unsqueeze(1)).sum(dim=1)
     return {f"held_out_recall_at_{k}": float((better < k).float().mean()) for k in (1, 5)}

@@ -10,11 +10,11 @@ from typing import Any
 from qure.backbone.captions import captioned_images, training_texts
 from qure.backbone.pretraining import Observe, pretrain
 from qure.config import BackboneSettings, Settings
-from qure.datasets.validated import require_validated
+from qure.datasets.validated import ValidatedData, require_validated
 from qure.models.build import build_catalogue_model
 from qure.models.folder import read_manifest, save_model
 from qure.models.weights import import_backbone
-from qure.tracking import SilentRun, data_fingerprint, pipeline_run_id, stage_run
+from qure.tracking import SilentRun, data_fingerprint, pipeline_run_id, stage_run, tracking_uri
 
 logger = logging.getLogger(__name__)
 
@@ -41,19 +41,19 @@ def prepare_backbone(
         StageFailed: the pre-training has learned nothing.
     """
     chosen = settings.backbone
-    if chosen.name == "catalogue":
-        for folder in validation:
-            require_validated(folder, data)
+    passed = [require_validated(folder, data) for folder in validation] if chosen.name == "catalogue" else []
+    # Nobody asks for it without tracking, and it can take reading all files.
+    of_data = data_fingerprint(data) if tracking_uri(settings.tracking) is not None else ""
     with stage_run(
         settings.tracking,
         stage="backbone",
         training_set="shared",
         parameters={"backbone": chosen.model_dump(mode="json")},
-        inputs={"data": data_fingerprint(data)},
-        pipeline=pipeline_run_id(settings.resolved(), data_fingerprint(data)),
+        inputs={"data": of_data},
+        pipeline=pipeline_run_id(settings.resolved(), of_data),
     ) as run:
         if chosen.name == "catalogue":
-            run.log_metrics(make_backbone(chosen, data, output, validation, observe=partial(_log_curve, run)))
+            run.log_metrics(make_backbone(chosen, data, output, passed, observe=partial(_log_curve, run)))
         else:
             import_backbone(chosen, output)
         manifest = read_manifest(output)
@@ -65,7 +65,7 @@ def make_backbone(
     settings: BackboneSettings,
     data: Path,
     output: Path,
-    validation: Sequence[Path] = (),
+    validation: Sequence[ValidatedData] = (),
     observe: Observe | None = None,
 ) -> dict[str, float]:
     """Builds, pre-trains and saves the catalogue's backbone; returns the pre-training's metrics.

@@ -138,12 +138,17 @@ class Benchmark(ABC):
             BadInput: a reader refuses the data.
         """
 
-    def training_triplets(self, root: Path, exclusions: "Exclusions | None") -> "list[Triplet]":
-        """What a model is trained on; only a training set is asked."""
-        raise NotImplementedError(f"{self.name} is no training set")
+    def read_training(
+        self, root: Path, exclusions: "Exclusions | None" = None
+    ) -> "tuple[list[Triplet], dict[str, list[str]]]":
+        """What a model is trained on; only a training set is asked.
 
-    def training_corpus(self, root: Path, exclusions: "Exclusions | None") -> dict[str, list[str]]:
-        """Category -> the images from which its negatives come, each once; only a training set is asked."""
+        Returns:
+            the triplets, and category -> the images from which its negatives come, each once.
+
+        Raises:
+            BadInput: a file is missing or malformed, or a query breaks a rule.
+        """
         raise NotImplementedError(f"{self.name} is no training set")
 
     def training_galleries(self, root: Path) -> "Mapping[str, Gallery]":

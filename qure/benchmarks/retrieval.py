@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from qure.benchmarks.base import Benchmark
 
@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
 
 class RetrievalBenchmark(Benchmark):
-    """Queries and galleries are read apart; the rest follows."""
+    """Queries and galleries are read apart; the rest follows.
+
+    Attributes:
+        takes_labels: whether people's labels (`qure.datasets.labels`) join its targets; False where its own files hold
+            all right answers.
+    """
+
+    takes_labels: ClassVar[bool] = True
 
     @abstractmethod
     def read_triplets(
@@ -71,7 +78,10 @@ class RetrievalBenchmark(Benchmark):
 
         left_out = exclusions or Exclusions()
         everything = self.read_triplets(root, split, categories=categories, checked=False) if left_out else None
-        triplets = self.read_triplets(root, split, categories=categories, exclusions=left_out)
+        triplets = self._labelled(
+            root, split, self.read_triplets(root, split, categories=categories, exclusions=left_out)
+        )
+        triplets = left_out.keep(triplets)
         whole = self.read_galleries(
             root, split, gallery_protocol=gallery_protocol, categories=categories, candidates=candidates
         )
@@ -87,7 +97,11 @@ class RetrievalBenchmark(Benchmark):
 
     def count_queries(self, root: Path, split: str, exclusions: "Exclusions") -> tuple[int, int]:
         kept = len(self.read_triplets(root, split, exclusions=exclusions))
+        if not exclusions:
+            return kept, kept
         return len(self.read_triplets(root, split, checked=False)), kept
 
-    def training_triplets(self, root: Path, exclusions: "Exclusions | None") -> "list[Triplet]":
-        return self.read_triplets(root, "train", exclusions=exclusions)
+    def _labelled(self, root: Path, split: str, triplets: "list[Triplet]") -> "list[Triplet]":
+        from qure.datasets.labels import with_labels
+
+        return with_labels(root, split, triplets) if self.takes_labels else triplets

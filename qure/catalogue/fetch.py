@@ -8,6 +8,7 @@ import configparser
 import io
 import logging
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,12 +25,20 @@ from qure.errors import BadInput, StageFailed
 from qure.files import atomic_folder
 from qure.scratch import scratch_folder
 from qure.tracking import data_fingerprint, redacted
+from qure.tracking.retrying import retried
 
 logger = logging.getLogger(__name__)
 
 POINTER = "data.dvc"
 CATALOGUE = "catalogue"
 _DVC_HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
+#: What transports say of a server that does not answer, or not now.
+_AWAY = re.compile(
+    r"timed? ?out|connection (was |is )?(refused|reset|closed|aborted|error)|could not connect|cannot connect"
+    r"|max retries exceeded|temporary failure|name or service not known|slow ?down|too many requests"
+    r"|service unavailable|bad gateway|internal ?server ?error|\b(http resp|status|error|code)\D{0,3}(429|50[0234])\b",
+    re.IGNORECASE,
+)
 
 
 class Pinned(NamedTuple):
@@ -50,6 +59,7 @@ def pin(repository: str, revision: str) -> Pinned:
 
     Raises:
         BadInput: no such repository or revision, or it tracks no data.
+        StageFailed: the repository's server does not answer.
     """
     if not repository:
         return Pinned(CATALOGUE, "")
@@ -90,7 +100,11 @@ def fetch(settings: Settings, repository: str, pinned: Pinned, output: Path, *, 
         if pinned.data_hash:
             _configure(workshop, repository, pinned.commit, cache)
             _write_pointer(workshop / POINTER, pinned.data_hash)
-            _dvc(workshop, "pull", "--quiet", POINTER)
+            retried(
+                lambda: _dvc(workshop, "pull", "--quiet", POINTER),
+                passes=lambda error: _AWAY.search(str(error)) is not None,
+                what="the DVC remote",
+            )
         else:
             _dvc(workshop, "config", "cache.type", "reflink,hardlink,copy")
             render(settings, workshop / "data")
@@ -108,9 +122,18 @@ def _cloned(repository: str) -> Iterator["object"]:
     from scmrepo.git import Git
 
     with tempfile.TemporaryDirectory(prefix="qure-git-") as folder:
+
+        def clone() -> Git:
+            return Git.clone(repository, tempfile.mkdtemp(dir=folder))  # a broken attempt leaves files behind
+
         try:
-            git = Git.clone(repository, folder)
+            git = retried(clone, passes=_is_away, what=f"git ({redacted(repository)})")
         except CloneError as error:
+            if _is_away(error):
+                raise StageFailed(
+                    f"{redacted(repository)!r} cannot be cloned, its server does not answer: "
+                    f"{redacted(str(error.__cause__ or error))}. Check data.repository and the network"
+                ) from None
             raise BadInput(
                 f"{redacted(repository)!r} cannot be cloned: {redacted(str(error.__cause__ or error))}",
                 field="data.repository",
@@ -120,6 +143,18 @@ def _cloned(repository: str) -> Iterator["object"]:
             yield git
         finally:
             git.close()
+
+
+def _is_away(error: BaseException | None) -> bool:
+    """Whether a clone failed because nothing answered, or the server was not well: not for want of a right."""
+    while error is not None:
+        # scmrepo and dulwich wrap what the transport raised, and name an HTTP status in words alone.
+        if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
+            return True
+        if _AWAY.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _resolved(git: object, repository: str, revision: str) -> str:

@@ -6,17 +6,20 @@ that `qure --help` answers at once.
 
 application.py   the application and its global options; errors.py: how errors end a command
 options.py       options that commands share, and settings
+pipelines.py     `qure-pipelines`: leads to a checkout's pipelines/
 data.py          bring data into place, compare it
 stages.py        the stages that `dvc repro` runs, in their order
 models.py        weights, the registry, asking the champion
+lineage.py       where a registered model comes from, making it again
 demo.py          everything at once, told to a person who watches
 evaluation.py    judge embeddings, ablate, reports, results
+studio.py        the page for people, surveys, labels
 """
 
 from qure.environment import naming_damage
 
 with naming_damage():
-    from qure.cli import data, demo, evaluation, models, stages
+    from qure.cli import data, demo, evaluation, lineage, models, stages, studio
     from qure.cli.application import Commands, app
 
-__all__ = ["Commands", "app", "data", "demo", "evaluation", "models", "stages"]
+__all__ = ["Commands", "app", "data", "demo", "evaluation", "lineage", "models", "stages", "studio"]

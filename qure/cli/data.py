@@ -16,6 +16,7 @@ from qure.cli.options import (
     Parameters,
     TrainingSet,
     print_json,
+    print_table,
     require_writable,
     settings_for,
 )
@@ -59,6 +60,29 @@ def data_pack(
     from qure.datasets.image_store import SHARDS, pack_images
 
     pack_images(benchmark, benchmark / SHARDS)
+
+
+@data_app.command("leakage")
+def data_leakage(
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Count what training sees of the images that judge a model, from the annotation files alone."""
+    from rich.table import Table
+
+    from qure.datasets.leakage import leakage
+
+    found = leakage(data)
+    if as_json:
+        print_json(found)
+        return
+    names = list(dict.fromkeys(name for counts in found.values() for name in counts))
+    table = Table("", *found)
+    for name in names:
+        table.add_row(
+            name.replace("_", " "), *(f"{counts[name]:,}" if name in counts else "" for counts in found.values())
+        )
+    print_table(table)
 
 
 @app.command("compare-data")

@@ -102,6 +102,27 @@ def evaluate_embeddings(
     print_table(metrics_table(metrics))
 
 
+@app.command("check-submission")
+def check_submission(
+    file: Annotated[Path, typer.Argument(help="A JSON file for CIRR's or CIRCO's evaluation server.")],
+    data: Data = DATA,
+    benchmark: Annotated[
+        str | None, typer.Option(help="cirr or circo; left out, the file itself tells (CIRR's has a metric).")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Whose queries it answers; the one whose answers are withheld.")
+    ] = None,
+) -> None:
+    """Check a file against the rules of its evaluation server, which says little and allows few tries."""
+    from qure.benchmarks import get_benchmark
+    from qure.evaluation.submissions.checks import benchmark_of
+    from qure.evaluation.submissions.checks import check_submission as run
+
+    name = benchmark or benchmark_of(file)
+    metric = run(name, file, get_benchmark(name).root(data), split=split)
+    typer.echo(f"{file}: complies with the rules of {get_benchmark(name).title}'s server, metric {metric}")
+
+
 @app.command()
 def ablate(
     training_set: TrainingSet,

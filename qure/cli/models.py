@@ -33,12 +33,9 @@ def weights_import(
 ) -> None:
     """Convert published weights: every key is mapped or refused by name; nothing is unpickled."""
     require_writable(output)
-    from qure.models.weights import import_hub, import_lavis
+    from qure.models.weights import import_weights
 
-    if source.endswith(".pth"):
-        import_lavis(source, output, tokenizer=tokenizer, vision_weights=vision_weights)
-    else:
-        import_hub(source, output, tokenizer=tokenizer)
+    import_weights(source, output, tokenizer=tokenizer, vision_weights=vision_weights)
 
 
 @app.command()

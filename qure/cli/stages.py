@@ -190,7 +190,7 @@ def promote(
     artifacts: Artifacts = ARTIFACTS,
 ) -> None:
     """Make the challenger champion if it loads, passes the thresholds and is not worse."""
-    from qure.registry.champion import reevaluation
+    from qure.registry.monitoring import reevaluation
     from qure.registry.stage import promote as run
 
     settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)

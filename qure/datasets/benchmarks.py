@@ -1,9 +1,9 @@
-"""What stages ask of any benchmark's files: image ids, training triplets, the corpus for mining."""
+"""What stages ask of any benchmark's files: image ids, present splits, what is trained on."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from qure.benchmarks import Benchmark, get_benchmark, training_sets
+from qure.benchmarks import get_benchmark, training_sets
 from qure.datasets.exclusions import Exclusions
 from qure.datasets.ids import shown
 from qure.datasets.rows import LAYOUT_REMEDY
@@ -35,25 +35,24 @@ def present_splits(name: str, root: Path) -> list[str]:
     return [split for split in one.splits if any(file.is_file() for file in one.split_files(Path(root), split))]
 
 
-def training_triplets(training_set: str, data_root: Path, exclusions: Exclusions | None = None) -> list[Triplet]:
-    """The triplets a model is trained on.
+def read_training(
+    training_set: str, data_root: Path, exclusions: Exclusions | None = None
+) -> tuple[list[Triplet], dict[str, list[str]]]:
+    """What a model is trained on.
 
     Args:
         training_set: one of `qure.benchmarks.training_sets()`.
         data_root: the folder that holds the benchmarks' folders.
         exclusions: what to leave out.
+
+    Returns:
+        the triplets, and category -> the images from which its negatives come, each once.
+
+    Raises:
+        BadInput: no such training set, or a file is missing or malformed.
     """
-    one = _training_set(training_set)
-    return one.training_triplets(one.root(data_root), exclusions)
-
-
-def training_corpus(training_set: str, data_root: Path, exclusions: Exclusions | None = None) -> dict[str, list[str]]:
-    """Category -> the images from which its negatives come, each once."""
-    one = _training_set(training_set)
-    return one.training_corpus(one.root(data_root), exclusions)
-
-
-def _training_set(name: str) -> Benchmark:
-    if name not in training_sets():
-        raise BadInput(f"no training set {shown(name)}", remedy=f"Training sets are {' and '.join(training_sets())}")
-    return get_benchmark(name)
+    if training_set not in training_sets():
+        problem = f"no training set {shown(training_set)}"
+        raise BadInput(problem, remedy=f"Training sets are {' and '.join(training_sets())}")
+    one = get_benchmark(training_set)
+    return one.read_training(one.root(data_root), exclusions)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from qure.datasets.ids import shown
+from qure.datasets.texts import shows_nothing, text_key
 from qure.datasets.types import Triplet
 from qure.errors import BadInput
 
@@ -51,7 +52,8 @@ def find(
     names: FieldNames,
     *,
     known_ids: Collection[str] | None = None,
-    is_empty: Callable[[str], bool] = lambda text: not text.strip(),
+    is_empty: Callable[[str], bool] = shows_nothing,
+    alike: Callable[[Triplet], str] = lambda triplet: text_key(triplet.text),
     rules: Collection[str] = RULES,
 ) -> Iterator[Finding]:
     """Every broken rule, in the triplets' order.
@@ -61,6 +63,7 @@ def find(
         names: the fields' names in the file.
         known_ids: ids the split holds; None where no list of them exists.
         is_empty: whether a triplet's text says nothing.
+        alike: what triplets have in common whose texts say the same.
         rules: which rules to look at.
     """
     seen: dict[tuple[str, str | None, str], str] = {}
@@ -85,7 +88,7 @@ def find(
                 "the modification text is empty",
                 "Write the text or remove the row",
             )
-        key = (triplet.reference, triplet.target, triplet.text)
+        key = (triplet.reference, triplet.target, alike(triplet))
         if DUPLICATE_TRIPLET in rules and triplet.target is not None:
             if key in seen:
                 yield Finding(

@@ -7,7 +7,6 @@ from typing import Any
 
 from qure.datasets.types import Gallery, PreferencePair, Triplet
 from qure.errors import BadInput
-from qure.files import read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +70,23 @@ def query_key(triplet: Triplet) -> str:
     return f"{triplet.split}/{triplet.query_id}"
 
 
-def read_exclusions(validation_folder: Path | None, benchmark: str) -> Exclusions:
-    """What a validation result says to leave out of a benchmark; nothing when there is no validation folder.
+def exclusions_in(result: Any, benchmark: str, file: Path) -> Exclusions:
+    """What a validation result says to leave out of a benchmark itself.
 
-    Reads the key "excluded" of result.json: {benchmark: {"images": [...], "queries": [...]}}.
+    Args:
+        result: content of a validation folder's result.json; its key "excluded" is read:
+            {benchmark: {"images": [...], "queries": [...]}}.
+        benchmark: its name.
+        file: what messages call the result.
 
     Raises:
-        BadInput: result.json is missing or has another shape.
+        BadInput: the result has another shape.
     """
-    if validation_folder is None:
-        return Exclusions()
-    path = Path(validation_folder) / "result.json"
-    result = read_json(path, remedy="Run 'qure validate' first")
     excluded = result.get("excluded", {}) if isinstance(result, dict) else None
     chosen = excluded.get(benchmark, {}) if isinstance(excluded, dict) else None
     if not isinstance(chosen, dict):
-        raise BadInput("must map benchmarks to their excluded images and queries", file=path, field="excluded")
-    return Exclusions(_names(chosen, "images", path, benchmark), _names(chosen, "queries", path, benchmark))
+        raise BadInput("must map benchmarks to their excluded images and queries", file=file, field="excluded")
+    return Exclusions(_names(chosen, "images", file, benchmark), _names(chosen, "queries", file, benchmark))
 
 
 def _names(chosen: dict[str, Any], key: str, path: Path, benchmark: str) -> frozenset[str]:

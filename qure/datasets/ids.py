@@ -112,15 +112,19 @@ def unsafe_to_print(value: str) -> bool:
     >>> unsafe_to_print("façade"), unsafe_to_print(chr(0xD800))
     (False, True)
     """
-    return any(0xD800 <= ord(character) <= 0xDFFF for character in value)
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
-def named(ids: Iterable[str], count: int = NAMED) -> str:
+def first_few(ids: Iterable[str], count: int = NAMED) -> str:
     """The first few ids, and how many more there are.
 
-    >>> named(["a", "b", "c"], count=2)
+    >>> first_few(["a", "b", "c"], count=2)
     "'a', 'b' and 1 more"
-    >>> named(["a"])
+    >>> first_few(["a"])
     "'a'"
     """
     listed = list(ids)

@@ -1,5 +1,6 @@
 """What folder and shard stores have in common."""
 
+import contextlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -32,6 +33,23 @@ class ImageStore(ABC):
     def size(self, image_id: str) -> int:
         """Size of the image's file in bytes."""
 
+    @property
+    @abstractmethod
+    def root(self) -> Path:
+        """The benchmark's folder, below which everything lies."""
+
+    def stems(self, image_id: str) -> tuple[str, ...]:
+        """How an image's file may be named, without suffix: for hints about files in the wrong place."""
+        return (image_id, f"{int(image_id):012d}") if image_id.isdecimal() and image_id.isascii() else (image_id,)
+
+    def place(self, image_id: str) -> str:
+        """What of an image's place its `name` does not say; empty where the name says it all."""
+        return ""
+
+    def changed(self, image_id: str, data: bytes, sha256: str) -> str | None:
+        """Why an image's content is not what was put into the store; None where it is, or nothing is known of that."""
+        return None
+
     @abstractmethod
     def __contains__(self, image_id: object) -> bool: ...
 
@@ -48,6 +66,8 @@ def check_inside(path: Path, base: Path) -> None:
     """Refuses a path whose links lead out of the folder `base` (itself resolved), DVC's cache excepted."""
     try:
         target = path.resolve()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            path.stat()  # a link to itself: from Python 3.13 on `resolve` takes it
     except (OSError, RuntimeError):
         raise BadInput("is a link that leads nowhere", file=path, remedy="Put the file itself there") from None
     if not target.is_relative_to(base) and not _is_cached(target):

@@ -1,13 +1,16 @@
 """Images as files."""
 
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from qure.datasets.ids import IMAGE_SUFFIXES, check_image_id, shown
+from qure.datasets.ids import IMAGE_SUFFIXES, first_few, shown, unsafe_reason
 from qure.datasets.image_base import ImageStore, check_inside, missing_image
 from qure.datasets.rows import LAYOUT_REMEDY
 from qure.errors import BadInput
+
+logger = logging.getLogger(__name__)
 
 
 class FolderStore(ImageStore):
@@ -17,6 +20,10 @@ class FolderStore(ImageStore):
         """Args: root folder, id -> path relative to it, and a description of where an image is looked for."""
         self._root, self._files, self._expected = root, files, expected
         self._ids = tuple(sorted(files))
+
+    @property
+    def root(self) -> Path:
+        return self._root
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -30,7 +37,7 @@ class FolderStore(ImageStore):
         try:
             return path.read_bytes()
         except OSError as error:
-            raise BadInput(f"image {shown(image_id)} cannot be read: {error.strerror}", file=path) from None
+            raise _unreadable(image_id, path, error) from None
 
     def name(self, image_id: str) -> str:
         if image_id in self._files:
@@ -42,7 +49,7 @@ class FolderStore(ImageStore):
         try:
             return path.stat().st_size
         except OSError as error:
-            raise BadInput(f"image {shown(image_id)} cannot be read: {error.strerror}", file=path) from None
+            raise _unreadable(image_id, path, error) from None
 
     def relative_path(self, image_id: str) -> str:
         """The image's path below the benchmark's folder."""
@@ -54,23 +61,40 @@ class FolderStore(ImageStore):
         return self._root / self._files[image_id]
 
 
+def _unreadable(image_id: str, path: Path, error: OSError) -> BadInput:
+    if path.is_symlink() and not path.exists():
+        return BadInput(
+            f"image {shown(image_id)} is a link to nothing: no file is at {path.readlink()}",
+            file=path,
+            remedy="Put the file itself there",
+        )
+    return BadInput(f"image {shown(image_id)} cannot be read: {error.strerror}", file=path)
+
+
 def flat_images(root: Path, folder: Path = Path("images")) -> FolderStore:
     """The plain layout, FashionIQ's: one folder, the file's name without suffix is the id.
+
+    A file whose name can be no id is left alone: no annotation can mean it.
 
     Raises:
         BadInput: there is no such folder, or two files for one image.
     """
     files: dict[str, str] = {}
+    strays = []
     for name in list_images(root, folder, required=True):
         image_id = Path(name).stem
+        if unsafe_reason(image_id):
+            strays.append(name)
+            continue
         if image_id in files:
             raise BadInput(
                 f"two files for image {shown(image_id)}: {Path(files[image_id]).name} and {name}",
                 file=root / folder,
                 remedy="Remove one of them",
             )
-        check_image_id(image_id, file=root / folder / name)
         files[image_id] = (folder / name).as_posix()
+    if strays:
+        logger.warning("%s: image files whose names can be no ids are left alone: %s", root / folder, first_few(strays))
     return FolderStore(root, files, str(folder))
 
 
@@ -83,7 +107,11 @@ def list_images(root: Path, folder: Path, *, required: bool = False) -> Iterable
     path, base = root / folder, root.resolve()
     if not path.is_dir():
         if required:
-            raise BadInput("the image folder does not exist", file=path, remedy=LAYOUT_REMEDY)
+            deeper = [
+                found.relative_to(root).as_posix() for found in sorted(root.glob(f"*/{folder.name}")) if found.is_dir()
+            ]
+            there = f"There is one a folder deeper, {deeper[0]}: move it up" if deeper else LAYOUT_REMEDY
+            raise BadInput("the image folder does not exist", file=path, remedy=there)
         return []
     check_inside(path, base)
     names = []
@@ -93,6 +121,6 @@ def list_images(root: Path, folder: Path, *, required: bool = False) -> Iterable
                 continue
             if entry.is_symlink():
                 check_inside(Path(entry.path), base)
-            if entry.is_file():
-                names.append(entry.name)
+            if entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists()):
+                names.append(entry.name)  # a link to nothing is an image that cannot be read, not one that is missing
     return sorted(names)

@@ -1,12 +1,15 @@
 """Images inside uncompressed tar files, with an index for reading any of them directly."""
 
+import hashlib
+import io
 import json
+import os
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from qure.datasets.ids import check_image_id, shown, unsafe_reason
+from qure.datasets.ids import check_image_id, check_relative_path, shown, unsafe_reason
 from qure.datasets.image_base import ImageStore, check_inside, missing_image
 from qure.datasets.image_folder import FolderStore
 from qure.datasets.rows import Row, load_json
@@ -30,12 +33,17 @@ class ShardStore(ImageStore):
         if index.value("format") != _FORMAT or index.value("version") != 1:
             raise BadInput("is not an index of image shards of version 1", file=path)
         self._shards = [self._shard(Row(value, path, f"shards[{n}]")) for n, value in enumerate(index.items("shards"))]
+        self._packed = _packed(index)
         sizes = [size for _, size in self._shards]
         images = index.part("images")
         self._places = {
             check_image_id(image_id, file=path): _place(images, image_id, sizes) for image_id in images.names()
         }
         self._ids = tuple(sorted(self._places))
+
+    @property
+    def root(self) -> Path:
+        return self._folder.parent
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -65,6 +73,46 @@ class ShardStore(ImageStore):
     def size(self, image_id: str) -> int:
         return self._find(image_id)[2]
 
+    def place(self, image_id: str) -> str:
+        _, offset, size = self._find(image_id)
+        beside = self._beside(image_id)
+        edited = f", beside a file of {beside.st_mtime_ns}" if beside is not None else ""
+        return f", {size} bytes at {offset}{edited}"
+
+    def changed(self, image_id: str, data: bytes, sha256: str) -> str | None:
+        """By what the index says was packed, by the name in the shard, and by the packed file if it is still there."""
+        path, packed = self._packed.get(image_id, (None, sha256))
+        if packed != sha256:
+            return f"the shard's bytes are not those that were packed: SHA-256 {sha256}, was {packed}"
+        member = self._member(image_id)
+        if member is not None and not _names(member, image_id):
+            return f"the index points at {shown(member)}"
+        beside = self._beside(image_id)
+        if beside is not None and (beside.st_size != len(data) or (self.root / str(path)).read_bytes() != data):
+            return f"the file {path} has been edited since it was packed"
+        return None
+
+    def _beside(self, image_id: str) -> os.stat_result | None:
+        """The file that an image was packed from, where it is still there; not known of an older index."""
+        path, _ = self._packed.get(image_id, (None, ""))
+        try:
+            return (self.root / path).stat() if path is not None else None
+        except OSError:
+            return None
+
+    def _member(self, image_id: str) -> str | None:
+        """The name in the header block before an image; None where it does not fit there and stands elsewhere."""
+        shard, offset, size = self._find(image_id)
+        with (self._folder / self._shards[shard][0]).open("rb") as stream:
+            stream.seek(max(offset - _BLOCK, 0))
+            block = stream.read(_BLOCK)
+        try:
+            member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        except tarfile.HeaderError:
+            return f"{size} bytes at {offset}"
+        whole = len(member.name) < tarfile.LENGTH_NAME and "?" not in member.name  # "?" stands for what is not ASCII
+        return member.name if whole else None
+
     def _find(self, image_id: str) -> tuple[int, int, int]:
         if image_id not in self._places:
             raise missing_image(image_id, self._folder)
@@ -87,12 +135,14 @@ def write_shards(store: FolderStore, folder: Path, shard_bytes: int) -> int:
     """Writes shards and index into an empty folder; returns the number of shards."""
     shards: list[dict[str, Any]] = []
     places: dict[str, list[int]] = {}
+    packed: dict[str, tuple[str, str]] = {}
     for group in _groups(store, shard_bytes):
         name = f"shard-{len(shards):05d}.tar"
-        offsets = _write_shard(folder / name, store, group)
-        places |= {image_id: [len(shards), offset, size] for image_id, (offset, size) in offsets.items()}
+        written = _write_shard(folder / name, store, group)
+        places |= {image_id: [len(shards), offset, size] for image_id, (offset, size, _) in written.items()}
+        packed |= {image_id: (store.relative_path(image_id), digest) for image_id, (_, _, digest) in written.items()}
         shards.append({"file": name, "bytes": (folder / name).stat().st_size})
-    index = {"format": _FORMAT, "version": 1, "shards": shards, "images": places}
+    index = {"format": _FORMAT, "version": 1, "shards": shards, "images": places, "packed": packed}
     (folder / INDEX).write_text(json.dumps(index, separators=(",", ":")) + "\n", encoding="utf-8")
     return len(shards)
 
@@ -111,19 +161,40 @@ def _groups(store: FolderStore, shard_bytes: int) -> Iterator[list[str]]:
     yield group
 
 
-def _write_shard(path: Path, store: FolderStore, ids: list[str]) -> dict[str, tuple[int, int]]:
-    """Writes one tar file; returns each image's offset and size inside it."""
+def _write_shard(path: Path, store: FolderStore, ids: list[str]) -> dict[str, tuple[int, int, str]]:
+    """Writes one tar file; returns each image's offset and size inside it, and its SHA-256."""
     places = {}
     with path.open("wb") as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as shard:
         for image_id in track(ids, f"Packing {path.name}"):
             data = store.read(image_id)
             member = tarfile.TarInfo(store.relative_path(image_id))
             member.size, member.mode = len(data), 0o644
-            shard.addfile(member)
-            places[image_id] = (stream.tell(), len(data))
-            stream.write(data + bytes(-len(data) % _BLOCK))
-            shard.offset = stream.tell()
+            shard.addfile(member, io.BytesIO(data))
+            offset = shard.offset - -(-len(data) // _BLOCK) * _BLOCK
+            places[image_id] = (offset, len(data), hashlib.sha256(data).hexdigest())
     return places
+
+
+def _packed(index: Row) -> dict[str, tuple[str, str]]:
+    """Image id -> its path below the benchmark's folder and its SHA-256 when it was packed; an older index has none."""
+    if not index.has("packed"):
+        return {}
+    packed = index.part("packed")
+    found = {}
+    for image_id in packed.names():
+        path, digest = packed.texts(image_id, 2)
+        found[image_id] = check_relative_path(path, file=index.file, row=image_id), digest
+    return found
+
+
+def _names(member: str, image_id: str) -> bool:
+    """Whether a shard's member is an image's file; COCO's ids are numbers, its files have leading zeros.
+
+    >>> _names("images/B00.jpg", "B00"), _names("x/000000000042.jpg", "42"), _names("images/B01.jpg", "B00")
+    (True, True, False)
+    """
+    stem = PurePosixPath(member).stem
+    return stem == image_id or (image_id.isdecimal() and stem.lstrip("0") == image_id.lstrip("0"))
 
 
 def _place(images: Row, image_id: str, sizes: list[int]) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from qure.datasets.ids import check_image_id, shown, unsafe_to_print
 from qure.errors import BadInput
-from qure.files import read_json
+from qure.files import read_json, refuse_pipe
 
 LAYOUT_REMEDY = "Lay the benchmark's public files there, or render the catalogue with 'qure catalogue'"
 
@@ -27,6 +27,7 @@ def load_json(path: Path, *, remedy: str = LAYOUT_REMEDY) -> Any:
     Raises:
         BadInput: missing, unreadable, not UTF-8, cut off, a repeated key or a number that is none.
     """
+    refuse_pipe(path, remedy=remedy)
     try:
         text = Path(path).read_text(encoding="utf-8")
         return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)

@@ -18,6 +18,7 @@ class Split:
         galleries: category -> candidates; one under "" where there are no categories.
         pairs: what people preferred; empty where targets are asked.
         truth: true relevance, where it is known.
+        leaked: ids of the queries whose target training has seen; None where the training files are not there.
         dropped: how many images and queries were excluded.
     """
 
@@ -26,6 +27,7 @@ class Split:
     galleries: Mapping[str, Gallery] = field(default_factory=dict)
     pairs: Sequence[PreferencePair] = ()
     truth: Truth | None = None
+    leaked: frozenset[str] | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -36,9 +38,14 @@ class Split:
 
     @property
     def questions(self) -> tuple[Question, ...]:
-        """What a model is asked, in order."""
+        """What a model is asked, in order; last the pairs' sentences with their captions exchanged."""
         asked: list[Triplet | PreferencePair] = [*self.triplets, *self.pairs]
-        return tuple(Question(one.query_id, one.reference, one.text, one.category or "") for one in asked)
+        turned = (
+            Question(exchanged_id(one.query_id), one.reference, one.exchanged, one.category)
+            for one in self.pairs
+            if one.exchanged
+        )
+        return (*(Question(one.query_id, one.reference, one.text, one.category or "") for one in asked), *turned)
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -51,6 +58,11 @@ class Split:
     def all_images(self) -> list[str]:
         """The candidates and the references, each once: what a model sees."""
         return list(dict.fromkeys((*self.images, *(question.reference for question in self.questions))))
+
+
+def exchanged_id(query_id: str) -> str:
+    """The id of a preference pair's question with its two captions exchanged."""
+    return f"{query_id}/exchanged"
 
 
 def distinct_ids(galleries: Iterable[Gallery]) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ class Triplet:
         target: image id of the labelled target; None where the answers are withheld (test splits).
         category: FashionIQ's category ("dress", "shirt", "toptee"), else None.
         members: CIRR's image set (six ids, the reference among them), else empty.
-        answers: CIRCO's ground truths (the target first), else empty.
+        answers: all right answers, the target first: CIRCO's ground truths, or the target and what people marked
+            (`qure.datasets.labels`); empty where the target is all that is known.
         source: file and row it was read from, for error messages.
         split: "train", "val", "test" or "test1"; query ids are unique only inside a split.
     """
@@ -74,6 +75,7 @@ class PreferencePair:
         person: the person's id, for example "user_1".
         set_1, set_2: image ids of the two sets, five each.
         preferred: 1 or 2.
+        exchanged: the sentence with its two captions exchanged; empty where it has one only, or both are alike.
         scores: the person's 1-5 score of set 1 and of set 2.
         source: file and place it was read from, for error messages.
     """
@@ -89,6 +91,7 @@ class PreferencePair:
     preferred: int
     scores: tuple[int, int]
     source: str = ""
+    exchanged: str = ""
 
 
 def named_images(triplets: Iterable[Triplet]) -> Iterable[str]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qure.config import EvaluationSettings, NegativeSettings
+from qure.config import EvaluationSettings, NegativeSettings, Settings
+from qure.datasets.validated import ValidatedData
 from qure.evaluation.controls import run_controls
 from qure.evaluation.parts import PLOTS, SUBMISSIONS, Part
 from qure.evaluation.ranking.embeddings import Embeddings
@@ -16,7 +17,7 @@ from qure.evaluation.report.hard_negatives import typical_rankings
 from qure.evaluation.statistics.results import Evaluation
 from qure.evaluation.submissions.withheld import submit
 from qure.evaluation.tasks import Source, Task, task_for
-from qure.features.store import FeatureStore, read_index
+from qure.features.store import FeatureStore
 from qure.files import fingerprint
 from qure.models.folder import read_manifest
 from qure.models.model import QureModel
@@ -29,22 +30,24 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Folders that judging reads, training's rule for hard negatives, and where to compute.
+    """What judging reads, and where it computes; see `qure.evaluation.stage.evaluate`."""
 
-    See `qure.evaluation.stage.evaluate`.
-    """
-
-    data: Path
+    data: ValidatedData
     features: Mapping[str, Path]
     model: Path
     backbone: Path | None
-    validation: Path | None
-    negatives: NegativeSettings
     device: str
 
 
-def judge(settings: EvaluationSettings, training_set: str, benchmark: str, inputs: Inputs, folder: Path) -> Part:
+def judge_part(settings: Settings, training_set: str, benchmark: str, inputs: Inputs, folder: Path) -> Part:
     """Judges a model on one benchmark, writes the part into a folder that exists, and returns it.
+
+    Args:
+        settings: `evaluation` is read, and the hard negatives' rule of the training set, which is drawn.
+        training_set: what the model was trained on.
+        benchmark: what to judge it on.
+        inputs: the model and what it is asked.
+        folder: where to write.
 
     Raises:
         BadInput: files of data, features or model are missing, damaged or do not fit together.
@@ -52,24 +55,25 @@ def judge(settings: EvaluationSettings, training_set: str, benchmark: str, input
     """
     model = QureModel.load(inputs.model, inputs.device, vision=False)
     with suited_threads(model):
-        return _judged(settings, training_set, benchmark, inputs, model, folder)
+        return _judge_with(model, settings, training_set, benchmark, inputs, folder)
 
 
-def _judged(
-    settings: EvaluationSettings, training_set: str, benchmark: str, inputs: Inputs, model: QureModel, folder: Path
+def _judge_with(
+    model: QureModel, settings: Settings, training_set: str, benchmark: str, inputs: Inputs, folder: Path
 ) -> Part:
+    judging = settings.evaluation
     scratch = folder / ".scratch"
     scratch.mkdir()
     stores = {name: FeatureStore.open(path, model.vision_fingerprint) for name, path in inputs.features.items()}
-    trained = Encoder(model, stores, settings.batch_size, scratch)
-    source = Source(inputs.data, inputs.validation, settings, inputs.device, ImageDigests(inputs.features))
+    trained = Encoder(model, stores, judging.batch_size, scratch)
+    source = Source(inputs.data, judging, inputs.device, ImageDigests(stores))
     task = task_for(benchmark, source)
     logger.info(
         "%s: the trained model encodes %s and ranks them for %s; intervals come from %s",
         task.benchmark,
         counted(len(task.images), "image"),
         counted(len(task.questions), "query", "queries"),
-        counted(settings.bootstrap_samples, "bootstrap sample"),
+        counted(judging.bootstrap_samples, "bootstrap sample"),
     )
     gallery = trained.gallery(task.image_set, task.images, task.benchmark)
     queries = trained.queries(task.image_set, task.questions, task.benchmark)
@@ -78,8 +82,9 @@ def _judged(
     part = Part(found, {}, {}, task.split.dropped)
     if benchmark == training_set:
         logger.info("%s: drawing where the steep drops of relevance lie", task.benchmark)
-        _draw_drops(task, queries, gallery, inputs, folder / PLOTS)
-        controls = _controls(settings, task, trained, gallery, stores, inputs, scratch)
+        rule = settings.training_for(training_set).negatives
+        _draw_drops(task, queries, gallery, rule, inputs.device, folder / PLOTS)
+        controls = _controls(judging, task, trained, gallery, stores, inputs, scratch)
         part = replace(part, controls=controls, chance=task.of.chance(task.split))
     submit(task.benchmark, trained, gallery, source, folder / SUBMISSIONS)
     shutil.rmtree(scratch)
@@ -103,11 +108,13 @@ def _controls(
     return run_controls(task, trained, gallery, untrained, settings.seed)
 
 
-def _draw_drops(task: Task, queries: Embeddings, candidates: Embeddings, inputs: Inputs, folder: Path) -> None:
+def _draw_drops(
+    task: Task, queries: Embeddings, candidates: Embeddings, rule: NegativeSettings, device: str, folder: Path
+) -> None:
     """The two steep drops in the task's first gallery (FashionIQ: dresses)."""
     category, gallery = next(iter(task.split.galleries.items()))
     triplets = [one for one in task.split.triplets if not category or one.category == category]
-    found = typical_rankings(triplets, gallery, queries, candidates, inputs.negatives, device=inputs.device)
+    found = typical_rankings(triplets, gallery, queries, candidates, rule, device=device)
     folder.mkdir(exist_ok=True)
     draw_sorted_scores([one.curve for one in found], folder / hard_negatives.PICTURE)
     hard_negatives.save(found, folder / hard_negatives.FILE)
@@ -116,11 +123,8 @@ def _draw_drops(task: Task, queries: Embeddings, candidates: Embeddings, inputs:
 class ImageDigests:
     """Digest of images' bytes by image set and ids, from what the feature stores were computed from."""
 
-    def __init__(self, features: Mapping[str, Path]) -> None:
-        self._of: dict[str, dict[str, str]] = {}
-        for name, path in features.items():
-            index = read_index(path)
-            self._of[name] = dict(zip(index["id"], index["sha256"], strict=True))
+    def __init__(self, stores: Mapping[str, FeatureStore]) -> None:
+        self._of = {name: dict(zip(store.ids, store.digests, strict=True)) for name, store in stores.items()}
 
     def __call__(self, image_set: str, ids: Sequence[str]) -> str:
         """An image without features counts as empty here: encoding names it as missing."""

@@ -18,7 +18,7 @@ _METRICS = ("recall_at_1", "recall_at_10", "recall_at_50", "recall_subset_at_1",
 
 def model_card(
     training_set: str,
-    told: Headline,
+    lead: Headline,
     findings: Sequence[Finding],
     evaluations: Mapping[str, Evaluation],
     controls: Mapping[str, Mapping[str, float]],
@@ -29,7 +29,7 @@ def model_card(
 
     Args:
         training_set: "fashioniq" or "cirr".
-        told: the headline.
+        lead: the headline.
         findings: what is wrong; stands before everything else.
         evaluations: the benchmark's heading -> evaluation, the training set's own first.
         controls: control -> metric -> value on the own benchmark.
@@ -41,7 +41,7 @@ def model_card(
             f"# {name}",
             "",
             *warnings(findings),
-            told.text,
+            lead.text,
             "",
             f"<!-- provenance -->{UNFILLED}<!-- /provenance -->",
             "",

@@ -9,6 +9,7 @@ import pandas as pd
 from qure.benchmarks import get_benchmark
 from qure.config import EvaluationSettings
 from qure.evaluation.controls import comparable
+from qure.evaluation.parts import Part
 from qure.evaluation.statistics.curves import recall_curve
 from qure.evaluation.statistics.paired import paired_difference
 from qure.evaluation.statistics.results import Evaluation
@@ -19,33 +20,39 @@ Numbers = dict[str, Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """Evaluations of a model, of its controls, and of the champion.
+    """A model on all its benchmarks, beside the champion.
 
     Attributes:
-        evaluations: one per benchmark, the training set's own first.
-        controls: control -> evaluation, on the training set's own benchmark.
-        chance: what a random order scores there.
+        parts: one per benchmark, the training set's own first: only that one has controls.
         champion: benchmark -> the champion's evaluation; compared with only where it was asked exactly the same.
     """
 
-    evaluations: Sequence[Evaluation]
-    controls: Mapping[str, Evaluation]
-    chance: Mapping[str, float]
+    parts: Sequence[Part]
     champion: Mapping[str, Evaluation]
+
+    @property
+    def own(self) -> Part:
+        """The model on the training set's own benchmark."""
+        return self.parts[0]
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """Of the model, one per benchmark."""
+        return [part.evaluation for part in self.parts]
 
     def metrics(self) -> dict[str, Numbers]:
         """{"fashioniq": {...}, "hp_fashioniq": {...}, "controls": {control: {...}}}, percent."""
-        shared = comparable(self.evaluations[0])
-        controls = {name: {metric: one.metrics[metric] for metric in shared} for name, one in self.controls.items()}
-        controls[RANDOM] = {metric: self.chance[metric] for metric in shared}
+        shared = comparable(self.own.evaluation)
+        controls = {name: {metric: one.metrics[metric] for metric in shared} for name, one in self.own.controls.items()}
+        controls[RANDOM] = {metric: self.own.chance[metric] for metric in shared}
         return {**{_key(one): dict(one.metrics) for one in self.evaluations}, "controls": controls}
 
     def intervals(self) -> dict[str, Numbers]:
         """The same keys -> [low, high], for every metric that is made of queries."""
-        shared = comparable(self.evaluations[0])
+        shared = comparable(self.own.evaluation)
         own = {_key(one): {name: list(bounds) for name, bounds in one.intervals.items()} for one in self.evaluations}
         controls = {
-            name: {metric: list(one.intervals[metric]) for metric in shared} for name, one in self.controls.items()
+            name: {metric: list(one.intervals[metric]) for metric in shared} for name, one in self.own.controls.items()
         }
         return {**own, "controls": controls}
 
@@ -56,7 +63,7 @@ class Outcome:
             for one in self.evaluations
             if self.is_comparable(one)
         }
-        controls = {name: _paired(self.evaluations[0], one, settings) for name, one in self.controls.items()}
+        controls = {name: _paired(self.own.evaluation, one, settings) for name, one in self.own.controls.items()}
         return {"controls": controls, "champion": champion}
 
     def is_comparable(self, evaluation: Evaluation) -> bool:
@@ -66,8 +73,8 @@ class Outcome:
 
     def recall_curves(self) -> pd.DataFrame:
         """Recall at k = 1, 2, ... of the model and each control: columns `k`, `trained`, the controls' names."""
-        columns = {name: recall_curve(one) for name, one in {"trained": self.evaluations[0], **self.controls}.items()}
-        table = pd.DataFrame(columns)
+        curves = {"trained": self.own.evaluation, **self.own.controls}
+        table = pd.DataFrame({name: recall_curve(one) for name, one in curves.items()})
         table.insert(0, "k", range(1, len(table) + 1))
         return table
 

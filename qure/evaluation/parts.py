@@ -13,7 +13,6 @@ from pathlib import Path
 
 from qure.benchmarks import judged_on
 from qure.errors import BadInput
-from qure.evaluation.outcome import Outcome
 from qure.evaluation.statistics.results import Evaluation, load_results, save_results
 from qure.files import read_json, write_json
 
@@ -92,9 +91,3 @@ def in_order(training_set: str, parts: Sequence[Part]) -> list[Part]:
     if len(models) > 1:
         raise BadInput(f"the parts are of several models: {', '.join(models)}", remedy=_AGAIN)
     return sorted(parts, key=lambda part: wanted.index(part.benchmark))
-
-
-def joined(parts: Sequence[Part], champion: Mapping[str, Evaluation]) -> Outcome:
-    """What was found on all benchmarks; `parts` in order."""
-    own = parts[0]
-    return Outcome([part.evaluation for part in parts], own.controls, own.chance, champion)

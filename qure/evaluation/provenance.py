@@ -99,14 +99,14 @@ def stamped(text: str, provenance: Provenance, *, markdown: bool, linked: bool =
     day = f"{provenance.day:%Y-%m-%d}"
     if markdown:
         links = ", ".join(f"[{what}]({address})" for what, address in provenance.links)
-        told = f"{day}, {links}{provenance.hint}"
+        line = f"{day}, {links}{provenance.hint}"
     elif not linked:
         links = ", ".join(f"{html.escape(what)}: <code>{html.escape(to)}</code>" for what, to in provenance.links)
-        told = f"{day}, {links}{html.escape(provenance.hint)}"
+        line = f"{day}, {links}{html.escape(provenance.hint)}"
     else:
         links = ", ".join(f'<a href="{html.escape(to)}">{html.escape(what)}</a>' for what, to in provenance.links)
-        told = f"{day}, {links}{html.escape(provenance.hint)}"
-    return _PLACE.sub(lambda place: f"{place[1]}{told}{place[2]}", text, count=1)
+        line = f"{day}, {links}{html.escape(provenance.hint)}"
+    return _PLACE.sub(lambda place: f"{place[1]}{line}{place[2]}", text, count=1)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ report.html, summary.md, model_card.md
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from qure.benchmarks import get_benchmark, image_sets_of, judged_on
@@ -30,9 +30,9 @@ from qure.datasets.truth import read_truth
 from qure.datasets.validated import require_validated
 from qure.errors import BadInput
 from qure.evaluation.findings import METRIC, Finding, findings_of, read_findings, write_findings
-from qure.evaluation.judging import Inputs, judge
+from qure.evaluation.judging import Inputs, judge_part
 from qure.evaluation.outcome import Numbers, Outcome
-from qure.evaluation.parts import PLOTS, RESULTS, SUBMISSIONS, Part, in_order, joined
+from qure.evaluation.parts import PLOTS, RESULTS, SUBMISSIONS, Part, in_order
 from qure.evaluation.provenance import provenance_of, stamped_copies
 from qure.evaluation.report.figures import draw_retrieval
 from qure.evaluation.report.page import ReportInputs, write_report
@@ -42,7 +42,7 @@ from qure.files import atomic_folder, read_json, write_json
 from qure.models.folder import read_manifest
 from qure.models.precision import default_device
 from qure.scratch import alone
-from qure.tracking import SilentRun, data_fingerprint, pipeline_run_id, stage_run
+from qure.tracking import SilentRun, data_fingerprint, pipeline_run_id, stage_run, tracking_uri
 from qure.tracking.pages import headline
 
 logger = logging.getLogger(__name__)
@@ -86,15 +86,14 @@ def evaluate(
         BadInput: files of data, features or model are missing, damaged or do not fit together.
         StageFailed: the model gives numbers that are not finite; or another process evaluates into the same `output`.
     """
-    require_validated(validation, data, image_sets_of(training_set))
-    rule = settings.training_for(training_set).negatives
-    inputs = Inputs(Path(data), features, model, backbone, validation, rule, str(device or default_device()))
-    with alone(output), _run(settings, training_set, inputs.data, _fingerprint(model)) as run:
+    passed = require_validated(validation, data, image_sets_of(training_set))
+    inputs = Inputs(passed, features, model, backbone, str(device or default_device()))
+    with alone(output), _run(settings, training_set, passed.root, _fingerprint(model)) as run:
         with atomic_folder(Path(output)) as folder:
             folders = {benchmark: folder / ".parts" / benchmark for benchmark in judged_on(training_set)}
             for benchmark, place in folders.items():
                 place.mkdir(parents=True)
-                judge(settings.evaluation, training_set, benchmark, inputs, place)
+                judge_part(settings, training_set, benchmark, inputs, place)
             metrics = _join(settings.evaluation, training_set, list(folders.values()), data, training, champion, folder)
             shutil.rmtree(folder / ".parts")
         _log(run, settings, metrics, Path(output))
@@ -131,12 +130,11 @@ def evaluate_benchmark(
     if benchmark not in judged_on(training_set):
         known = ", ".join(judged_on(training_set))
         raise BadInput(f"{training_set!r} is not judged on {benchmark!r}", field="benchmark", remedy=f"One of {known}")
-    require_validated(validation, data, [get_benchmark(benchmark).images])
-    rule = settings.training_for(training_set).negatives
-    inputs = Inputs(Path(data), features, model, backbone, validation, rule, str(device or default_device()))
-    with _run(settings, training_set, inputs.data, _fingerprint(model), benchmark) as run:
+    passed = require_validated(validation, data, [get_benchmark(benchmark).images])
+    inputs = Inputs(passed, features, model, backbone, str(device or default_device()))
+    with _run(settings, training_set, passed.root, _fingerprint(model), benchmark) as run:
         with atomic_folder(Path(output)) as folder:
-            part = judge(settings.evaluation, training_set, benchmark, inputs, folder)
+            part = judge_part(settings, training_set, benchmark, inputs, folder)
         metrics = {get_benchmark(benchmark).folder: dict(part.evaluation.metrics)}
         run.log_metrics(_flat(metrics))
     return metrics
@@ -222,14 +220,13 @@ def _join(
             if (Path(place) / name).is_dir():
                 shutil.copytree(Path(place) / name, folder / name, dirs_exist_ok=True)
     logger.info("comparing the model with its controls%s, query by query", " and with the champion" if others else "")
-    outcome = joined(parts, others)
-    _write(outcome, {part.benchmark: part.dropped for part in parts}, settings, training_set, data, training, folder)
+    outcome = Outcome(parts, others)
+    _write(outcome, settings, training_set, data, training, folder)
     return outcome.metrics()
 
 
 def _write(
     outcome: Outcome,
-    dropped: Mapping[str, Mapping[str, int]],
     settings: EvaluationSettings,
     training_set: str,
     data: Path,
@@ -237,7 +234,7 @@ def _write(
     folder: Path,
 ) -> None:
     metrics, comparisons = outcome.metrics(), outcome.comparisons(settings)
-    findings = findings_of(outcome.evaluations, comparisons["controls"], outcome.chance)
+    findings = findings_of(outcome.evaluations, comparisons["controls"], outcome.own.chance)
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "intervals.json", outcome.intervals())
     write_json(folder / "comparisons.json", comparisons)
@@ -254,7 +251,7 @@ def _write(
         findings=findings,
         champion=list(outcome.champion.values()),
         training=training,
-        excluded=dropped,
+        excluded={part.benchmark: part.dropped for part in outcome.parts},
         plots=folder / PLOTS,
     )
     write_report(report, folder)
@@ -264,7 +261,7 @@ def _write(
 def _draw(outcome: Outcome, data: Path, training: Path | None, folder: Path) -> None:
     """The training set's own benchmark as curves and pictures, and how the model was trained."""
     folder.mkdir(exist_ok=True)
-    own = outcome.evaluations[0]
+    own = outcome.own.evaluation
     draw_retrieval(own, data, read_truth(get_benchmark(own.benchmark).root(data)), folder / "retrieval.png")
     outcome.recall_curves().to_csv(folder / "recall_curve.csv", index=False)
     if training is not None:
@@ -277,7 +274,7 @@ def _say(outcome: Outcome, findings: Sequence[Finding]) -> None:
     for one in outcome.evaluations:
         if outcome.champion and not outcome.is_comparable(one):
             logger.warning("the champion was not evaluated on the same %s data: no comparison", one.benchmark)
-    main = outcome.evaluations[0]
+    main = outcome.own.evaluation
     logger.info("%s: %s %.2f", main.benchmark, METRIC, main.metrics[METRIC])
     for finding in findings:
         logger.warning("%s: %s. To mend it: %s", finding.benchmark, finding.says, finding.remedy)
@@ -291,6 +288,8 @@ def _run(
     settings: Settings, training_set: str, data: Path, model: str, benchmark: str | None = None
 ) -> AbstractContextManager[SilentRun]:
     """The stage's MLflow run; a benchmark that is judged on its own has one of its own."""
+    if tracking_uri(settings.tracking) is None:
+        return nullcontext(SilentRun())  # without hashing the data for nobody
     fingerprints = {"data": data_fingerprint(data), "model": model}
     return stage_run(
         settings.tracking,

@@ -1,15 +1,14 @@
 """A model's benchmarks as tasks: what to encode, and how to judge it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
-from qure.benchmarks import Benchmark, get_benchmark, sharing_images
+from qure.benchmarks import Benchmark, get_benchmark
 from qure.config import EvaluationSettings
-from qure.datasets.exclusions import Exclusions, read_exclusions
 from qure.datasets.split import Split
 from qure.datasets.types import Question
+from qure.datasets.validated import ValidatedData
 from qure.evaluation.ranking.embeddings import Embeddings
 from qure.evaluation.statistics.results import Evaluation
 
@@ -21,15 +20,13 @@ class Source:
     """Where tasks come from.
 
     Attributes:
-        data: data root.
-        validation: validation folder with what to leave out, or None.
+        data: data root, with what to leave out.
         settings: of the evaluation.
         device: where scores are computed.
         digest: image set and ids -> digest of the images' bytes.
     """
 
-    data: Path
-    validation: Path | None
+    data: ValidatedData
     settings: EvaluationSettings
     device: str
     digest: Callable[[str, Sequence[str]], str]
@@ -41,10 +38,10 @@ class Source:
             BadInput: the benchmark's files are missing or malformed.
         """
         return of.read(
-            of.root(self.data),
+            of.root(self.data.root),
             split,
             gallery_protocol=self.settings.gallery_protocol,
-            exclusions=exclusions_for(of.name, self.validation),
+            exclusions=self.data.exclusions(of.name),
         )
 
 
@@ -102,11 +99,3 @@ def task_for(name: str, source: Source) -> Task:
     """
     one = get_benchmark(name)
     return Task(one, source.read(one, SPLIT), source)
-
-
-def exclusions_for(name: str, validation: Path | None) -> Exclusions:
-    """What to leave out of a benchmark: its own exclusions, and the images of all benchmarks that share its images."""
-    own = read_exclusions(validation, name)
-    sharing = sharing_images(get_benchmark(name).images)
-    images = frozenset[str]().union(*(read_exclusions(validation, other).images for other in sharing))
-    return replace(own, images=images)

@@ -15,7 +15,7 @@ _SHORT = (
     ("wanted_share_at_", "wanted share@"),
     ("preference_rate", "preference"),
 )
-_CONSISTENT = "_consistent"
+_ENDINGS = {"_consistent": "consistent", "_without_leaked": "without leaked", "_exchanged": "captions exchanged"}
 _CONTROLS = {
     "untrained_backbone": "the backbone before training",
     "shuffled_references": "with another query's reference image",
@@ -32,8 +32,9 @@ def short_name(metric: str) -> str:
     >>> short_name("dress_recall_at_10"), short_name("preference_rate_consistent")
     ('dress R@10', 'preference, consistent')
     """
-    if metric.endswith(_CONSISTENT):
-        return f"{short_name(metric.removesuffix(_CONSISTENT))}, consistent"
+    for ending, words in _ENDINGS.items():
+        if metric.endswith(ending):
+            return f"{short_name(metric.removesuffix(ending))}, {words}"
     for long, short in _SHORT:
         before, found, after = metric.partition(long)
         if found and (not before or before.endswith("_")):

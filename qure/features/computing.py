@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 import torch
 
-from qure.config import FeatureSettings
+from qure.config import FeatureSettings, Precision
 from qure.datasets.image_store import ImageStore
 from qure.errors import StageFailed
 from qure.features.preparing import Batches, preparing
@@ -27,9 +27,6 @@ def compute_features(
     batches: Batches | None = None,
 ) -> tuple[torch.Tensor, list[str]]:
     """Features of some images and the SHA-256 of their files.
-
-    On a GPU the tower computes under autocast in the stored dtype, as published (fp16); on a CPU in fp32, and only
-    the result is cast.
 
     Args:
         model: with its vision tower.
@@ -52,14 +49,12 @@ def compute_features(
     )
     digests: list[str] = []
     finite: list[torch.Tensor] = []
-    policy = PrecisionPolicy.of(settings.dtype if cuda else "fp32", model.device)
     back = _CopyBack(model.device)
     with nullcontext(batches) if batches else preparing(images, vision.image_size, processes=cuda) as prepared:
         for batch in prepared(ids, settings.batch_size):
             pixels = torch.from_numpy(batch.pixels)
             pixels = (pixels.pin_memory() if cuda else pixels).to(model.device, non_blocking=True)
-            with policy.autocast():
-                features = model.encode_vision(normalise(pixels)).to(result.dtype)
+            features = encode_pixels(model, pixels, settings.dtype)
             finite.append(torch.isfinite(features).flatten(1).all(dim=1))
             back(features, result[len(digests) : len(digests) + len(batch.digests)])
             digests += batch.digests
@@ -67,6 +62,23 @@ def compute_features(
         back.wait()
     _refuse_overflow(finite, ids, settings.dtype)
     return result, digests
+
+
+def encode_pixels(model: QureModel, pixels: torch.Tensor, dtype: Precision) -> torch.Tensor:
+    """Features of prepared images as a store of that dtype holds them; searching must see what training saw.
+
+    On a GPU the tower computes under autocast in that dtype, as published (fp16); on a CPU in fp32, and only the
+    result is cast.
+
+    Args:
+        pixels: (B, H, W, 3) uint8 from `qure.images.prepare_image`, on the model's device.
+
+    Returns:
+        (B, tokens, width) in that dtype, on the model's device.
+    """
+    policy = PrecisionPolicy.of(dtype if model.device.type == "cuda" else "fp32", model.device)
+    with policy.autocast():
+        return model.encode_vision(normalise(pixels)).to(DTYPES[dtype])
 
 
 class _CopyBack:

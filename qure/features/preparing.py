@@ -83,9 +83,9 @@ def preparing(images: "ImageStore", size: int, *, processes: bool) -> Iterator[B
                 cuts = range(0, len(batch), together)
                 waiting.append([pool.submit(work, batch[cut : cut + together]) for cut in cuts])
                 if len(waiting) > _AHEAD:
-                    yield _joined(waiting.popleft())
+                    yield _join(waiting.popleft())
             while waiting:
-                yield _joined(waiting.popleft())
+                yield _join(waiting.popleft())
         finally:  # after a broken image the rest need not be decoded
             for futures in waiting:
                 for future in futures:
@@ -127,7 +127,7 @@ def _prepare_in_process(ids: Sequence[str]) -> Prepared | _Refused:
         return _Refused(False, error.problem, None if error.file is None else str(error.file), error.remedy)
 
 
-def _joined(futures: "list[Future[Prepared | _Refused]]") -> Prepared:
+def _join(futures: "list[Future[Prepared | _Refused]]") -> Prepared:
     pixels, digests = [], []
     for future in futures:
         found = future.result()

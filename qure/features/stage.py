@@ -21,13 +21,13 @@ import torch
 
 from qure.config import Settings
 from qure.datasets.image_store import ImageStore
-from qure.datasets.validated import require_same_images, require_validated, validated_digests
+from qure.datasets.validated import ValidatedData, require_same_images, require_validated
 from qure.errors import BadInput
 from qure.features.computing import compute_features
-from qure.features.images import images_fingerprint, listed_images
+from qure.features.images import images_fingerprint
 from qure.features.preparing import preparing
 from qure.features.store import read_index, read_manifest, shard_name, shard_number
-from qure.features.writing import Identity, Shard, read_shard_rows, write_shard, write_store
+from qure.features.writing import Shard, StoreIdentity, read_shard_rows, write_shard, write_store
 from qure.files import file_digest, fingerprint
 from qure.models.folder import read_manifest as read_model_manifest
 from qure.models.model import QureModel
@@ -78,9 +78,9 @@ def precompute(
     number, shares = shard
     if not 0 <= number < shares:
         raise BadInput(f"shard {number} of {shares}: the first number must be 0 to {shares - 1}", field="shard")
-    require_validated(validation, data, [image_set])
+    passed = require_validated(validation, data, [image_set])
     with alone(output), _run(settings, image_set, Path(data), Path(backbone), shard) as run:
-        summary = _computed(settings, image_set, data, backbone, output, validation, shard, device or default_device())
+        summary = _computed(settings, image_set, passed, backbone, output, shard, device or default_device())
         run.log_metrics({name: value for name, value in summary.items() if not isinstance(value, str)})
         run.set_tags({"qure.features": summary["fingerprint"]})
     return summary
@@ -95,7 +95,9 @@ def collect(outputs: Sequence[Path], output: Path) -> dict[str, Any]:
     if not outputs:
         raise BadInput("no shares to merge")
     manifests = [read_manifest(folder) for folder in outputs]
-    identities = [Identity(**{key: found[key] for key in Identity.__dataclass_fields__}) for found in manifests]
+    identities = [
+        StoreIdentity(**{key: found[key] for key in StoreIdentity.__dataclass_fields__}) for found in manifests
+    ]
     for folder, identity in zip(outputs, identities, strict=True):
         differing = [key for key, value in asdict(identity).items() if value != asdict(identities[0])[key]]
         if differing:
@@ -115,20 +117,18 @@ def collect(outputs: Sequence[Path], output: Path) -> dict[str, Any]:
 def _computed(
     settings: Settings,
     image_set: str,
-    data: Path,
+    data: ValidatedData,
     backbone: Path,
     output: Path,
-    validation: Path | None,
     shard: tuple[int, int],
     device: torch.device | str,
 ) -> dict[str, Any]:
     begun, (number, shares) = time.monotonic(), shard
     model = QureModel.load(backbone, device)
-    images, ids = listed_images(data, image_set, validation)
+    images, ids, validated = data.images(image_set), data.passed_images(image_set), data.digests(image_set)
     if not ids:
-        raise BadInput(f"image set {image_set!r} holds no images", file=data)
+        raise BadInput(f"image set {image_set!r} holds no images", file=data.root)
     identity = _identity(settings, model, images, ids)
-    validated = validated_digests(validation, image_set)
     blocks = [ids[start : start + identity.shard_images] for start in range(0, len(ids), identity.shard_images)]
     mine = list(enumerate(blocks))[number::shares]
     work = Path(output).parent / f".{Path(output).name}.work"
@@ -153,7 +153,7 @@ def _computed(
                 reused += len(rows)
                 bar.advance(shown, len(rows))
                 shards.append(writer.submit(Shard, block_number, file, rows))
-            require_same_images(((image, digest) for image, digest in rows), validated, file=Path(data))
+            require_same_images(((image, digest) for image, digest in rows), validated, file=data.root)
     manifest = write_store(output, identity, [shard.result() for shard in shards], share=(number, shares))
     shutil.rmtree(work, ignore_errors=True)
     return _summary(manifest, reused, time.monotonic() - begun)
@@ -181,10 +181,10 @@ def _run(
     )
 
 
-def _identity(settings: Settings, model: QureModel, images: ImageStore, ids: Sequence[str]) -> Identity:
+def _identity(settings: Settings, model: QureModel, images: ImageStore, ids: Sequence[str]) -> StoreIdentity:
     vision = model.config.vision
     assert model.vision_fingerprint is not None  # set by load
-    return Identity(
+    return StoreIdentity(
         vision_fingerprint=model.vision_fingerprint,
         images_fingerprint=images_fingerprint(images, ids),
         images=len(ids),
@@ -195,7 +195,7 @@ def _identity(settings: Settings, model: QureModel, images: ImageStore, ids: Seq
     )
 
 
-def _key(identity: Identity, images: ImageStore, block: Sequence[str]) -> str:
+def _key(identity: StoreIdentity, images: ImageStore, block: Sequence[str]) -> str:
     """Names an unfinished run's shard after what it depends on, so that other settings never find it."""
     content = [identity.vision_fingerprint, identity.dtype, images_fingerprint(images, block)]
     return fingerprint(content)[:16]

@@ -10,17 +10,18 @@ of another backbone or of other data cannot be taken for the wanted ones.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from qure.errors import BadInput
 from qure.features.memory import available_device_bytes, available_host_bytes
-from qure.files import file_digest, read_json
+from qure.files import read_json
 from qure.models.precision import DTYPES
 
 MANIFEST, INDEX, TENSOR = "manifest.json", "index.parquet", "features"
@@ -37,6 +38,7 @@ class FeatureStore:
     Attributes:
         folder: where it lies.
         ids: image ids in row order (sorted).
+        digests: SHA-256 of the image files, in the same order.
         fingerprint: of everything in it.
         vision_fingerprint: of the vision tower and preparation it was computed with.
         images_fingerprint: of the image list it was computed from (`qure.features.images`).
@@ -47,6 +49,7 @@ class FeatureStore:
     def __init__(self, folder: Path, manifest: dict[str, Any], index: pd.DataFrame) -> None:
         self.folder = folder
         self.ids: tuple[str, ...] = tuple(index["id"])
+        self.digests: tuple[str, ...] = tuple(index["sha256"])
         self.fingerprint: str = manifest["fingerprint"]
         self.vision_fingerprint: str = manifest["vision_fingerprint"]
         self.images_fingerprint: str = manifest["images_fingerprint"]
@@ -89,7 +92,9 @@ class FeatureStore:
                 raise BadInput("a shard of the feature store is missing", file=file, remedy=_AGAIN)
             if file.stat().st_size != facts["bytes"]:
                 raise BadInput(f"{file.stat().st_size} bytes, expected {facts['bytes']}", file=file, remedy=_AGAIN)
-        return cls(folder, manifest, read_index(folder))
+        index = read_index(folder)
+        _check_index(folder, manifest, index)
+        return cls(folder, manifest, index)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -163,16 +168,6 @@ class FeatureStore:
         """Where `read` takes features from: "disk" or a device's name."""
         return "disk" if self._held is None else str(self._held.device)
 
-    def verify(self) -> None:
-        """Compares every shard's bytes with the manifest (reads all of them).
-
-        Raises:
-            BadInput: a shard was changed; names it.
-        """
-        for name, facts in self._manifest["shards"].items():
-            if file_digest(self.folder / name) != facts["sha256"]:
-                raise BadInput("the shard's bytes are not those of the manifest", file=self.folder / name)
-
     def _nearest_place(self, device: torch.device) -> Hold:
         if device.type != "cpu" and self.nbytes < available_device_bytes(device) // 2:
             return "device"
@@ -202,16 +197,53 @@ class FeatureStore:
         return features
 
 
+#: A shard's name, which can lead nowhere but into the store's own folder.
+_ShardName = Annotated[str, Field(pattern=r"^shard-\d{5,9}\.safetensors$")]
+
+
+class _Shard(BaseModel):
+    """What a manifest says of a shard."""
+
+    model_config = ConfigDict(strict=True)
+
+    rows: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class _Manifest(BaseModel):
+    """What a manifest must say; it may say more."""
+
+    model_config = ConfigDict(strict=True)
+
+    fingerprint: str = Field(min_length=1)
+    vision_fingerprint: str = Field(min_length=1)
+    images_fingerprint: str = Field(min_length=1)
+    dtype: Literal["fp32", "fp16", "bf16"]
+    tokens: int = Field(ge=1)
+    width: int = Field(ge=1)
+    images: int = Field(ge=0)
+    shard_images: int = Field(ge=1)
+    share: Annotated[list[int], Field(min_length=2, max_length=2)]
+    shards: dict[_ShardName, _Shard]
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """A store's manifest.
+    """A store's manifest, every field of which that is read is of its type and range.
 
     Raises:
-        BadInput: no store there, or one of another format.
+        BadInput: no store there, or one of another format; names the field.
     """
     file = Path(folder) / MANIFEST
     manifest: dict[str, Any] = read_json(file, remedy=_AGAIN)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or "shards" not in manifest:
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BadInput("not the manifest of a feature store", file=file, remedy=_AGAIN)
+    try:
+        _Manifest.model_validate(manifest)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        raise BadInput(first["msg"], file=file, field=field, remedy=_AGAIN) from None
     return manifest
 
 
@@ -219,9 +251,12 @@ def read_index(folder: Path) -> pd.DataFrame:
     """A store's index: id, shard, row, sha256."""
     file = Path(folder) / INDEX
     try:
-        return pd.read_parquet(file, columns=["id", "shard", "row", "sha256"])
+        index = pd.read_parquet(file, columns=["id", "shard", "row", "sha256"])
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(f"not a readable index: {error}", file=file, remedy=_AGAIN) from None
+    if index.isna().any(axis=None) or index["id"].duplicated().any():
+        raise BadInput("has an empty cell, or an image twice", file=file, remedy=_AGAIN)
+    return index
 
 
 def shard_name(number: int) -> str:
@@ -240,6 +275,21 @@ def shard_number(name: str) -> int:
     7
     """
     return int(name.removeprefix("shard-").removesuffix(".safetensors"))
+
+
+def _check_index(folder: Path, manifest: dict[str, Any], index: pd.DataFrame) -> None:
+    """Refuses an index whose rows are not those of the shards."""
+    rows = {shard_number(name): facts["rows"] for name, facts in manifest["shards"].items()}
+    held = index["shard"].map(rows)
+    outside = held.isna() | (index["row"] < 0) | (index["row"] >= held)
+    if outside.any():
+        place = int(np.flatnonzero(outside)[0])
+        raise BadInput(
+            f"image {index['id'].iloc[place]!r} is in row {index['row'].iloc[place]} of shard "
+            f"{index['shard'].iloc[place]}, which the manifest does not have",
+            file=folder / INDEX,
+            remedy=_AGAIN,
+        )
 
 
 def _compare(folder: Path, field: str, of_what: str, manifest: dict[str, Any], expected: str | None) -> None:

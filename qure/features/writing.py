@@ -18,7 +18,7 @@ from qure.files import atomic_file, atomic_folder, file_digest, fingerprint, wri
 
 
 @dataclass(frozen=True)
-class Identity:
+class StoreIdentity:
     """What all shares of one store have in common; shares that differ in any of it are not merged.
 
     Attributes:
@@ -72,7 +72,9 @@ def read_shard_rows(file: Path) -> list[list[str]] | None:
         return None
 
 
-def write_store(output: Path, identity: Identity, shards: Sequence[Shard], *, share: tuple[int, int]) -> dict[str, Any]:
+def write_store(
+    output: Path, identity: StoreIdentity, shards: Sequence[Shard], *, share: tuple[int, int]
+) -> dict[str, Any]:
     """Puts shards together to a store, atomically; files are linked where the file system allows, else copied.
 
     Returns:
@@ -106,7 +108,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def _manifest(
-    identity: Identity, shards: Sequence[Shard], index: pd.DataFrame, share: tuple[int, int]
+    identity: StoreIdentity, shards: Sequence[Shard], index: pd.DataFrame, share: tuple[int, int]
 ) -> dict[str, Any]:
     content = index[["id", "sha256"]].to_numpy().tolist()
     covered: Mapping[str, Any] = {

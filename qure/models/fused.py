@@ -94,32 +94,32 @@ class FusedQFormer:
 
     def _image_keys_and_values(self, image: Tensor, weights: FusedWeights) -> Iterator[Tensor]:
         heads = self._qformer.config.num_attention_heads
-        joint = functional.linear(image.to(weights.dtype), *weights.image)
+        joint = functional.linear(image.to(weights.dtype), *weights.image)  # (B, tokens, crossing * 2 * hidden)
         width = self._qformer.config.hidden_size
-        parts = joint.unflatten(-1, (-1, heads, width // heads)).unbind(dim=2)
-        return (part.transpose(1, 2) for part in parts)
+        parts = joint.unflatten(-1, (-1, heads, width // heads)).unbind(dim=2)  # each (B, tokens, heads, size)
+        return (part.transpose(1, 2) for part in parts)  # each (B, heads, tokens, size)
 
     def _attend_to_tokens(
         self, layer: Any, hidden: Tensor, weights: tuple[Tensor, Tensor], mask: Tensor | None, dtype: torch.dtype
     ) -> Tensor:
         attention = layer.attention.attention
-        joint = functional.linear(hidden.to(dtype), *weights)
+        joint = functional.linear(hidden.to(dtype), *weights)  # (B, T + L, 3 * hidden)
         parts = joint.unflatten(-1, (3, attention.num_attention_heads, attention.attention_head_size)).unbind(dim=2)
-        query, key, value = (part.transpose(1, 2) for part in parts)
+        query, key, value = (part.transpose(1, 2) for part in parts)  # each (B, heads, T + L, size)
         attended: Tensor = layer.attention.output(_attended(attention, query, key, value, mask), hidden)
         return attended
 
     def _attend_to_image(self, layer: Any, hidden: Tensor, key: Tensor, value: Tensor) -> Tensor:
         attention = layer.crossattention.attention
         heads = (attention.num_attention_heads, attention.attention_head_size)
-        query = attention.query(hidden).unflatten(-1, heads).transpose(1, 2)
+        query = attention.query(hidden).unflatten(-1, heads).transpose(1, 2)  # (B, heads, T, size)
         attended: Tensor = layer.crossattention.output(_attended(attention, query, key, value, None), hidden)
         return attended
 
 
 def _attended(attention: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """Heads' results side by side, (B, tokens, hidden)."""
-    result = functional.scaled_dot_product_attention(
+    result = functional.scaled_dot_product_attention(  # (B, heads, tokens, size)
         query,
         key,
         value,

@@ -1,7 +1,6 @@
 """Models and tokenizers from the Hugging Face Hub, a local folder or S3, and BLIP-2 in transformers' own format."""
 
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,8 @@ from qure.errors import BadInput
 from qure.models.config import QFormerConfig, QureConfig, VisionConfig
 from qure.models.lavis import expected_shapes
 from qure.models.model import INITIAL_TEMPERATURE
+from qure.models.published import refuse_other_content
+from qure.storage import stored_folder
 
 VITG = "Salesforce/blip2-itm-vit-g"
 BERT = "google-bert/bert-base-uncased"
@@ -42,12 +43,12 @@ def fetched(source: str, patterns: Sequence[str]) -> Iterator[Path]:
         StageFailed: the storage behind an address cannot be reached.
     """
     if "://" in source:
-        from qure.storage import download_folder
-
-        with tempfile.TemporaryDirectory() as folder:
-            yield download_folder(source, Path(folder) / "content")
+        with stored_folder(source) as folder:
+            yield folder
     elif Path(source).is_dir():
         yield Path(source)
+    elif Path(source).is_file():
+        raise BadInput("this is a file, and the folder that holds it is needed", file=source)
     elif source.startswith((".", "/", "~")) or not _HUB_NAME.fullmatch(source):
         raise BadInput("there is no such folder", file=source)
     else:
@@ -79,6 +80,8 @@ def read_vitg(folder: Path) -> tuple[QureConfig, dict[str, torch.Tensor]]:
     """
     from transformers import AutoConfig, Blip2Config, Blip2ForImageTextRetrieval
 
+    for file in sorted(folder.glob("*.safetensors")):
+        refuse_other_content(file, safetensors=True)
     try:
         found = AutoConfig.from_pretrained(folder, local_files_only=True)
         if not isinstance(found, Blip2Config):

@@ -1,7 +1,7 @@
 """The published key names (LAVIS) <-> this package's."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -89,7 +89,9 @@ def convert_state_dict(
     expected = expected_shapes(config)
     unknown += sorted({origin[name] for name in renamed.keys() - expected.keys()})
     if unknown:
-        raise BadInput(f"unknown keys: {_listed(unknown)}", file=file, remedy="This is not a QuRe or BLIP-2 ViT-L file")
+        raise BadInput(
+            f"unknown keys: {_listed(unknown)}", file=file, remedy=_unknown_remedy(renamed.keys() & expected)
+        )
     missing = sorted({published_name(name) for name in expected.keys() - renamed.keys()})
     if missing:
         raise BadInput(f"missing keys: {_listed(missing)}", file=file, remedy=_missing_remedy(missing))
@@ -100,6 +102,13 @@ def convert_state_dict(
                 f"which does not give {name} {list(expected[name])}",
                 file=file,
             )
+    broken = sorted({origin[name] for name, tensor in renamed.items() if not bool(torch.isfinite(tensor).all())})
+    if broken:
+        raise BadInput(
+            f"keys whose numbers are not finite: {_listed(broken)}",
+            file=file,
+            remedy="The training that made them has diverged, or the file is damaged",
+        )
     return renamed
 
 
@@ -167,6 +176,14 @@ def with_vision(
     if not found:
         raise BadInput("holds no tensors of a CLIP vision tower", file=file)
     return dict(published) | found
+
+
+def _unknown_remedy(known: Collection[str]) -> str:
+    if known:
+        return (
+            f"The other {len(known)} tensors are those of a QuRe or BLIP-2 ViT-L model: save without the unknown keys"
+        )
+    return "This is not a QuRe or BLIP-2 ViT-L file"
 
 
 def _missing_remedy(missing: list[str]) -> str | None:

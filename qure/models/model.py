@@ -19,6 +19,7 @@ from transformers.models.blip_2.modeling_blip_2 import Blip2TextEmbeddings
 from qure.models.config import QFormerConfig, QureConfig, VisionConfig
 from qure.models.folder import Attention, FolderModel
 from qure.models.fused import FusedQFormer
+from qure.models.relevance import at_least_fp32
 from qure.models.text import CaptionTokenizer
 
 #: Start of the learned temperature (LAVIS, `temp`).
@@ -112,8 +113,8 @@ class QureModel(FolderModel):
         Returns:
             (B, D) of unit length, fp32 (fp64 in an fp64 model).
         """
-        hidden = self.query_states(features, input_ids, attention_mask)[:, : self.config.query_tokens]
-        return _unit(_at_least_fp32(self.text_proj(hidden)).mean(dim=1))
+        hidden = self.query_states(features, input_ids, attention_mask)[:, : self.config.query_tokens]  # (B, T, hidden)
+        return _unit(at_least_fp32(self.text_proj(hidden)).mean(dim=1))
 
     def image_states(self, features: torch.Tensor) -> torch.Tensor:
         """Last hidden states of the image-only pass, (B, T, hidden)."""
@@ -123,10 +124,10 @@ class QureModel(FolderModel):
         self, features: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor
     ) -> torch.Tensor:
         """Last hidden states of the query pass, (B, T + L, hidden): the T query tokens first, then the text."""
-        queries = self.query_tokens.expand(features.shape[0], -1, -1)
-        sequence = self.text_embeddings(input_ids=input_ids, query_embeds=queries)
+        queries = self.query_tokens.expand(features.shape[0], -1, -1)  # (B, T, hidden)
+        sequence = self.text_embeddings(input_ids=input_ids, query_embeds=queries)  # (B, T + L, hidden)
         # Every query token may be attended to; the text's own mask hides only its padding.
-        mask = torch.cat([attention_mask.new_ones(queries.shape[:2]), attention_mask], dim=1)
+        mask = torch.cat([attention_mask.new_ones(queries.shape[:2]), attention_mask], dim=1)  # (B, T + L)
         return self._attend(sequence, features, mask)
 
     def encode_texts(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -173,7 +174,7 @@ class QureModel(FolderModel):
         added = None
         if mask is not None:
             zeros = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
-            added = zeros.masked_fill_(mask == 0, float("-inf"))[:, None, None, :]
+            added = zeros.masked_fill_(mask == 0, float("-inf"))[:, None, None, :]  # (B, 1, 1, T + L)
         if not self.qformer.encoder.layer[0].gradient_checkpointing:
             return self._fused(hidden, image, added, self.config.query_tokens, dtype)
         states: torch.Tensor = self.qformer.encoder(
@@ -188,28 +189,6 @@ class QureModel(FolderModel):
         """Inside, the weights do not change: what passes on a GPU make of them is made once."""
         return self._fused.sharing()
 
-    @staticmethod
-    def relevance(queries: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-        """Relevance of every candidate to every query: the largest of its T tokens' dot products (paper, eq. 2).
-
-        Args:
-            queries: (Q, D).
-            candidates: (N, T, D).
-
-        Returns:
-            (Q, N), fp32 also under autocast. Q x N x T numbers are held at once: hand over blocks.
-
-        >>> queries = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-        >>> candidates = torch.tensor([[[0.6, 0.8], [0.0, -1.0]], [[-1.0, 0.0], [0.8, -0.6]]])
-        >>> QureModel.relevance(queries, candidates)
-        tensor([[0.6000, 0.8000],
-                [0.8000, 0.0000]])
-        """
-        with torch.autocast(queries.device.type, enabled=False):
-            flat = _at_least_fp32(candidates).flatten(0, 1)
-            products = _at_least_fp32(queries) @ flat.T
-            return products.unflatten(1, tuple(candidates.shape[:2])).amax(dim=-1)
-
     def trainable_parameters(self) -> list[nn.Parameter]:
         """What training changes: Q-Former, `ln_vision`, projections, query tokens and temperature."""
         return [parameter for _, parameter in self.named_trainable_parameters()]
@@ -217,10 +196,6 @@ class QureModel(FolderModel):
     def named_trainable_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The same with their names, always in the same order."""
         return ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)
-
-    def use_gradient_checkpointing(self) -> None:
-        """Recomputes the Q-Former's layers in the backward pass: less memory, about a third more time."""
-        self.qformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
     def train(self, mode: bool = True) -> "QureModel":
         """As in torch, but the frozen vision tower always stays in evaluation mode."""
@@ -277,9 +252,5 @@ def _qformer_config(config: QFormerConfig, vision_width: int) -> Blip2QFormerCon
     )
 
 
-def _at_least_fp32(values: torch.Tensor) -> torch.Tensor:
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-
-
 def _unit(rows: torch.Tensor) -> torch.Tensor:
-    return functional.normalize(_at_least_fp32(rows), dim=-1)
+    return functional.normalize(at_least_fp32(rows), dim=-1)

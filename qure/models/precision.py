@@ -8,7 +8,7 @@ import torch
 from qure.config import Precision
 from qure.errors import BadInput
 
-DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,16 @@ class PrecisionPolicy:
     def scaler(self) -> torch.amp.GradScaler:
         """Loss scaling: works for fp16, passes everything through unchanged otherwise."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+
+def name_of(dtype: torch.dtype) -> Precision:
+    """A format's name in the settings.
+
+    >>> name_of(torch.float16)
+    'fp16'
+    """
+    found: Precision = next(name for name, one in DTYPES.items() if one == dtype)
+    return found
 
 
 def default_device() -> torch.device:

@@ -1,10 +1,10 @@
 """Published weights -> model folders. LAVIS's .pth files are read once, here, and never as arbitrary pickles."""
 
+import logging
 import pickle
-import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,11 @@ from qure.models.folder import read_manifest
 from qure.models.hub import BERT, VITG, fetched, read_vitg
 from qure.models.lavis import convert_state_dict, with_vision
 from qure.models.model import QureModel
+from qure.models.published import forbidden, refuse_other_content, state_dict_in
 from qure.models.text import CaptionTokenizer
+from qure.storage import stored_file
+
+logger = logging.getLogger(__name__)
 
 _LAVIS_FILES = "https://storage.googleapis.com/sfr-vision-language-research/LAVIS/models/BLIP2/"
 
@@ -54,11 +58,11 @@ def import_weights(
     tokenizer: str | Path | None = None,
     vision_weights: Path | str | None = None,
 ) -> dict[str, Any]:
-    """Converts published weights of either kind: a .pth file is LAVIS's, anything else is in transformers' format.
+    """Converts published weights of either kind: a file is LAVIS's, a folder or a name is in transformers' format.
 
     Arguments, result and errors as `import_lavis` and `import_hub`.
     """
-    if str(source).endswith((".pth", ".pt")):
+    if Path(source).is_file() or str(source).endswith((".pth", ".pt")):
         return import_lavis(source, output, tokenizer=tokenizer, vision_weights=vision_weights)
     if vision_weights is not None:
         raise BadInput("weights in transformers' format hold their vision tower: leave vision_weights out", file=source)
@@ -147,30 +151,32 @@ def read_pth(file: Path) -> Mapping[str, torch.Tensor]:
     file = Path(file)
     if not file.is_file():
         raise BadInput("the file does not exist", file=file)
+    refuse_other_content(file)
+    logger.info("reading %s (%.1f GB)", file, file.stat().st_size / 1e9)
     try:
         # Mapping the file keeps half of a 2 GB file out of memory; only the newer, zipped format can be mapped.
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"holds more than tensors, which is not loaded: {reason}", file=file) from None
+        remedy = "Let whoever made the file save its state dict alone: torch.save(model.state_dict(), FILE)"
+        raise BadInput(forbidden(str(error)), file=file, remedy=remedy) from None
     except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
-        raise BadInput(f"not a PyTorch file, or cut off: {error}", file=file) from None
-    state = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(state, Mapping):
-        raise BadInput(f"holds a {type(state).__name__}, expected a state dict", file=file)
-    return state
+        raise BadInput(f"not a PyTorch file of tensors, or cut off: {_named(error)}", file=file) from None
+    return state_dict_in(content, file)
 
 
-@contextmanager
-def local_file(path: Path | str) -> Iterator[Path]:
+def _named(error: Exception) -> str:
+    """What torch found, in our words: its own advise to load the file unsafely, and a reader may follow them."""
+    text = str(error)
+    if "TorchScript" in text:
+        return "it is a TorchScript archive; save its state_dict instead"
+    lines = text.strip().splitlines()
+    is_advice = "weights_only" in text or "safe_globals" in text
+    return lines[0] if lines and not is_advice else type(error).__name__
+
+
+def local_file(path: Path | str) -> AbstractContextManager[Path]:
     """A file as a local path; what lies at an s3:// or file:// address is there for as long as the context lasts."""
-    if "://" not in str(path):
-        yield Path(path)
-        return
-    from qure.storage import download_file
-
-    with tempfile.TemporaryDirectory() as folder:
-        yield download_file(str(path), Path(folder) / str(path).rsplit("/", 1)[-1])
+    return stored_file(str(path)) if "://" in str(path) else nullcontext(Path(path))
 
 
 def _write(

@@ -15,6 +15,8 @@ from qure.config import NegativeSettings
 from qure.errors import BadInput
 from qure.negatives import sets
 from qure.negatives.listing import Listing
+from qure.negatives.record import Record, record_block
+from qure.negatives.record import join as join_records
 from qure.negatives.relevance import RankedBlock, Tiles, rank, ranked_blocks
 from qure.negatives.selection import Copies, Selection, copies_of, select
 from qure.negatives.sets import HardNegatives, Integers, WholeCorpus, whole_corpus
@@ -60,12 +62,14 @@ class Mining:
         observations: ranks and sizes per query.
         settings: how it was mined.
         examples: a few queries' rankings.
+        record: of every query, where it was asked for.
     """
 
     hard: HardNegatives | WholeCorpus
     observations: Observations
     settings: NegativeSettings
     examples: list[CurveExample] = field(default_factory=list)
+    record: Record | None = None
 
     @cached_property
     def statistics(self) -> dict[str, Any]:
@@ -86,6 +90,7 @@ def mine(
     images: ArrayLike | Tensor | None = None,
     exclude: ArrayLike | Tensor | None = None,
     tiles: Tiles | None = None,
+    recorded: bool = False,
 ) -> Mining:
     """Ranks one corpus for every query and takes the hard negatives of the settings' strategy.
 
@@ -101,6 +106,7 @@ def mine(
         exclude: (Q, E) columns that are never negatives of a query, padded with -1. As released nothing but the
             target is excluded: the query's own reference image can be a negative.
         tiles: shape of the matrix products; default: that of the device.
+        recorded: keep of every query what can be looked at later (`qure.negatives.record`).
 
     Raises:
         BadInput: no queries, a target or excluded column outside the corpus, NaN or infinite embeddings, a corpus
@@ -114,16 +120,21 @@ def mine(
     wanted = set(np.linspace(0, len(queries) - 1, min(curve_examples, len(queries))).round().astype(int).tolist())
     observations: list[Observations] = []
     examples: list[CurveExample] = []
-    described = find(settings).whole_corpus and copies is None and exclude_columns is None
+    records: list[Record] = []
+    described = find(settings).whole_corpus and copies is None
     with Listing(len(queries), device) as listing:
         for block in ranked_blocks(queries, candidates, device=device, memory_budget=memory_budget, tiles=tiles):
             chosen = _select_block(block, target_columns, settings, copies, exclude_columns)
             observations.append(observe(chosen))
             examples.extend(_examples(block, chosen, observations[-1], wanted))
+            if recorded:
+                records.append(record_block(block, chosen, observations[-1], settings))
             if not described:
                 listing.add(chosen.members)
-        hard = whole_corpus(target_columns.numpy(), size) if described else listing.hard()
-    mining = Mining(hard, Observations.concatenate(observations), settings, examples)
+        also = None if exclude_columns is None else exclude_columns.numpy()
+        hard = whole_corpus(target_columns.numpy(), size, also) if described else listing.hard()
+    seen = join_records(records) if records else None
+    mining = Mining(hard, Observations.concatenate(observations), settings, examples, seen)
     _log(mining)
     return mining
 
@@ -179,7 +190,9 @@ def concatenate(
         for mining, part, offset in zip(minings, rows, corpus_offsets, strict=True)
         for example in mining.examples
     ]
-    return Mining(hard, observations.take(np.argsort(joint)), minings[0].settings, examples)
+    records = [mining.record for mining in minings if mining.record is not None]
+    seen = join_records(records, corpus_offsets, rows) if len(records) == len(minings) else None
+    return Mining(hard, observations.take(np.argsort(joint)), minings[0].settings, examples, seen)
 
 
 def checked_targets(targets: ArrayLike | Tensor, queries: int, corpus_size: int) -> Tensor:

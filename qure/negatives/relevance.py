@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from qure.errors import BadInput
+from qure.models.relevance import relevance
 
 
 @dataclass(frozen=True)
@@ -178,20 +179,17 @@ def _relevance(queries: Tensor, candidates: Tensor, tiles: Tiles) -> Tensor:
         for first in range(0, len(queries), tiles.queries):
             tile = queries[first : first + tiles.queries].float()
             filled = len(tile)
-            tile = torch.nn.functional.pad(tile, (0, 0, 0, tiles.queries - filled))
+            tile = torch.nn.functional.pad(tile, (0, 0, 0, tiles.queries - filled))  # (queries, D)
             for left in range(0, len(candidates), tiles.images):
-                part = candidates[left : left + tiles.images].float()
-                best = _best_of_all(tile, part) if tiles.tokens_at_once else _best_so_far(tile, part)
+                part = candidates[left : left + tiles.images].float()  # (up to images, T, D)
+                best = relevance(tile, part) if tiles.tokens_at_once else _best_so_far(tile, part)
                 scores[first : first + filled, left : left + len(part)] = best[:filled]
     return scores
 
 
-def _best_of_all(tile: Tensor, part: Tensor) -> Tensor:
-    return (tile @ part.flatten(0, 1).T).unflatten(1, part.shape[:2]).amax(dim=2)
-
-
 def _best_so_far(tile: Tensor, part: Tensor) -> Tensor:
-    best = tile @ part[:, 0].T
+    """`relevance` of a tile, token by token: the (queries, images, T) products are never held."""
+    best = tile @ part[:, 0].T  # (queries, images)
     for token in range(1, part.shape[1]):
         torch.maximum(best, tile @ part[:, token].T, out=best)
     return best

@@ -16,16 +16,6 @@ def mining_interval(epochs: int, definitions: int) -> int:
     return max(1, epochs // definitions)
 
 
-def mining_epochs(epochs: int, definitions: int) -> list[int]:
-    """The 0-based epochs before which the model mines.
-
-    >>> mining_epochs(30, 6)
-    [5, 10, 15, 20, 25]
-    """
-    interval = mining_interval(epochs, definitions)
-    return list(range(interval, epochs, interval))
-
-
 def is_mining_epoch(epoch: int, epochs: int, definitions: int) -> bool:
     """Whether the model mines before this 0-based epoch.
 

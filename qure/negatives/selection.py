@@ -79,12 +79,12 @@ def select(
     Raises:
         BadInput: a query whose corpus holds nothing but its target (and excluded images), or a user's strategy failed.
     """
-    target_ranks = (order == targets[:, None]).to(torch.uint8).argmax(1)
+    target_ranks = (order == targets[:, None]).to(torch.uint8).argmax(1)  # (q,)
     chosen = choose(settings, Ranking(scores, order, target_ranks))
-    allowed = _allowed(order, targets, copies, exclude)
-    ranked = chosen.ranked & allowed
-    fallback = _fall_back(ranked, allowed, target_ranks)
-    members = torch.zeros_like(ranked).scatter_(1, order, ranked)
+    allowed = _allowed(order, targets, copies, exclude)  # (q, N) by rank
+    ranked = chosen.ranked & allowed  # (q, N) by rank
+    fallback = _fall_back(ranked, allowed, target_ranks)  # (q,)
+    members = torch.zeros_like(ranked).scatter_(1, order, ranked)  # (q, N) by column
     if copies is not None:
         members = _merged(members, copies)
     return Selection(ranked, members, target_ranks, chosen.start, chosen.end, fallback)
@@ -108,8 +108,8 @@ def copies_of(images: Tensor) -> Copies | None:
 
 def _allowed(order: Tensor, targets: Tensor, copies: Copies | None, exclude: Tensor | None) -> Tensor:
     """(q, N) bool by rank: not the target, nor a copy of it, nor excluded."""
-    image = order if copies is None else copies.image[order]
-    own = targets if copies is None else copies.image[targets]
+    image = order if copies is None else copies.image[order]  # (q, N)
+    own = targets if copies is None else copies.image[targets]  # (q,)
     allowed = image != own[:, None]
     if exclude is None or not exclude.shape[1]:
         return allowed
@@ -122,12 +122,12 @@ def _allowed(order: Tensor, targets: Tensor, copies: Copies | None, exclude: Ten
 def _fall_back(ranked: Tensor, allowed: Tensor, target_ranks: Tensor) -> Tensor:
     """Fills the rows of `ranked` without any image, and says how."""
     fallback = torch.full_like(target_ranks, Fallback.NONE)
-    empty = (~ranked.any(1)).nonzero()[:, 0]
+    empty = (~ranked.any(1)).nonzero()[:, 0]  # (e,) rows
     if not len(empty):
         return fallback
     ranks = torch.arange(ranked.shape[1], device=ranked.device)
-    after = allowed[empty] & (ranks > target_ranks[empty][:, None])
-    any_after = after.any(1)
+    after = allowed[empty] & (ranks > target_ranks[empty][:, None])  # (e, N)
+    any_after = after.any(1)  # (e,)
     ranked[empty] = torch.where(any_after[:, None], after, allowed[empty])
     fallback[empty] = torch.where(any_after, int(Fallback.AFTER_TARGET), int(Fallback.WHOLE_CORPUS))
     nothing = (~ranked[empty].any(1)).nonzero()
@@ -141,7 +141,7 @@ def _fall_back(ranked: Tensor, allowed: Tensor, target_ranks: Tensor) -> Tensor:
 
 def _merged(members: Tensor, copies: Copies) -> Tensor:
     """The first column of every image of which any copy was selected."""
-    images = torch.zeros((len(members), len(copies.first)), dtype=torch.int32, device=members.device)
+    images = torch.zeros((len(members), len(copies.first)), dtype=torch.int32, device=members.device)  # (q, images)
     images.index_add_(1, copies.image, members.int())
     merged = torch.zeros_like(members)
     merged[:, copies.first] = images > 0

@@ -119,13 +119,16 @@ class WholeCorpus:
     Attributes:
         first, stop: (Q,) int64; query q's corpus is the columns first[q] .. stop[q] - 1.
         targets: (Q,) int64 column of each query's target, inside its corpus.
+        also: (Q, E) int64 further columns that are no negatives, padded with -1: other right answers.
 
     >>> warm_up = whole_corpus(targets=[1, 3], corpus_size=4)
     >>> warm_up.of(0).tolist(), warm_up.of(1).tolist()
     ([0, 2, 3], [0, 1, 2])
+    >>> whole_corpus(targets=[1, 3], corpus_size=4, also=[[2], [-1]]).of(0).tolist()
+    [0, 3]
     """
 
-    def __init__(self, first: ArrayLike, stop: ArrayLike, targets: ArrayLike) -> None:
+    def __init__(self, first: ArrayLike, stop: ArrayLike, targets: ArrayLike, also: ArrayLike | None = None) -> None:
         self.first: Integers = np.asarray(first, dtype=np.int64)
         self.stop: Integers = np.asarray(stop, dtype=np.int64)
         self.targets: Integers = np.asarray(targets, dtype=np.int64)
@@ -139,40 +142,62 @@ class WholeCorpus:
                 row=row,
                 field="targets",
             )
+        self.also: Integers = (
+            np.full((len(self.targets), 0), -1, dtype=np.int64) if also is None else np.asarray(also, dtype=np.int64)
+        )
+        if self.also.ndim != 2 or len(self.also) != len(self.targets):
+            raise BadInput("there must be one row of further columns per query", field="also")
+        self._left_out, self._count = self._without()
 
     def __len__(self) -> int:
         return len(self.targets)
 
     @property
     def sizes(self) -> Integers:
-        return np.asarray(self.stop - self.first - 1)
+        return np.asarray(self.stop - self.first - self._count)
 
     def of(self, row: int) -> Integers:
         columns = np.arange(self.first[row], self.stop[row], dtype=np.int64)
-        return np.asarray(columns[columns != self.targets[row]])
+        return np.asarray(columns[~np.isin(columns, self._left_out[row])])
 
     def at(self, rows: ArrayLike, positions: ArrayLike) -> Integers:
         rows = np.asarray(rows, dtype=np.int64)
         columns = self.first[rows][:, None] + np.asarray(positions, dtype=np.int64)
-        return np.asarray(columns + (columns >= self.targets[rows][:, None]))
+        for left_out in self._left_out[rows].T:  # ascending: each moves what lies at or behind it by one
+            columns = columns + (columns >= left_out[:, None])
+        return np.asarray(columns)
 
     def contains(self, rows: ArrayLike, columns: ArrayLike) -> Mask:
         rows, columns = np.asarray(rows, dtype=np.int64)[:, None], np.asarray(columns, dtype=np.int64)[None, :]
-        inside = (columns >= self.first[rows]) & (columns < self.stop[rows])
-        return np.asarray(inside & (columns != self.targets[rows]))
+        found = (columns >= self.first[rows]) & (columns < self.stop[rows])
+        for left_out in self._left_out[rows[:, 0]].T:
+            found &= columns != left_out[:, None]
+        return np.asarray(found)
 
     def save(self, path: Path) -> None:
-        _save(path, "whole_corpus", {"first": self.first, "stop": self.stop, "targets": self.targets})
+        arrays: dict[str, Integers | Columns] = {"first": self.first, "stop": self.stop, "targets": self.targets}
+        if self.also.shape[1]:
+            arrays["also"] = self.also
+        _save(path, "whole_corpus", arrays)
+
+    def _without(self) -> tuple[Integers, Integers]:
+        """(Q, 1 + E) columns that are no negatives, ascending, each once, padded behind every column; and how many."""
+        inside = (self.also >= self.first[:, None]) & (self.also < self.stop[:, None])
+        padding = np.iinfo(np.int64).max
+        columns = np.sort(np.concatenate([self.targets[:, None], np.where(inside, self.also, padding)], axis=1), axis=1)
+        columns[:, 1:][columns[:, 1:] == columns[:, :-1]] = padding
+        columns = np.sort(columns, axis=1)
+        return columns, (columns < padding).sum(axis=1)
 
 
-def whole_corpus(targets: ArrayLike, corpus_size: int) -> WholeCorpus:
-    """The warm-up's sets over one corpus: all of its columns except each query's target.
+def whole_corpus(targets: ArrayLike, corpus_size: int, also: ArrayLike | None = None) -> WholeCorpus:
+    """The warm-up's sets over one corpus: all of its columns except each query's target, and what is `also` right.
 
     Raises:
         BadInput: a target outside the corpus; names its row.
     """
     columns = np.asarray(targets, dtype=np.int64)
-    return WholeCorpus(np.zeros_like(columns), np.full_like(columns, corpus_size), columns)
+    return WholeCorpus(np.zeros_like(columns), np.full_like(columns, corpus_size), columns, also)
 
 
 def combine(
@@ -195,11 +220,18 @@ def combine(
     order = _joint_order([len(part) for part in parts], query_rows)
     shifts = list(zip(parts, corpus_offsets, strict=True))
     if all(isinstance(part, WholeCorpus) for part in parts):
-        fields = [
+        first, stop, targets = (
             np.concatenate([getattr(part, name) + shift for part, shift in shifts])[order]
             for name in ("first", "stop", "targets")
-        ]
-        return WholeCorpus(*fields)
+        )
+        widest = max(part.also.shape[1] for part, _ in shifts)  # type: ignore[attr-defined]
+        also = np.full((len(order), widest), -1, dtype=np.int64)
+        start = 0
+        for part, shift in shifts:
+            own = part.also  # type: ignore[attr-defined]
+            also[start : start + len(own), : own.shape[1]] = np.where(own >= 0, own + shift, -1)
+            start += len(own)
+        return WholeCorpus(first, stop, targets, also[order])
     if all(isinstance(part, HardNegatives) for part in parts):
         sizes = np.concatenate([part.sizes for part in parts])
         indices = np.concatenate([part.indices + np.int32(shift) for part, shift in shifts])  # type: ignore[attr-defined]
@@ -223,7 +255,7 @@ def load(path: Path) -> HardNegatives | WholeCorpus:
         if kind == "listed":
             return HardNegatives(arrays["offsets"], arrays["indices"])
         if kind == "whole_corpus":
-            return WholeCorpus(arrays["first"], arrays["stop"], arrays["targets"])
+            return WholeCorpus(arrays["first"], arrays["stop"], arrays["targets"], arrays.get("also"))
     except (SafetensorError, KeyError) as error:
         raise BadInput(f"not a whole file of negatives: {error}", file=path) from None
     except BadInput as error:

@@ -72,10 +72,10 @@ def drops_after_target(scores: Tensor, target_ranks: Tensor, search_window: int 
 
 def _first_pair_apart(drops: Tensor, threshold: int, steps: int) -> tuple[Tensor, Tensor]:
     """Walks the drops from the largest down; consumes `drops`."""
-    start = torch.full((len(drops),), -1, dtype=torch.int64, device=drops.device)
+    start = torch.full((len(drops),), -1, dtype=torch.int64, device=drops.device)  # (q,)
     end = start.clone()
-    rows = torch.arange(len(drops), device=drops.device)
-    previous = _take_largest(drops)[0]
+    rows = torch.arange(len(drops), device=drops.device)  # (p,): the rows that have not found their pair, at first all
+    previous = _take_largest(drops)[0]  # (p,), as are following, exists, found, pending; drops is (p, N - 1)
     quick = min(steps, QUICK_STEPS)
     if drops.device.type != "cpu" and quick > 1:
         start, end, pending, previous = _quick_steps(drops, previous, threshold, quick)
@@ -128,8 +128,8 @@ def _take_largest(drops: Tensor) -> tuple[Tensor, Tensor]:
 def _sorted_pairs(drops: Tensor, previous: Tensor, threshold: int) -> tuple[Tensor, Tensor, Tensor]:
     """The same walk in one go: sorts the drops that are left and compares neighbours in that order."""
     ordered = torch.sort(drops, dim=1, descending=True, stable=True)
-    following = ordered.indices
+    following = ordered.indices  # (p, N - 1) ranks, largest drop first
     leading = torch.cat([previous[:, None], following[:, :-1]], dim=1)
     apart = ((following - leading).abs() > threshold) & (ordered.values > float("-inf"))
-    place = apart.to(torch.uint8).argmax(1)[:, None]
+    place = apart.to(torch.uint8).argmax(1)[:, None]  # (p, 1): the first pair that is apart
     return leading.gather(1, place)[:, 0], following.gather(1, place)[:, 0], apart.any(1)

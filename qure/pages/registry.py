@@ -78,7 +78,7 @@ def check_page(check: Mapping[str, Any]) -> Page:
     """Whether the champion still holds on fresh data.
 
     Args:
-        check: what `qure.registry.champion.check_champion` returns.
+        check: what `qure.registry.monitoring.check_champion` returns.
     """
     page = Page(
         f"Check of {check['name']} version {check['version']}",

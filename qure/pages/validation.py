@@ -60,7 +60,7 @@ def validation_page(validation: Path, data: Path) -> Page:
 
 
 def drift_page(drift: Mapping[str, Any]) -> Page:
-    """Whether data is like the champion's: what `qure.registry.champion.compare_data` found."""
+    """Whether data is like the champion's: what `qure.registry.monitoring.compare_data` found."""
     page = Page("Data against the champion's", drift["verdict"])
     if drift["champion"] is not None:
         page.facts.append(("Champion", f"version {drift['champion']}"))

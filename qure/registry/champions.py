@@ -1,29 +1,37 @@
 """Who is champion: an alias for readers, an append-only history as the truth, one writer at a time.
 
 Each change writes a history entry first, a tag of the registered model (`qure.champion.<number>.<writer>`), looks
-again whether it is the newest, then moves the alias `champion`, then marks the entry done. An entry's number is one
-more than the newest that its writer had seen when it decided. So two changes decided on the same state cannot both
-pass, even if the lock under which they are made (`qure.tracking.lock`) failed: both write before they look again, and
-whoever sees the other gives up. An entry that is not done belongs to a writer that died; the next one finishes it.
+again whether it is the newest and whether the alias is as it was, then moves the alias `champion`, then marks the entry
+done. **The change is made when the alias moves.** An entry that is not done belongs to a writer that died: where the
+alias names its version it was made, else it is withdrawn, and whoever was champion, or was set by hand, stays.
 
-What a lock with time limits cannot rule out, where the lock can be lost by a living owner: a writer pauses between its
-last look and the moment at which the server moves the alias, and the alias names its version although a later owner
-has decided otherwise. The writer looks again right after and mends it. If it dies in exactly that moment, its entry
-says so (`outstanding`): then nobody can tell whether the alias was moved by it or by a person, and a person is asked.
-In every other case an alias that differs from the history was set by a person, who is believed: it becomes an entry.
+An entry's number is one more than the newest that its writer had seen when it decided. So two changes decided on the
+same state cannot both pass, even if the lock under which they are made (`qure.tracking.lock`) failed: both write before
+they look again, and whoever sees the other gives up.
+
+**People** move the alias as they like: an alias that differs from the history is believed and becomes an entry. Whoever
+takes it away leaves the model without champion, and whoever deletes the champion's version brings the one before back;
+the gate stays closed all the same (`Champions.to_beat`).
+
+Two things cannot be told apart, because MLflow has no compare-and-set:
+
+- A person who moves the alias between a writer's last look and its own move, two calls that follow each other, is
+  overwritten.
+- A lock that its living owner can lose: a writer pauses at just that place, loses its lock, moves the alias late and
+  dies before it can mend it. Its entry was withdrawn meanwhile and says so (`outstanding`): nobody can tell whether the
+  alias was moved by it or by a person, and a person is asked.
 """
 
-import contextlib
 import logging
 import uuid
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qure.errors import BadInput, StageFailed
+from qure.registry import history as changes
 from qure.registry.described import tell_history
-from qure.registry.history import Entry, read_history, void, write_entry
+from qure.registry.history import Entry, barred, entries_of, predecessors, withdraw, write_entry
 from qure.tracking.connection import first_line
 from qure.tracking.lock import LockLost, RegistryLock, registry_lock
 from qure.tracking.lock.base import whoever
@@ -38,10 +46,21 @@ logger = logging.getLogger(__name__)
 LEASE = 30.0
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-ROLLED_BACK = "qure.rolled_back"
+#: Shows on a version's page that it was rolled back, and when. The history decides.
+ROLLED_BACK_TAG = "qure.rolled_back"
 
+#: How often a writer tries to mend what it has moved too late, when it loses the lock again meanwhile.
+_ATTEMPTS = 5
 #: Longest sentence of a reason that an entry keeps; MLflow takes tags of 5,000 characters.
 _LONGEST = 1000
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a decision rests on: the newest entry's number, and the alias."""
+
+    token: int
+    alias: int | None
 
 
 class Champions:
@@ -50,12 +69,14 @@ class Champions:
     Args:
         client: of the registry.
         name: the registered model.
+        command: what people are told made the changes.
+        run: the MLflow run that makes them.
     """
 
-    def __init__(self, client: "MlflowClient", name: str) -> None:
+    def __init__(self, client: "MlflowClient", name: str, *, command: str = "", run: str = "") -> None:
         self.name = name
-        self._client = client
-        self._seen: int | None = None
+        self._client, self._command, self._run = client, command, run
+        self._seen: _Seen | None = None
 
     def lock(self) -> RegistryLock:
         """The lock under which this model's aliases are changed."""
@@ -63,11 +84,24 @@ class Champions:
 
     def current(self) -> int | None:
         """The champion's version; None when there is none."""
-        return self._alias(CHAMPION)
+        return self._read()[1]
 
     def history(self) -> list[Entry]:
         """Every change of champion, oldest first."""
-        return read_history(self._client, self.name)
+        return [entry for entry in self._read()[0] if entry.counts]
+
+    def to_beat(self) -> int | None:
+        """Whom a challenger must not be worse than: the champion; without one, the newest that was and still stands.
+
+        So nobody opens the gate by taking the alias away, or by deleting a version. None when nobody is left.
+        """
+        entries, champion = self._read()
+        if champion is not None:
+            return champion
+        history = [entry for entry in entries if entry.counts]
+        left = barred(history)
+        newest_first = dict.fromkeys(entry.version for entry in reversed(history))
+        return next((one for one in newest_first if one not in left and self._exists(one)), None)
 
     def settle(self, lock: RegistryLock, *, believe: bool = False) -> int | None:
         """Makes alias and history agree; to be called under the lock, before anything is decided.
@@ -82,45 +116,60 @@ class Champions:
         Raises:
             StageFailed: a person must say who is champion.
         """
-        alias = self.current()
-        history = self._standing(alias)
-        self._seen = history[-1].token if history else 0
-        if not history:
-            return self._by_hand(lock, alias, None, history)
-        latest = history[-1]
-        if not latest.done:
-            return self._finish(lock, latest)
-        if alias == latest.version:
+        entries, alias = self._read()
+        entries = self._closed(lock, entries, alias)
+        self._seen = _Seen(max((entry.token for entry in entries), default=0), alias)
+        history = [entry for entry in entries if entry.counts]
+        latest = history[-1] if history else None
+        if alias == (latest.version if latest else None):
             return alias
-        if alias is None and not self._exists(latest.version):
-            return self._bring_back(lock, history)
-        if not believe and any(entry.outstanding and entry.version == alias for entry in history):
+        if alias is None:
+            assert latest is not None
+            if not self._exists(latest.version):
+                return self._bring_back(lock, history)
+            logger.warning("%s: the alias was taken from version %d: nobody is champion", self.name, latest.version)
+            return None
+        if not believe and any(entry.outstanding and entry.version == alias for entry in entries):
+            last = latest.version if latest else None
+            choices = [one for one in (last, alias) if one is not None and self._exists(one)]
             raise StageFailed(
-                f"{self.name}: version {latest.version} was made champion last, and the alias names version {alias}: "
-                "either a process that died had moved it late, or a person has. Say who is champion: "
-                f"qure rollback --to-version {latest.version}, or --to-version {alias}"
+                f"{self.name}: version {last} was made champion last, and the alias names version {alias}: "
+                "either a process that died had moved it late, or a person has. Say who is champion: qure rollback "
+                + ", or ".join(f"--to-version {one}" for one in choices)
             )
-        return self._by_hand(lock, alias, latest.version, history)
+        self._take_down(lock, alias, latest.version if latest else None, entries)
+        return alias
 
-    def crown(self, lock: RegistryLock, version: int, *, previous: int | None, reason: str, why: str = "") -> None:
-        """Makes a version champion; under the lock, after `settle`.
+    def crown(
+        self,
+        lock: RegistryLock,
+        version: int,
+        *,
+        previous: int | None,
+        reason: str,
+        why: str = "",
+        bars: int | None = None,
+        difference: float | None = None,
+    ) -> None:
+        """Makes a version champion; under the lock, after `settle`. The arguments are `Entry`'s.
 
         Raises:
-            LockLost: another process took the lock over, or changed the champion in spite of it. Nothing was changed,
-                or what was changed has been mended.
+            LockLost: another process took the lock over, or changed the champion in spite of it; or a person moved
+                the alias meanwhile. Nothing was changed, or what was changed has been mended.
         """
         if self._seen is None:
-            self._seen = max((entry.token for entry in self.history()), default=0)
-        entry = self._entry(version, previous, reason, why)
+            self.settle(lock)
+        assert self._seen is not None
+        entry = replace(self._entry(version, previous, reason, why), bars=bars, difference=difference)
         lock.check()
         write_entry(self._client, self.name, entry)
         try:
             lock.check()
-            self._require_newest(entry)
+            self._require_newest(entry, alias=self._seen)
         except LockLost:
             self._client.delete_registered_model_tag(self.name, entry.key)
             raise
-        self._client.set_registered_model_alias(self.name, CHAMPION, str(version))
+        self._move_alias(version)
         try:
             lock.check()
             self._require_newest(entry)
@@ -128,7 +177,7 @@ class Champions:
             self._mend(entry)
             raise
         write_entry(self._client, self.name, replace(entry, done=True))
-        self._seen = entry.token
+        self._seen = _Seen(entry.token, version)
         self._tell()
 
     def make_challenger(self, version: int) -> None:
@@ -137,6 +186,9 @@ class Champions:
 
     def roll_back(self, lock: RegistryLock, to_version: int | None) -> tuple[int | None, int]:
         """Makes an earlier version champion again, and bars the present one from being promoted by a pipeline.
+
+        Without a version it is the nearest champion before the present one that still exists and was not rolled back
+        itself.
 
         Args:
             lock: held.
@@ -148,29 +200,27 @@ class Champions:
         Raises:
             BadInput: there is no earlier champion, or no such version.
         """
-        latest = self.history()[-1:]
-        is_confirmed = bool(latest) and latest[0].version != self.current() == to_version  # the alias was in doubt
+        entries, alias = self._read()
+        latest = [entry for entry in entries if entry.counts][-1:]
+        is_confirmed = bool(latest) and latest[0].version != alias == to_version  # the alias was in doubt
         present, history = self.settle(lock, believe=to_version is not None), self.history()
-        target = to_version if to_version is not None else (history[-1].previous if history else None)
-        if target is None:
-            raise BadInput(
-                f"{self.name}: version {present} had no champion before it"
-                if present is not None
-                else f"{self.name} has no champion",
-                remedy="Name a version: qure rollback --to-version N",
-            )
+        leaves = present if present is not None else (history[-1].version if history else None)
+        target = to_version if to_version is not None else self._before(history, leaves)
         self.version(target)
         if target == present:
             if is_confirmed:
                 return present, target
             raise BadInput(f"{self.name}: version {target} is champion already")
-        earlier = next((entry.previous for entry in reversed(history) if entry.version == target), present)
-        if present is not None:
-            self._client.set_model_version_tag(self.name, str(present), ROLLED_BACK, _now())
-        if ROLLED_BACK in self.version(target).tags:
-            self._client.delete_model_version_tag(self.name, str(target), ROLLED_BACK)
-        why = f"version {present} was rolled back" if present is not None else ""
-        self.crown(lock, target, previous=earlier, reason="rolled back", why=why)
+        known = {entry.version: entry.previous for entry in history}
+        self.crown(
+            lock,
+            target,
+            previous=known.get(target, present),
+            reason=changes.ROLLED_BACK,
+            why=f"version {leaves} was rolled back" if leaves not in (None, target) else "",
+            bars=leaves if leaves != target else None,
+        )
+        self._show_barred(leaves, target)
         return present, target
 
     def version(self, number: int, remedy: str = "`make mlflow` shows what there is") -> "ModelVersion":
@@ -179,85 +229,178 @@ class Champions:
         Raises:
             BadInput: it does not exist.
         """
-        return self._tolerant(
-            lambda: self._client.get_model_version(self.name, str(number)),
-            BadInput(f"{self.name} has no version {number}", remedy=remedy),
-        )
+        from mlflow.exceptions import MlflowException
 
-    def _standing(self, alias: int | None) -> list[Entry]:
-        """The history; entries that count for nothing are removed."""
-        history = self.history()
-        left_over = void(history, alias)
-        for entry in left_over:
-            self._client.delete_registered_model_tag(self.name, entry.key)
-        return [entry for entry in history if entry not in left_over]
+        try:
+            return self._client.get_model_version(self.name, str(number))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise BadInput(f"{self.name} has no version {number}", remedy=remedy) from None
 
-    def _finish(self, lock: RegistryLock, entry: Entry) -> int:
-        logger.warning(
-            "%s: a process died or stalled while it made version %s champion: finishing it", self.name, entry.version
-        )
+    def _read(self) -> tuple[list[Entry], int | None]:
+        """All entries and the alias, as they were at one moment."""
+        model = self._client.get_registered_model(self.name)
+        return entries_of(model), int(model.aliases[CHAMPION]) if CHAMPION in model.aliases else None
+
+    def _closed(self, lock: RegistryLock, entries: list[Entry], alias: int | None) -> list[Entry]:
+        """Entries of which none is open any more: whoever holds the lock is the only one who may have one."""
+        found = []
+        for entry in entries:
+            if entry.done or entry.withdrawn:
+                found.append(entry)
+            elif entry.version == alias:
+                logger.warning("%s: a process ended while it made version %s champion", self.name, alias)
+                found.append(self._rewritten(lock, entry, done=True))
+            elif lock.losable:
+                logger.warning("%s: a process ended before it made version %s champion", self.name, entry.version)
+                found.append(self._withdrawn(lock, entry, outstanding=True))
+            else:
+                lock.check()
+                self._client.delete_registered_model_tag(self.name, entry.key)
+        return found
+
+    def _rewritten(self, lock: RegistryLock, entry: Entry, **known: Any) -> Entry:
         lock.check()
-        self._client.set_registered_model_alias(self.name, CHAMPION, str(entry.version))
-        write_entry(self._client, self.name, replace(entry, done=True, outstanding=lock.losable))
-        self._tell()
-        return entry.version
+        changed = replace(entry, **known)
+        write_entry(self._client, self.name, changed)
+        return changed
 
-    def _by_hand(self, lock: RegistryLock, alias: int | None, recorded: int | None, history: list[Entry]) -> int | None:
-        """What a person has done stays: it is taken down. Nobody else can move the alias from now on."""
-        if alias == recorded:
-            return alias
+    def _withdrawn(self, lock: RegistryLock, entry: Entry, *, outstanding: bool) -> Entry:
+        lock.check()
+        withdraw(self._client, self.name, entry, outstanding=outstanding)
+        return replace(entry, withdrawn=True, outstanding=outstanding)
+
+    def _take_down(self, lock: RegistryLock, alias: int, recorded: int | None, entries: list[Entry]) -> None:
+        """What a person has done stays: it becomes an entry. Nobody else can move the alias from now on."""
         logger.warning("%s: version %s was made champion by hand; it was %s", self.name, alias, recorded)
+        for entry in entries:
+            if entry.outstanding and entry.withdrawn:
+                self._withdrawn(lock, entry, outstanding=False)
+            elif entry.outstanding:  # as older versions of qure wrote it
+                self._rewritten(lock, entry, outstanding=False)
+        noticed = f"the alias was moved in MLflow; noticed by {self._command or whoever()}"
+        entry = replace(self._entry(alias, recorded, changes.SET_BY_HAND, noticed), by="", command="", run="")
         lock.check()
-        for entry in history:
-            if entry.outstanding:
-                write_entry(self._client, self.name, replace(entry, outstanding=False))
-        if alias is not None:
-            entry = replace(self._entry(alias, recorded, "set by hand", ""), by="", done=True)
-            write_entry(self._client, self.name, entry)
-            self._seen = entry.token
-            self._tell()
-        return alias
+        write_entry(self._client, self.name, replace(entry, done=True))
+        self._seen = _Seen(entry.token, alias)
+        self._show_barred(None, alias)
+        self._tell()
 
     def _bring_back(self, lock: RegistryLock, history: list[Entry]) -> int | None:
-        """The champion's version was deleted: the newest champion before it that is still there follows."""
-        gone = history[-1].version
-        for entry in reversed(history):
-            if self._exists(entry.version) and ROLLED_BACK not in self.version(entry.version).tags:
-                logger.warning(
-                    "%s: the champion, version %d, was deleted: version %d is champion again",
-                    self.name,
-                    gone,
-                    entry.version,
-                )
-                why = f"version {gone} was deleted"
-                self.crown(lock, entry.version, previous=entry.previous, reason="brought back", why=why)
-                return entry.version
-        logger.warning("%s: the champion, version %d, was deleted, and no champion before it is left", self.name, gone)
-        return None
+        """The champion's version was deleted: the nearest champion before it that is still there follows."""
+        gone, left = history[-1].version, barred(history)
+        chain = predecessors(history, gone)
+        follows = next((one for one in chain if one not in left and self._exists(one)), None)
+        if follows is None:
+            logger.warning(
+                "%s: the champion, version %d, was deleted, and no champion before it is left", self.name, gone
+            )
+            return None
+        logger.warning(
+            "%s: the champion, version %d, was deleted: version %d is champion again", self.name, gone, follows
+        )
+        previous = next(iter(predecessors(history, follows)), None)
+        why = f"version {gone} was deleted"
+        self.crown(lock, follows, previous=previous, reason=changes.BROUGHT_BACK, why=why, bars=gone)
+        return follows
 
-    def _require_newest(self, entry: Entry) -> None:
-        rival = next((one for one in self.history() if one.token >= entry.token and one.key != entry.key), None)
+    def _before(self, history: list[Entry], version: int | None) -> int:
+        """The nearest champion before a version that still exists and was not rolled back.
+
+        Raises:
+            BadInput: there is none; says what has become of those that were.
+        """
+        left, told = barred(history), []
+        for one in predecessors(history, version) if version is not None else ():
+            if one in left:
+                told.append(f"version {one} was rolled back")
+            elif not self._exists(one):
+                told.append(f"version {one} was deleted")
+            else:
+                return one
+        if version is None:
+            problem = f"{self.name} has no champion"
+        elif told:
+            problem = f"{self.name}: of the champions before version {version}, {', '.join(told)}"
+        else:
+            problem = f"{self.name}: version {version} had no champion before it"
+        raise BadInput(problem, remedy="Name a version: qure rollback --to-version N")
+
+    def _require_newest(self, entry: Entry, alias: _Seen | None = None) -> None:
+        """That nobody has decided anything since; with `alias`, that nobody has moved it either."""
+        entries, now = self._read()
+        rival = next((one for one in entries if one.token >= entry.token and one.key != entry.key), None)
         if rival is not None:
             raise LockLost(
                 f"{self.name}: {rival.by or 'another process'} changed the champion to version {rival.version} at the "
                 "same time. Start the command again"
             )
+        if alias is not None and now != alias.alias:
+            raise LockLost(
+                f"{self.name}: the alias was moved by hand from version {alias.alias} to {now} at the same time, and "
+                "stays there. Start the command again"
+            )
 
     def _mend(self, entry: Entry) -> None:
+        """What a writer does that finds, after it moved the alias, that it had lost the right to."""
         logger.warning("%s: the lock was lost while the champion was changed; checking who is champion", self.name)
-        with self.lock() as lock:
-            history = self.history()
-            latest = history[-1] if history else None
-            if latest is not None and latest.key != entry.key and self.current() == entry.version != latest.version:
-                lock.check()
-                self._client.set_registered_model_alias(self.name, CHAMPION, str(latest.version))
-            if any(one.key == entry.key for one in history):
-                # Whoever finished it meanwhile need not fear a late move of the alias any more.
-                write_entry(self._client, self.name, replace(entry, done=True))
+        for _ in range(_ATTEMPTS):
+            try:
+                with self.lock() as lock:
+                    self._mend_under(lock, entry)
+                    return
+            except LockLost:  # again: whoever has it now does not know what this one has moved
+                continue
+
+    def _mend_under(self, lock: RegistryLock, entry: Entry) -> None:
+        entries, alias = self._read()
+        own = next((one for one in entries if one.key == entry.key), None)
+        if own is not None and own.done:
+            return  # it was in time: the next owner has found the alias moved
+        # Also one that is not done yet: its writer decided later, and may have moved the alias before this one did.
+        later = [one for one in entries if not one.withdrawn and one.token >= entry.token and one.key != entry.key]
+        if own is not None and not own.withdrawn and not later and alias == entry.version:
+            self._rewritten(lock, own, done=True)  # nobody has decided anything since
+            return
+        lock.check()
+        if alias == entry.version:
+            before = later[-1].version if later else self._seen.alias if self._seen else None
+            self._move_alias(before if before is not None and self._exists(before) else None)
+        if own is not None:  # nobody need fear a late move of the alias any more
+            self._withdrawn(lock, own, outstanding=False)
+
+    def _move_alias(self, version: int | None) -> None:
+        if version is None:
+            self._client.delete_registered_model_alias(self.name, CHAMPION)
+        else:
+            self._client.set_registered_model_alias(self.name, CHAMPION, str(version))
 
     def _entry(self, version: int, previous: int | None, reason: str, why: str) -> Entry:
-        token, writer = (self._seen or 0) + 1, uuid.uuid4().hex[:8]
-        return Entry(version, previous, reason, _now(), why[:_LONGEST], whoever(), token=token, writer=writer)
+        token, writer = (self._seen.token if self._seen else 0) + 1, uuid.uuid4().hex[:8]
+        return Entry(
+            version,
+            previous,
+            reason,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            why=why[:_LONGEST],
+            by=whoever(),
+            command=self._command,
+            run=self._run,
+            token=token,
+            writer=writer,
+        )
+
+    def _show_barred(self, left: int | None, champion: int) -> None:
+        """On the versions' pages, for people: that it cannot be written changes nothing."""
+        try:
+            if left is not None and left != champion and self._exists(left):
+                at = datetime.now(UTC).isoformat(timespec="seconds")
+                self._client.set_model_version_tag(self.name, str(left), ROLLED_BACK_TAG, at)
+            if ROLLED_BACK_TAG in self.version(champion).tags:
+                self._client.delete_model_version_tag(self.name, str(champion), ROLLED_BACK_TAG)
+        except Exception as error:
+            logger.warning("%s: a version's page does not show the rollback: %s", self.name, first_line(error))
 
     def _tell(self) -> None:
         """The history for people; that it cannot be written changes nothing."""
@@ -267,26 +410,8 @@ class Champions:
             logger.warning("%s: its page does not show the newest change: %s", self.name, first_line(error))
 
     def _exists(self, number: int) -> bool:
-        with contextlib.suppress(BadInput):
-            self.version(number)
-            return True
-        return False
-
-    def _alias(self, alias: str) -> int | None:
-        aliases = self._client.get_registered_model(self.name).aliases
-        return int(aliases[alias]) if alias in aliases else None
-
-    @staticmethod
-    def _tolerant(call: "Callable[[], ModelVersion]", otherwise: BadInput) -> "ModelVersion":
-        from mlflow.exceptions import MlflowException
-
         try:
-            return call()
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            raise otherwise from None
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+            self.version(number)
+        except BadInput:
+            return False
+        return True

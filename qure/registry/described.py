@@ -115,10 +115,11 @@ def card(
 
 
 def _history_table(name: str, history: Sequence[Entry]) -> str:
-    rows = ["| when (UTC) | champion | before | how | why | by |", "|---|---|---|---|---|---|"]
+    rows = ["| when (UTC) | champion | before | how | why | by | with |", "|---|---|---|---|---|---|---|"]
     for entry in reversed(history[-_SHOWN:]):
         when = entry.at[:16].replace("T", " ")
-        who = [_linked(name, entry.version), _linked(name, entry.previous), entry.reason, entry.why, entry.by]
+        who = [_linked(name, entry.version), _linked(name, entry.previous), entry.reason, entry.why]
+        who += [entry.by, f"`{entry.command}`" if entry.command else ""]
         rows.append(f"| {when} | {' | '.join(_cell(one) for one in who)} |")
     return "\n".join(rows)
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from qure.config import Settings
 from qure.errors import BadInput, QureError
 from qure.files import read_json, write_json
-from qure.registry.champion import STATISTICS, STATISTICS_FOLDER, compare_data, download_statistics
 from qure.registry.champions import Champions
+from qure.registry.monitoring import STATISTICS, STATISTICS_FOLDER, compare_data, download_statistics
 from qure.registry.registration import registered_name
 from qure.tracking import SilentRun, connect, tracking_uri
 from qure.tracking.connection import translated

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qure.benchmarks import get_benchmark
-from qure.errors import BadInput
+from qure.errors import BadInput, StageFailed
 from qure.evaluation.provenance import Provenance, stamped_copies
 from qure.evaluation.statistics.results import Evaluation, load_results
 from qure.files import fingerprint, folder_digest
+from qure.tracking.connection import every, first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -62,13 +63,13 @@ def key_of(evaluations: Mapping[str, Evaluation], training_set: str) -> str:
 def attach(
     client: "MlflowClient", version: "ModelVersion", folder: Path, evaluations: Mapping[str, Evaluation], key: str
 ) -> None:
-    """Keeps an evaluate stage's folder with a version; does nothing when it is there already.
+    """Keeps an evaluate stage's folder with a version; does nothing when it is there already, and whole.
 
     The kept report names the version, its run and the day.
     """
     digest = folder_digest(folder)
     place = f"{_FOLDER}/{key}-{digest[:8]}"
-    if version.tags.get(f"{TAG}{key}") == place:
+    if version.tags.get(f"{TAG}{key}") == place and _is_whole(client, version, evaluations, key):
         return
     client.log_artifacts(version.run_id, str(Path(folder) / RESULTS), f"{place}/{RESULTS}")
     for name in _SUMMARY:
@@ -81,22 +82,64 @@ def attach(
     client.set_model_version_tag(version.name, str(version.version), f"{TAG}{key}", place)
 
 
+class EvaluationLost(StageFailed):
+    """A version's evaluation is recorded, and the artifact store does not give it back whole."""
+
+
 def attached(client: "MlflowClient", version: "ModelVersion", benchmark: str, key: str) -> Evaluation | None:
-    """A version's evaluation on a benchmark with that key; None when it has none."""
-    place = version.tags.get(f"{TAG}{key}")
-    if place is None:
-        return None
+    """A version's evaluation on a benchmark with that key; None when it has none.
+
+    Raises:
+        EvaluationLost: it has one, whose files are gone or damaged; names version, run and folder.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        inside = f"{place}/{RESULTS}/{get_benchmark(benchmark).folder}"
-        return Evaluation.load(Path(client.download_artifacts(version.run_id, inside, folder)))
+        found = _downloaded(client, version, key, f"/{get_benchmark(benchmark).folder}", Path(folder))
+        try:
+            return Evaluation.load(found) if found is not None else None
+        except BadInput as error:
+            raise _lost(version, version.tags[f"{TAG}{key}"], error) from None
 
 
 def download(client: "MlflowClient", version: "ModelVersion", key: str, folder: Path) -> Path | None:
-    """Brings all of a version's results with that key: a folder that holds `results/`; None when it has none."""
+    """Brings all of a version's results with that key: a folder that holds `results/`; None when it has none.
+
+    Raises:
+        EvaluationLost: it has some, whose files are gone.
+    """
+    found = _downloaded(client, version, key, "", folder)
+    return found.parent if found is not None else None
+
+
+def _downloaded(client: "MlflowClient", version: "ModelVersion", key: str, inside: str, folder: Path) -> Path | None:
+    from mlflow.exceptions import MlflowException
+
     place = version.tags.get(f"{TAG}{key}")
     if place is None:
         return None
-    return Path(client.download_artifacts(version.run_id, f"{place}/{RESULTS}", str(folder))).parent
+    try:
+        return Path(client.download_artifacts(version.run_id, f"{place}/{RESULTS}{inside}", str(folder)))
+    except (MlflowException, OSError) as error:
+        raise _lost(version, place, error) from None
+
+
+def _lost(version: "ModelVersion", place: str, error: Exception) -> EvaluationLost:
+    return EvaluationLost(
+        f"the evaluation of {version.name} version {version.version} is gone or damaged, artifact {place} of run "
+        f"{version.run_id}: {first_line(error)}"
+    )
+
+
+def count_judged(client: "MlflowClient", name: str, key: str) -> int:
+    """How many versions of a registered model have an evaluation with that key."""
+    return sum(f"{TAG}{key}" in version.tags for version in every(client.search_model_versions, f"name = '{name}'"))
+
+
+def _is_whole(client: "MlflowClient", version: "ModelVersion", evaluations: Mapping[str, Evaluation], key: str) -> bool:
+    try:
+        return all(attached(client, version, benchmark, key) is not None for benchmark in evaluations)
+    except EvaluationLost as error:
+        logger.warning("%s; keeping it again", error)
+        return False
 
 
 def headline(evaluations: Mapping[str, Evaluation]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from qure.benchmarks import get_benchmark, training_sets
-from qure.config import Settings, TrackingSettings
+from qure.config import FeatureSettings, Settings, TrackingSettings
 from qure.datasets.image_folder import flat_images
 from qure.datasets.image_store import image_paths, paths_in
 from qure.errors import BadInput
@@ -15,8 +15,8 @@ from qure.models.folder import read_manifest
 from qure.models.model import QureModel
 from qure.models.precision import default_device
 from qure.registry.packaging import GALLERY, MODEL
-from qure.serving.gallery import encoded
-from qure.serving.retriever import EMBEDDINGS, Retriever
+from qure.serving.gallery import encode_files
+from qure.serving.retriever import EMBEDDINGS, Retriever, read_features_dtype
 from qure.serving.searcher import Searcher
 from qure.tracking import connect, tracking_uri
 from qure.tracking.connection import first_line, translated
@@ -96,6 +96,7 @@ def _from_folder(folder: Path, gallery: str | Path | None, data: Path, device: A
     images = flat_images(gallery, Path())
     if not images.ids:
         raise BadInput("the folder holds no images", file=gallery, field="gallery")
-    loaded = QureModel.load(model, device)
-    vectors = torch.from_numpy(encoded(loaded, images, images.ids, gallery.name)).to(device)
-    return Searcher(Retriever(loaded, images.ids, vectors, groups={}), paths_in(images, gallery))
+    loaded, brought = QureModel.load(model, device), folder / GALLERY
+    dtype = read_features_dtype(brought) if brought.is_dir() else FeatureSettings().dtype
+    vectors = torch.from_numpy(encode_files(loaded, images, images.ids, gallery.name, dtype)).to(device)
+    return Searcher(Retriever(loaded, images.ids, vectors, groups={}, features=dtype), paths_in(images, gallery))

@@ -3,17 +3,21 @@
 import logging
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import qure
 from qure.errors import StageFailed
 from qure.files import read_json, write_json
 from qure.tracking.connection import first_line
+from qure.tracking.redaction import redacted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +28,8 @@ logger = logging.getLogger(__name__)
 MODEL, GALLERY, ANSWER = "artifacts/model", "artifacts/gallery", "example_answer.json"
 #: Scores of the example query may differ this much between machines and devices.
 TOLERANCE = 5e-3
+#: Seconds within which a packaged model must load and answer.
+PATIENCE = 900.0
 
 _PACKAGE = Path(qure.__file__).parent
 #: What loading and predicting imports. qure itself travels inside the model (code/).
@@ -112,7 +118,7 @@ def _remove_bytecode(folder: Path) -> None:
 
 
 def ask(folder: Path, query: "pd.DataFrame") -> dict[str, Any]:
-    """Loads a packaged model and asks it: {"ids": [...], "scores": [...]} of the first query.
+    """Loads a packaged model in this process and asks it: {"ids": [...], "scores": [...]} of the first query.
 
     Raises:
         StageFailed: it cannot be loaded, or gives no or not finite answers; says which.
@@ -122,16 +128,22 @@ def ask(folder: Path, query: "pd.DataFrame") -> dict[str, Any]:
     try:
         with _quiet():
             answers = mlflow.pyfunc.load_model(str(folder)).predict(query)
-        ids, scores = [str(one) for one in answers["ids"][0]], [float(one) for one in answers["scores"][0]]
+        found = {"ids": [str(one) for one in answers["ids"][0]], "scores": [float(one) for one in answers["scores"][0]]}
     except Exception as error:
         raise StageFailed(f"the model does not load or answer: {first_line(error)}") from error
-    if not ids or not all(abs(score) < 1.5 for score in scores):
-        raise StageFailed(f"the model's answer is not a ranking: ids {ids[:3]}, scores {scores[:3]}")
-    return {"ids": ids, "scores": scores}
+    return _ranking(found)
 
 
-def answers(folder: Path) -> dict[str, Any]:
-    """Asks a packaged model its own example and compares with the answer that was packaged.
+def answers(folder: Path, *, environment: Literal["installed", "own"] = "installed") -> dict[str, Any]:
+    """Asks a packaged model its own example in a fresh interpreter, and compares with the answer that was packaged.
+
+    The package's own code answers, not this process's (`qure.registry.answering`).
+
+    Args:
+        folder: the package.
+        environment: "installed": the interpreter that runs this; a warning says where what is installed differs from
+            the package's requirements. "own": a virtual environment made from these requirements alone, which takes
+            minutes and a package index.
 
     Returns:
         {"ids": [...], "scores": [...]}.
@@ -139,20 +151,71 @@ def answers(folder: Path) -> dict[str, Any]:
     Raises:
         StageFailed: it cannot be loaded, or answers otherwise than when it was packaged.
     """
-    import mlflow
-
     try:
-        example = mlflow.models.Model.load(str(folder)).load_input_example(str(folder))
-        expected = read_json(folder / ANSWER)
+        expected = read_json(folder / ANSWER)["scores"]
     except Exception as error:
         raise StageFailed(f"the model's package is not whole: {first_line(error)}") from error
-    found = ask(folder, example)
-    pairs = list(zip(found["scores"], expected["scores"], strict=False))
-    if len(found["scores"]) != len(expected["scores"]) or any(abs(one - other) > TOLERANCE for one, other in pairs):
+    with tempfile.TemporaryDirectory(prefix="qure.") as scratch:
+        python = sys.executable if environment == "installed" else _own_environment(folder, Path(scratch))
+        told = _asked(python, folder, Path(scratch))
+    if "error" in told:
+        raise StageFailed(f"the model does not load or answer: {redacted(told['error'])}")
+    if told["differences"]:
+        logger.warning(
+            "the model was asked in an environment other than its own: %s. `promotion.environment: own` asks it in one "
+            "that is made from its requirements",
+            "; ".join(told["differences"]),
+        )
+    found = _ranking(told["answer"])
+    pairs = list(zip(found["scores"], expected, strict=False))
+    if len(found["scores"]) != len(expected) or any(abs(one - other) > TOLERANCE for one, other in pairs):
         raise StageFailed(
             f"the model answers its example with scores {found['scores'][:3]}..., when it was packaged they were "
-            f"{expected['scores'][:3]}..."
+            f"{expected[:3]}..."
         )
+    return found
+
+
+def _asked(python: str, folder: Path, scratch: Path) -> dict[str, Any]:
+    output = scratch / "answer.json"
+    command = [python, "-P", str(Path(__file__).with_name("answering.py")), str(folder.resolve()), str(output)]
+    # A copy of qure that the caller was led to must not stand in for the package's.
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    try:
+        done = subprocess.run(
+            command, cwd=scratch, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise StageFailed(f"the model does not load or answer: it took more than {PATIENCE:.0f} s") from None
+    if not output.is_file():
+        said = done.stderr.strip().splitlines()
+        last = redacted(said[-1][:500]) if said else "no message"
+        raise StageFailed(f"the model does not load or answer: its process ended with {done.returncode}: {last}")
+    return dict(read_json(output))
+
+
+def _own_environment(folder: Path, scratch: Path) -> str:
+    """A virtual environment with what the package's requirements.txt names: its interpreter."""
+    place, wanted = scratch / "environment", folder / "requirements.txt"
+    python = str(place / "bin" / "python")
+    logger.info("making the model's own environment from its requirements")
+    for command in (
+        [sys.executable, "-m", "venv", str(place)],
+        [python, "-m", "pip", "install", "-q", "-r", str(wanted)],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = done.stderr.strip().splitlines()
+            last = redacted(said[-1][:500]) if said else "no message"
+            raise StageFailed(f"the model's own environment cannot be made: {last}")
+    return python
+
+
+def _ranking(found: dict[str, Any]) -> dict[str, Any]:
+    ids, scores = found["ids"], found["scores"]
+    if not ids or not all(abs(score) < 1.5 for score in scores):
+        raise StageFailed(f"the model's answer is not a ranking: ids {ids[:3]}, scores {scores[:3]}")
     return found
 
 
@@ -168,21 +231,26 @@ def requirements() -> list[str]:
 def _signature() -> "ModelSignature":
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import Array
+    from mlflow.types.schema import AnyType, Array
 
     return ModelSignature(
         inputs=Schema(
             [
                 ColSpec(DataType.binary, "reference"),
-                ColSpec(DataType.string, "text", required=False),
-                ColSpec(DataType.long, "top_k", required=False),
+                ColSpec(DataType.string, "text"),
+                # A column of whole numbers with a null in it is one of fractions, which no type of numbers lets pass.
+                ColSpec(AnyType(), "top_k", required=False),
                 ColSpec(DataType.string, "group", required=False),
                 ColSpec(DataType.string, "exclude", required=False),
             ]
         ),
         outputs=Schema([ColSpec(Array(DataType.string), "ids"), ColSpec(Array(DataType.double), "scores")]),
         params=ParamSchema(
-            [ParamSpec("mode", DataType.string, "retrieve"), ParamSpec("top_k", DataType.long, 10)],
+            [
+                ParamSpec("mode", DataType.string, "retrieve"),
+                ParamSpec("top_k", DataType.long, 10),
+                ParamSpec("partial", DataType.boolean, False),
+            ],
         ),
     )
 

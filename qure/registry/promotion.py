@@ -10,9 +10,10 @@ from qure.config import Settings
 from qure.errors import BadInput, StageFailed
 from qure.evaluation.findings import collapses
 from qure.evaluation.statistics.results import Evaluation
-from qure.registry.champions import ROLLED_BACK, Champions
+from qure.registry.champions import Champions
 from qure.registry.comparison import compare, missed_thresholds
-from qure.registry.evaluations import attach, attached, key_of, read_evaluations
+from qure.registry.evaluations import EvaluationLost, attach, attached, count_judged, key_of, read_evaluations
+from qure.registry.history import PROMOTED, accumulated_loss, barred
 from qure.registry.packaging import MODEL, answers
 from qure.registry.registration import FINGERPRINT, how_to_promote, registered_name
 from qure.scratch import scratch_folder
@@ -41,6 +42,8 @@ class Decision:
         champion_before: who was champion when it was decided; None for nobody.
         checks: what was checked, as JSON.
         comparison: challenger against champion, as JSON; None when there was none.
+        compared_with: the version that it was compared with: the champion, or the last one where there is none.
+        note: what the measured score is worth, in a sentence; empty where there is nothing to say.
     """
 
     outcome: Literal["promoted", "champion already", "refused"]
@@ -49,6 +52,8 @@ class Decision:
     champion_before: int | None
     checks: dict[str, Any] = field(default_factory=dict)
     comparison: dict[str, Any] | None = None
+    compared_with: int | None = None
+    note: str = ""
 
     @property
     def passed(self) -> bool:
@@ -70,6 +75,7 @@ class Promotion:
         evaluations: benchmark -> the challenger's evaluation on the present data.
         reevaluate: evaluates a model folder on the present data; None where that cannot be done.
         scratch: folder for downloads.
+        run: the MLflow run that decides.
     """
 
     def __init__(
@@ -80,11 +86,12 @@ class Promotion:
         evaluations: Mapping[str, Evaluation],
         reevaluate: Callable[[Path, Path], None] | None,
         scratch: Path,
+        run: str = "",
     ) -> None:
         self._client, self._settings, self._training_set = client, settings, training_set
         self._evaluations, self._reevaluate, self._scratch = evaluations, reevaluate, scratch
         self._name = registered_name(training_set)
-        self._champions = Champions(client, self._name)
+        self._champions = Champions(client, self._name, command=f"qure promote --training-set {training_set}", run=run)
         self._benchmark = training_set
         self._key = key_of(evaluations, training_set)
 
@@ -106,37 +113,102 @@ class Promotion:
         for _ in range(ROUNDS):
             with self._champions.lock() as lock:
                 champion = self._champions.settle(lock)
+                objection, checks = self._barred(number, objection, checks)
                 if champion == number:
                     return self._already(number, objection, checks)
                 if objection is not None:
                     return Decision("refused", objection, number, champion, checks)
-                if champion is None:
-                    self._champions.crown(lock, number, previous=None, reason="promoted", why="there was no champion")
-                    return Decision("promoted", "there was no champion", number, None, checks)
-                rival = attached(self._client, self._champions.version(champion), self._benchmark, self._key)
+                to_beat = self._champions.to_beat()
+                if to_beat is None or to_beat == number:
+                    return self._unopposed(lock, number, to_beat, checks)
+                rival, lost = self._evaluation_of(to_beat)
                 if rival is not None:
-                    return self._against(lock, number, champion, rival, checks)
+                    return self._against(lock, number, champion, to_beat, rival, checks)
             # Without the lock: it can take hours, and whoever is champion afterwards is looked up again.
             if self._reevaluate is None:
+                which = f"the champion, version {to_beat},"
                 reason = (
-                    f"the champion, version {champion}, was judged on other data and cannot be evaluated again here"
+                    f"{lost}. It cannot be evaluated again here: {self._way_out(to_beat)}"
+                    if lost
+                    else f"{which} was judged on other data and cannot be evaluated again here"
                 )
-                return Decision("refused", reason, number, champion, checks)
-            self._judge_again(self._champions.version(champion), self._reevaluate)
+                return Decision("refused", reason, number, champion, checks, compared_with=to_beat)
+            self._judge_again(self._champions.version(to_beat), self._reevaluate)
         raise StageFailed(f"{self._name}: the champion changed {ROUNDS} times meanwhile. Start the command again")
 
+    def _unopposed(self, lock: "RegistryLock", number: int, to_beat: int | None, checks: dict[str, Any]) -> Decision:
+        why = "there was no champion"
+        if to_beat is not None:
+            why += ", and it was the last one"
+        self._champions.crown(lock, number, previous=self._before(number), reason=PROMOTED, why=why)
+        return Decision("promoted", why, number, None, checks)
+
+    def _before(self, number: int) -> int | None:
+        """Who was champion before a version that was champion already."""
+        return next((one.previous for one in reversed(self._champions.history()) if one.version == number), None)
+
+    def _evaluation_of(self, number: int) -> tuple[Evaluation | None, str]:
+        """The evaluation to compare with; None and why, where it is lost: then it is made again."""
+        try:
+            return attached(self._client, self._champions.version(number), self._benchmark, self._key), ""
+        except EvaluationLost as error:
+            logger.warning("%s", error)
+            return None, str(error)
+
+    def _way_out(self, number: int) -> str:
+        training_set = self._training_set
+        return (
+            f"promote from a checkout with data and artifacts (qure promote --training-set {training_set}); or, if "
+            f"version {number} is not to be champion any more: qure rollback --training-set {training_set}"
+        )
+
+    def _barred(self, number: int, objection: str | None, checks: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """Whether the version was rolled back: a person's word, looked up under the lock."""
+        left = barred(self._champions.history()).get(number)
+        checks = checks | {"rolled_back": left.at if left else None}
+        if objection is None and left is not None:
+            lift = f"qure rollback --training-set {self._training_set} --to-version {number}"
+            objection = f"it was rolled back at {left.at}; to make it champion again: {lift}"
+        return objection, checks
+
     def _against(
-        self, lock: "RegistryLock", number: int, champion: int, rival: Evaluation, checks: dict[str, Any]
+        self,
+        lock: "RegistryLock",
+        number: int,
+        champion: int | None,
+        to_beat: int,
+        rival: Evaluation,
+        checks: dict[str, Any],
     ) -> Decision:
         logger.info(
-            "%s: comparing version %d with the champion, version %d, query by query", self._name, number, champion
+            "%s: comparing version %d with the champion, version %d, query by query", self._name, number, to_beat
         )
-        outcome = compare(self._settings, self._training_set, self._evaluations[self._benchmark], rival)
-        checks = checks | {"not_worse": outcome.passed}
-        if not outcome.passed:
-            return Decision("refused", outcome.sentence(), number, champion, checks, outcome.record())
-        self._champions.crown(lock, number, previous=champion, reason="promoted", why=outcome.sentence())
-        return Decision("promoted", outcome.sentence(), number, champion, checks, outcome.record())
+        outcome = compare(
+            self._settings,
+            self._training_set,
+            self._evaluations[self._benchmark],
+            rival,
+            lost=accumulated_loss(self._champions.history(), to_beat, self._settings.promotion.window),
+            judged=count_judged(self._client, self._name, self._key),
+        )
+        checks = checks | {"not_worse": outcome.risk <= outcome.max_risk, "loss": outcome.loss <= outcome.max_loss}
+        reason = outcome.sentence()
+        if champion is None:
+            reason = f"there is no champion; version {to_beat} was the last one: {reason}"
+        if outcome.passed:
+            self._champions.crown(
+                lock, number, previous=to_beat, reason=PROMOTED, why=reason, difference=outcome.paired.difference
+            )
+        return Decision(
+            "promoted" if outcome.passed else "refused",
+            reason,
+            number,
+            champion,
+            checks,
+            outcome.record(),
+            compared_with=to_beat,
+            note=outcome.note(),
+        )
 
     def _already(self, number: int, objection: str | None, checks: dict[str, Any]) -> Decision:
         """Nobody loses the alias by being promoted again; that it would not be promoted today must not go unnoticed."""
@@ -152,13 +224,11 @@ class Promotion:
         """The first thing that bars a version whoever is champion, and what was checked."""
         missed, thresholds = missed_thresholds(self._settings, self._training_set, self._evaluations)
         problem = self._loading_problem(version)
-        rolled_back = version.tags.get(ROLLED_BACK)
         collapsed = collapses(self._evaluations.values())
         checks = {
             "loads": problem is None,
             "collapsed": [f"{one.benchmark}: {one.label}" for one in collapsed],
             "thresholds": thresholds,
-            "rolled_back": rolled_back,
         }
         if problem is not None:
             return problem, checks
@@ -167,16 +237,13 @@ class Promotion:
             return f"{said}. To mend it: {collapsed[0].remedy}", checks
         if missed:
             return "; ".join(missed), checks
-        if rolled_back is not None:
-            lift = f"qure rollback --training-set {self._training_set} --to-version {version.version}"
-            return f"it was rolled back at {rolled_back}; to make it champion again: {lift}", checks
         return None, checks
 
     def _loading_problem(self, version: "ModelVersion") -> str | None:
         logger.info("%s: loading version %s from the registry and asking it a query", self._name, version.version)
         with scratch_folder(self._scratch) as folder:
             try:
-                answers(self._download(version, "", folder))
+                answers(self._download(version, "", folder), environment=self._settings.promotion.environment)
             except StageFailed as error:
                 return str(error)
         return None
@@ -184,7 +251,14 @@ class Promotion:
     def _judge_again(self, champion: "ModelVersion", reevaluate: Callable[[Path, Path], None]) -> None:
         logger.info("%s: evaluating the champion, version %s, on the present data", self._name, champion.version)
         with scratch_folder(self._scratch) as folder:
-            model, output = self._download(champion, MODEL, folder), folder / "evaluation"
+            try:
+                model, output = self._download(champion, MODEL, folder), folder / "evaluation"
+            except StageFailed as error:
+                raise StageFailed(
+                    f"{error}. So the champion cannot be evaluated again. Bring its files back, where artifacts/ still "
+                    f"holds this model: dvc repro --single-item --force register@{self._training_set}; or make another "
+                    f"version champion: qure rollback --training-set {self._training_set}"
+                ) from None
             reevaluate(model, output)
             found = read_evaluations(output, self._training_set, champion.tags[FINGERPRINT])
             if key_of(found, self._training_set) != self._key:

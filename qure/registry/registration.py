@@ -14,7 +14,7 @@ from qure.registry.described import card, model_description
 from qure.registry.evaluations import LOGGED_MODEL, headline
 from qure.registry.packaging import ANSWER, Example, package
 from qure.scratch import scratch_folder
-from qure.tracking import commit
+from qure.tracking import commit, environment, repository
 from qure.tracking.connection import every, experiment_id
 from qure.tracking.runs import metric_name
 
@@ -32,6 +32,9 @@ FINGERPRINT, VISION, BACKBONE, DATA, COMMIT = (
     "qure.data_fingerprint",
     "qure.commit",
 )
+REPOSITORY, PIPELINE_RUN = "qure.repository", "qure.pipeline_run"
+#: Where a version's run keeps what the version was made with, for `qure lineage` and `qure reproduce`.
+LINEAGE, MADE_WITH = "lineage", "made_with.json"
 #: What a package holds at least.
 _WHOLE = {"MLmodel", "artifacts", "code", ANSWER}
 _MODEL_TYPE = "composed-image-retrieval"
@@ -131,6 +134,15 @@ def new_version(
         )
 
 
+def keep_made_with(client: "MlflowClient", settings: Settings, run_id: str) -> None:
+    """Keeps all settings and the environment with the run that registers a version; no address that may hold secrets.
+
+    The settings are those of params.yaml, so that they can be one again.
+    """
+    told = settings.model_dump(mode="json", exclude={"tracking"})
+    client.log_dict(run_id, {"settings": told, "environment": environment()}, f"{LINEAGE}/{MADE_WITH}")
+
+
 def bring_back(
     client: "MlflowClient", settings: Settings, trained: Trained, version: "ModelVersion", scratch: Path, device: str
 ) -> None:
@@ -222,11 +234,12 @@ def _example(trained: Trained) -> Example:
 
 
 def _facts(trained: Trained) -> dict[str, str]:
-    backbone = trained.manifest.get("notes", {}).get("backbone")
+    backbone, origin = trained.manifest.get("notes", {}).get("backbone"), repository()
     return {
         FINGERPRINT: trained.fingerprint,
         VISION: str(trained.manifest["vision_fingerprint"]),
         **({BACKBONE: str(backbone)} if backbone else {}),
         DATA: trained.data_fingerprint,
         COMMIT: commit(),
+        **({REPOSITORY: origin} if origin else {}),
     }

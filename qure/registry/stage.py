@@ -17,11 +17,11 @@ from qure.errors import BadInput, StageFailed
 from qure.files import read_json, write_json
 from qure.models.folder import read_manifest
 from qure.models.precision import default_device
-from qure.registry.champion import STATISTICS
 from qure.registry.champions import CHALLENGER, Champions
 from qure.registry.described import tell_decision
 from qure.registry.drift import keep_statistics
 from qure.registry.evaluations import attach, headline, key_of, read_evaluations
+from qure.registry.monitoring import STATISTICS
 from qure.registry.promotion import Decision, Promotion
 from qure.registry.registration import (
     Trained,
@@ -29,6 +29,7 @@ from qure.registry.registration import (
     describe,
     ensure_registered,
     find_version,
+    keep_made_with,
     new_version,
     registered_name,
 )
@@ -97,6 +98,7 @@ def register(
         version = find_version(client, name, trained.fingerprint)
         created = version is None
         if version is None:
+            keep_made_with(client, settings, run.run_id)
             version = new_version(client, settings, trained, run.run_id, output.parent, str(device or default_device()))
         else:
             bring_back(client, settings, trained, version, output.parent, str(device or default_device()))
@@ -175,26 +177,30 @@ def promote(
     client = connect(settings.tracking)
     inputs = {"data": told["data_fingerprint"], "model": told["model_fingerprint"]}
     with _run(settings, "promote", training_set, inputs) as run, translated(tracking_uri(settings.tracking)):
-        promotion = Promotion(client, settings, training_set, evaluations, reevaluate, output.parent)
+        promotion = Promotion(client, settings, training_set, evaluations, reevaluate, output.parent, run.run_id or "")
         decision = promotion.decide(told["version"], Path(evaluation))
         run.set_tags({"qure.promotion": decision.outcome, "qure.promotion.reason": decision.reason})
         if decision.comparison is not None:
             run.log_metrics(
-                {f"promotion/{key}": decision.comparison[key] for key in ("difference", "low", "high", "risk")}
+                {
+                    f"promotion/{key}": decision.comparison[key]
+                    for key in ("difference", "low", "high", "risk", "loss", "selection_bias")
+                }
             )
+        told_reason = f"{decision.reason}. {decision.note}" if decision.note else decision.reason
         at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-        tell_decision(client, told["name"], told["version"], decision.outcome, decision.reason, at)
+        tell_decision(client, told["name"], told["version"], decision.outcome, told_reason, at)
         result = {"verdict": f"{decision.outcome.capitalize()}: {decision.reason}."} | decision.record()
         result |= {"name": told["name"], "required": settings.promotion.required}
         write_json(output, result)
         run.log_artifact(output)
-        if data is not None and decision.champion_before not in (None, decision.version):
+        if data is not None and decision.compared_with is not None:
             report_beside(
                 client,
                 settings,
                 training_set,
                 version=told["version"],
-                champion=int(decision.champion_before),
+                champion=decision.compared_with,
                 key=key_of(evaluations, training_set),
                 evaluation=Path(evaluation),
                 data=Path(data),
@@ -203,6 +209,8 @@ def promote(
         say = logger.info if decision.passed else logger.warning
         became = "is champion" if decision.passed else "was not promoted"
         say("%s version %s %s: %s", told["name"], told["version"], became, decision.reason)
+        if decision.note:
+            logger.info("%s version %s: %s", told["name"], told["version"], decision.note)
         _require(decision, settings, told)
     return result
 
@@ -223,7 +231,8 @@ def rollback(settings: Settings, training_set: str, to_version: int | None = Non
     client = connect(settings.tracking)
     with translated(tracking_uri(settings.tracking)):
         ensure_registered(client, name)
-        champions = Champions(client, name)
+        to = f" --to-version {to_version}" if to_version is not None else ""
+        champions = Champions(client, name, command=f"qure rollback --training-set {training_set}{to}")
         with champions.lock() as lock:
             before, now = champions.roll_back(lock, to_version)
     logger.info("%s: champion was version %s and is version %s", name, before, now)

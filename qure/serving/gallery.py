@@ -1,27 +1,26 @@
 """The gallery that a registered model ranks: the validation candidates of its training set's own benchmark."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from qure.benchmarks import get_benchmark
-from qure.config import Settings
-from qure.datasets.image_store import ImageStore, open_images
+from qure.config import Precision, Settings
+from qure.datasets.image_store import ImageStore
+from qure.datasets.validated import ValidatedData
 from qure.evaluation.ranking.embeddings import Embeddings, Floats, write_embeddings
 from qure.evaluation.ranking.encoding import Encoder
 from qure.evaluation.tasks import Source, Task, task_for
+from qure.features.computing import encode_pixels
 from qure.features.store import FeatureStore
 from qure.files import write_json
-from qure.images import normalise, prepare_image
+from qure.images import prepare_image
 from qure.models import QureModel
+from qure.models.precision import name_of
 from qure.progress import track
 from qure.scratch import scratch_folder
-from qure.serving.retriever import BATCH, EMBEDDINGS, GROUPS
-
-logger = logging.getLogger(__name__)
+from qure.serving.retriever import BATCH, EMBEDDINGS, FEATURES, GROUPS
 
 
 def write_gallery(
@@ -35,10 +34,14 @@ def write_gallery(
     validation: Path | None,
     device: str | torch.device,
 ) -> None:
-    """Writes `embeddings.safetensors` (fp16, (N, T, D)) and `groups.json` (category -> image ids).
+    """Writes what `Retriever.load` reads: the embeddings as evaluation ranks them, and what makes queries comparable.
+
+    embeddings.safetensors   (N, T, D) fp32: rounded to half precision, close candidates would change places
+    groups.json              category -> image ids, each group in the order that decides between equal scores
+    features.json            the dtype that a reference image's features are rounded to, as in the feature store
 
     Args:
-        settings: `evaluation` is read: which gallery.
+        settings: `evaluation` is read: which gallery; and `features`: how images are encoded that have no features.
         training_set: "fashioniq" or "cirr".
         folder: where to write.
         data: data root.
@@ -47,41 +50,38 @@ def write_gallery(
         validation: validation folder; what it excludes is left out.
         device: where to compute.
     """
-    source = Source(Path(data), validation, settings.evaluation, str(device), lambda *_: "")
+    source = Source(ValidatedData(data, validation), settings.evaluation, str(device), lambda *_: "")
     task = task_for(training_set, source)
     store = (features or {}).get(task.image_set)
     trained = QureModel.load(model, device, vision=store is None)
     with scratch_folder(folder) as scratch:
         if store is not None:
-            stores = {task.image_set: FeatureStore.open(store, trained.vision_fingerprint)}
-            encoder = Encoder(trained, stores, settings.evaluation.batch_size, scratch)
+            opened = FeatureStore.open(store, trained.vision_fingerprint)
+            dtype = name_of(opened.dtype)
+            encoder = Encoder(trained, {task.image_set: opened}, settings.evaluation.batch_size, scratch)
             gallery = encoder.gallery(task.image_set, task.images, task.benchmark)
         else:
-            images = open_images(get_benchmark(task.image_set).root(data))
-            gallery = Embeddings(task.images, encoded(trained, images, task.images, task.benchmark))
-        write_embeddings(folder / EMBEDDINGS, gallery.ids, _Rows(gallery), dtype="fp16")
+            images = source.data.images(task.image_set)
+            dtype = settings.features.dtype
+            gallery = Embeddings(task.images, encode_files(trained, images, task.images, task.benchmark, dtype))
+        write_embeddings(folder / EMBEDDINGS, gallery.ids, gallery.source)
     write_json(folder / GROUPS, _groups(task))
-
-
-class _Rows:
-    """Embeddings as something that is read in parts."""
-
-    def __init__(self, embeddings: Embeddings) -> None:
-        self._embeddings = embeddings
-        self.shape = (len(embeddings), embeddings.tokens, embeddings.dimension)
-
-    def read(self, start: int, stop: int) -> Floats:
-        return self._embeddings.take(self._embeddings.ids[start:stop])
+    write_json(folder / FEATURES, {"dtype": dtype})
 
 
 @torch.no_grad()
-def encoded(model: QureModel, images: ImageStore, ids: Sequence[str], name: str) -> Floats:
-    """Candidate embeddings of images, from their files: (N, T, D), each of unit length; `name` tells the progress."""
+def encode_files(model: QureModel, images: ImageStore, ids: Sequence[str], name: str, dtype: Precision) -> Floats:
+    """Candidate embeddings of images, from their files: (N, T, D), each of unit length.
+
+    Args:
+        name: tells the progress.
+        dtype: what features are rounded to on the way (`qure.features.computing.encode_pixels`).
+    """
     size, parts = model.config.vision.image_size, []
     for start in track(range(0, len(ids), BATCH), f"encoding gallery of {name}"):
         batch = ids[start : start + BATCH]
         pixels = np.stack([prepare_image(images.read(one), size, name=images.name(one)) for one in batch])
-        features = model.encode_vision(normalise(pixels).to(model.device))
+        features = encode_pixels(model, torch.from_numpy(pixels).to(model.device), dtype)
         parts.append(model.encode_images(features).cpu().numpy())
     return np.concatenate(parts)
 

@@ -5,29 +5,51 @@ Input, a DataFrame with one row per query:
 | column | type | meaning |
 |---|---|---|
 | reference | binary | the reference image's file, as bytes (base64 in JSON) |
-| text | string | the modification text; not needed to embed images |
-| top_k | long, optional | how many results this query gets; else the parameter `top_k` |
+| text | string | the modification text; empty where only images are embedded |
+| top_k | whole number, optional | how many results this query gets; missing or null: the parameter `top_k` |
 | group | string, optional | the part of the gallery to search, for example FashionIQ's "dress"; else all of it |
 | exclude | string, optional | an image id to leave out, for example the reference's own |
 
-Parameters: `top_k` (10) and `mode`:
+Parameters: `top_k` (10), `mode`, and `partial` (false):
 
 | mode | output, a DataFrame with one row per query |
 |---|---|
 | retrieve | `ids`: image ids, best first; `scores`: their relevance, the largest dot product over T tokens |
 | embed_queries | `embedding`: D numbers, unit length |
 | embed_images | `embedding`: T lists of D numbers, each of unit length (columns other than `reference` are ignored) |
+
+A row that cannot be answered voids the request, with one sentence that names row and field. With `partial` the others
+are answered: its `ids` and `scores`, or its `embedding`, are empty, and the column `error` has the sentence (null for
+the others). What a server lets in is bounded: `qure.serving.intake`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import mlflow
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from qure.errors import BadInput
+from qure.images import ImageError
 
 MODES = ("retrieve", "embed_queries", "embed_images")
+
+#: Rows of a request, numbered as the sender counts them -> one answer per row.
+_Answer = Callable[[pd.DataFrame, int], list[dict[str, Any]]]
+
+
+class InvalidQuery(BadInput, MlflowException):
+    """A mistake in the request, as MLflow's server passes it on: status 400 and the sentence, no traceback."""
+
+    def __init__(self, error: BadInput) -> None:
+        if isinstance(error, ImageError):  # its name is row and field; nothing but the image can be replaced here
+            super().__init__(f"{error.name}: {error.reason}", remedy="Send another image")
+        else:
+            super().__init__(error.problem, row=error.row, field=error.field, remedy=error.remedy)
+        self.message = str(self)
+        self.error_code = "INVALID_PARAMETER_VALUE"
 
 
 class ComposedImageRetrieval(PythonModel):
@@ -36,8 +58,10 @@ class ComposedImageRetrieval(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Reads model and gallery from the package."""
         from qure.models.precision import default_device
+        from qure.serving.intake import Intake, Limits
         from qure.serving.retriever import Retriever
 
+        self._intake = Intake(Limits.of_environment())
         self._retriever = Retriever.load(context.artifacts["model"], context.artifacts["gallery"], default_device())
 
     def predict(
@@ -46,32 +70,79 @@ class ComposedImageRetrieval(PythonModel):
         """Ranks the gallery, or embeds; see the module.
 
         Raises:
-            BadInput: names row and column.
+            InvalidQuery: names row and column.
         """
-        wanted: dict[str, Any] = {"mode": "retrieve", "top_k": 10} | (params or {})
-        if wanted["mode"] not in MODES:
-            raise BadInput(f"no mode {wanted['mode']!r}", field="mode", remedy=f"Modes: {', '.join(MODES)}")
-        references = list(model_input["reference"])
-        if not references:
-            return pd.DataFrame({"ids": [], "scores": []} if wanted["mode"] == "retrieve" else {"embedding": []})
-        if wanted["mode"] == "embed_images":
-            return pd.DataFrame({"embedding": self._retriever.embed_images(references).cpu().tolist()})
-        texts = _column(model_input, "text")
-        if wanted["mode"] == "embed_queries":
-            return pd.DataFrame({"embedding": self._retriever.embed_queries(references, texts).cpu().tolist()})
-        ranked = self._retriever.retrieve(
-            references,
-            texts,
-            top_k=[int(wanted["top_k"] if count is None else count) for count in _column(model_input, "top_k")],
-            groups=_column(model_input, "group"),
-            exclude=_column(model_input, "exclude"),
-        )
-        return pd.DataFrame(
-            {
-                "ids": [[identifier for identifier, _ in best] for best in ranked],
-                "scores": [[score for _, score in best] for best in ranked],
-            }
-        )
+        wanted: dict[str, Any] = {"mode": "retrieve", "top_k": 10, "partial": False} | (params or {})
+        columns = ["ids", "scores"] if wanted["mode"] == "retrieve" else ["embedding"]
+        try:
+            answer = self._answer(wanted)
+            with self._intake.turn:
+                if not wanted["partial"]:
+                    return pd.DataFrame(answer(model_input, 0) if len(model_input) else [], columns=columns)
+                told = self._partial(answer, model_input, {column: [] for column in columns})
+            table = pd.DataFrame(told, columns=columns)
+            # Not a column of text, which would hold NaN for None, and NaN is no JSON.
+            table["error"] = pd.Series([one["error"] for one in told], dtype=object)
+            return table
+        except InvalidQuery:
+            raise
+        except BadInput as error:
+            raise InvalidQuery(error) from None
+
+    def _answer(self, wanted: dict[str, Any]) -> _Answer:
+        mode, top_k = wanted["mode"], int(wanted["top_k"])
+        if mode not in MODES:
+            raise BadInput(f"no mode {mode!r}", field="mode", remedy=f"Modes: {', '.join(MODES)}")
+
+        def embedded_images(rows: pd.DataFrame, first: int) -> list[dict[str, Any]]:
+            found = self._retriever.embed_images(self._intake.admitted(list(rows["reference"]), first))
+            return [{"embedding": one} for one in found.cpu().tolist()]
+
+        def embedded_queries(rows: pd.DataFrame, first: int) -> list[dict[str, Any]]:
+            references = self._intake.admitted(list(rows["reference"]), first)
+            found = self._retriever.embed_queries(references, _column(rows, "text"))
+            return [{"embedding": one} for one in found.cpu().tolist()]
+
+        def ranked(rows: pd.DataFrame, first: int) -> list[dict[str, Any]]:
+            found = self._retriever.retrieve(
+                self._intake.admitted(list(rows["reference"]), first),
+                _column(rows, "text"),
+                top_k=[_count(count, top_k, row) for row, count in enumerate(_column(rows, "top_k"), start=first)],
+                groups=_column(rows, "group"),
+                exclude=_column(rows, "exclude"),
+            )
+            return [{"ids": [name for name, _ in best], "scores": [score for _, score in best]} for best in found]
+
+        return {"retrieve": ranked, "embed_queries": embedded_queries, "embed_images": embedded_images}[mode]
+
+    def _partial(self, answer: _Answer, rows: pd.DataFrame, empty: dict[str, Any]) -> list[dict[str, Any]]:
+        """One answer per row, whatever the others are; all at once where all are good."""
+        try:
+            return [one | {"error": None} for one in answer(rows, 0)] if len(rows) else []
+        except BadInput:
+            found = []
+        for number in range(len(rows)):
+            try:
+                found.append(answer(rows.iloc[number : number + 1], number)[0] | {"error": None})
+            except BadInput as error:
+                found.append(empty | {"error": str(InvalidQuery(_numbered(error, number)))})
+        return found
+
+
+def _numbered(error: BadInput, number: int) -> BadInput:
+    """The error of a row that was asked alone, which took it for the first."""
+    if isinstance(error, ImageError):
+        return BadInput(error.reason, row=number, field="reference", remedy="Send another image")
+    return BadInput(error.problem, row=number, field=error.field, remedy=error.remedy)
+
+
+def _count(value: Any, default: int, row: int) -> int:
+    """How many results; JSON's null makes a column of numbers one of fractions."""
+    if value is None:
+        return default
+    if isinstance(value, bool | str) or int(value) != value:
+        raise BadInput(f"{value!r} is not a number of results", row=row, field="top_k", remedy="Use 1 or more")
+    return int(value)
 
 
 def _column(table: pd.DataFrame, name: str) -> list[Any]:

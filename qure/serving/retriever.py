@@ -1,45 +1,52 @@
 """A trained model with a gallery: image and text in, ranked image ids out."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from qure.config import Precision
 from qure.errors import BadInput
 from qure.evaluation.ranking.embeddings import read_embeddings
+from qure.evaluation.ranking.flat_index import FlatIndex
+from qure.features.computing import encode_pixels
 from qure.files import read_json
-from qure.images import normalise, prepare_image
+from qure.images import prepare_image
 from qure.models import QureModel
+from qure.models.precision import DTYPES
 
-logger = logging.getLogger(__name__)
-
-EMBEDDINGS, GROUPS = "embeddings.safetensors", "groups.json"
-#: Candidates scored at once.
-BLOCK = 4096
+EMBEDDINGS, GROUPS, FEATURES = "embeddings.safetensors", "groups.json", "features.json"
 BATCH = 32
 
 Ranked = list[tuple[str, float]]
 
 
 class Retriever:
-    """Ranks a gallery for composed queries.
+    """Ranks a gallery for composed queries, as evaluation ranked it.
 
     Args:
         model: with vision tower and tokenizer.
         ids: the gallery's N image ids.
-        embeddings: (N, T, D) candidate embeddings, fp16 or fp32, from the same model.
+        embeddings: (N, T, D) candidate embeddings from the same model, finite; searched in fp32.
         groups: name -> image ids; a query can be restricted to one, for example FashionIQ's category.
+        features: what a reference image's features are rounded to: the dtype of the store that the model was trained
+            and evaluated with.
     """
 
     def __init__(
-        self, model: QureModel, ids: Sequence[str], embeddings: torch.Tensor, groups: dict[str, list[str]]
+        self,
+        model: QureModel,
+        ids: Sequence[str],
+        embeddings: torch.Tensor,
+        groups: dict[str, list[str]],
+        features: Precision = "fp32",
     ) -> None:
         self.ids = tuple(ids)
-        self._model, self._embeddings = model, embeddings
-        row_of = {identifier: row for row, identifier in enumerate(self.ids)}
-        self._rows = {name: torch.tensor([row_of[one] for one in members]) for name, members in groups.items()}
+        self._model, self._features = model, features
+        self._index = FlatIndex(embeddings)
+        self._row_of = {identifier: row for row, identifier in enumerate(self.ids)}
+        self._rows = {name: torch.tensor([self._row_of[one] for one in members]) for name, members in groups.items()}
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -48,14 +55,21 @@ class Retriever:
 
     @classmethod
     def load(cls, model: Path, gallery: Path, device: str | torch.device = "cpu") -> "Retriever":
-        """Reads a model folder and a gallery folder (`embeddings.safetensors`, `groups.json`).
+        """Reads a model folder and a gallery folder (`embeddings.safetensors`, `groups.json`, `features.json`).
 
         Raises:
-            BadInput: a file is missing or damaged.
+            BadInput: a file is missing or damaged, or an embedding is NaN or infinite.
         """
-        stored = read_embeddings(Path(gallery) / EMBEDDINGS)
-        embeddings = torch.from_numpy(stored.vectors.astype(np.float16)).to(device)
-        return cls(QureModel.load(Path(model), device), stored.ids, embeddings, read_json(Path(gallery) / GROUPS))
+        folder = Path(gallery)
+        stored = read_embeddings(folder / EMBEDDINGS)
+        ((_, vectors),) = stored.blocks(stored.ids, len(stored))  # one block: checked, and never copied
+        return cls(
+            QureModel.load(Path(model), device),
+            stored.ids,
+            torch.from_numpy(vectors).to(device),
+            read_json(folder / GROUPS),
+            read_features_dtype(folder),
+        )
 
     def retrieve(
         self,
@@ -84,9 +98,15 @@ class Retriever:
             if group is not None and group not in self._rows:
                 known = ", ".join(sorted(self._rows)) or "none"
                 raise BadInput(f"no group {group!r} in the gallery", row=row, field="group", remedy=f"Groups: {known}")
-        scores = self._scores(self.embed_queries(references, texts))
-        rows = zip(scores, top_k, groups, exclude, strict=True)
-        return [self._best(one, count, group, without) for one, count, group, without in rows]
+        ranked = self._index.search(
+            self.embed_queries(references, texts),
+            [count + (left_out in self._row_of) for count, left_out in zip(top_k, exclude, strict=True)],
+            [None if group is None else self._rows[group] for group in groups],
+        )
+        return [
+            self._ranked(rows, scores, count, left_out)
+            for (rows, scores), count, left_out in zip(ranked, top_k, exclude, strict=True)
+        ]
 
     @torch.no_grad()
     def embed_queries(self, references: Sequence[bytes], texts: Sequence[str]) -> torch.Tensor:
@@ -99,7 +119,7 @@ class Retriever:
         parts = []
         for start in range(0, len(texts), BATCH):
             tokens, mask = (part.to(self._model.device) for part in tokenizer(list(texts[start : start + BATCH])))
-            features = self._features(references[start : start + BATCH], start)
+            features = self._encoded(references[start : start + BATCH], start)
             parts.append(self._model.encode_queries(features, tokens, mask))
         return torch.cat(parts)
 
@@ -107,12 +127,13 @@ class Retriever:
     def embed_images(self, images: Sequence[bytes]) -> torch.Tensor:
         """Candidate embeddings: (B, T, D) unit rows, fp32."""
         parts = [
-            self._model.encode_images(self._features(images[start : start + BATCH], start))
+            self._model.encode_images(self._encoded(images[start : start + BATCH], start))
             for start in range(0, len(images), BATCH)
         ]
         return torch.cat(parts)
 
-    def _features(self, images: Sequence[bytes], first: int) -> torch.Tensor:
+    def _encoded(self, images: Sequence[bytes], first: int) -> torch.Tensor:
+        """Features (B, tokens, width) of image files, as a feature store would hold them."""
         size = self._model.config.vision.image_size
         pixels = []
         for row, data in enumerate(images, start=first):
@@ -120,16 +141,27 @@ class Retriever:
                 problem = f"not the bytes of an image file but {type(data).__name__}"
                 raise BadInput(problem, row=row, field="reference")
             pixels.append(prepare_image(bytes(data), size, name=f"row {row}, field 'reference'"))
-        return self._model.encode_vision(normalise(np.stack(pixels)).to(self._model.device))
+        return encode_pixels(self._model, torch.from_numpy(np.stack(pixels)).to(self._model.device), self._features)
 
-    @torch.no_grad()
-    def _scores(self, queries: torch.Tensor) -> torch.Tensor:
-        blocks = self._embeddings.split(BLOCK)
-        return torch.cat([QureModel.relevance(queries, block.float()) for block in blocks], dim=1).cpu()
+    def _ranked(self, rows: torch.Tensor, scores: torch.Tensor, count: int, left_out: str | None) -> Ranked:
+        pairs = zip((self.ids[row] for row in rows.tolist()), scores.tolist(), strict=True)
+        return [pair for pair in pairs if pair[0] != left_out][:count]
 
-    def _best(self, scores: torch.Tensor, count: int, group: str | None, without: str | None) -> Ranked:
-        rows = self._rows[group] if group is not None else torch.arange(len(self.ids))
-        order = torch.argsort(scores[rows], descending=True, stable=True)
-        ranked = ((self.ids[row], float(scores[row])) for row in rows[order].tolist())
-        kept = (pair for pair in ranked if pair[0] != without)
-        return [pair for pair, _ in zip(kept, range(count), strict=False)]
+
+def read_features_dtype(gallery: Path) -> Precision:
+    """What queries' features are rounded to for a gallery folder; fp32 where it does not say.
+
+    Galleries that do not say were made before served features were rounded as stored ones are.
+
+    Raises:
+        BadInput: the folder says something else than a number format.
+    """
+    file = gallery / FEATURES
+    if not file.is_file():
+        return "fp32"
+    content = read_json(file)
+    dtype = content.get("dtype") if isinstance(content, dict) else None
+    if dtype not in DTYPES:
+        raise BadInput(f"{dtype!r} is not a number format", file=file, field="dtype", remedy=f"One of {list(DTYPES)}")
+    found: Precision = dtype
+    return found

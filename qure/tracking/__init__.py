@@ -7,7 +7,7 @@ MLflow itself (seconds to import) is imported when a run starts, and never where
 """
 
 from qure.tracking.connection import connect, tracking_uri
-from qure.tracking.identity import commit, data_fingerprint, pipeline_run_id
+from qure.tracking.identity import commit, data_fingerprint, environment, pipeline_run_id, repository
 from qure.tracking.lock import LockLost, RegistryLock, registry_lock
 from qure.tracking.redaction import redacted
 from qure.tracking.runs import SilentRun, StageRun, opened_runs, stage_run
@@ -20,10 +20,12 @@ __all__ = [
     "commit",
     "connect",
     "data_fingerprint",
+    "environment",
     "opened_runs",
     "pipeline_run_id",
     "redacted",
     "registry_lock",
+    "repository",
     "stage_run",
     "tracking_uri",
 ]

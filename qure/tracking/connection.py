@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import sqlite3
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from qure.errors import BadInput, QureError, StageFailed
 from qure.tracking.database import ensure_database
 from qure.tracking.place import FOLDER, lead_artifacts_here
 from qure.tracking.redaction import redacted
+from qure.tracking.retrying import patient, retried
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,9 +33,8 @@ _HTTP = {"http": 80, "https": 443}
 _DATABASES = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _FILE = "sqlite"
 _OTHER = ("databricks", "uc")
-#: Seconds to wait before each further attempt to reach a server, and for one attempt.
-_PAUSES = (1.0, 3.0)
-_PATIENCE = 5.0
+#: Seconds of one attempt to reach a server.
+_ATTEMPT_SECONDS = 5.0
 
 #: What MLflow reads when it is imported or called. None reports usage, prints banners or unpickles.
 _ENVIRONMENT = {
@@ -72,7 +71,7 @@ def tracking_uri(settings: TrackingSettings) -> str | None:
 
 
 def connect(settings: TrackingSettings) -> "MlflowClient":
-    """A client of the tracking server and registry, which answers.
+    """A client of the tracking server and registry, which answers; what passes by nature it tries again.
 
     MLflow resolves `models:/...` by a process-wide URI, so this sets it too.
 
@@ -92,7 +91,7 @@ def connect(settings: TrackingSettings) -> "MlflowClient":
         client_class = _import()
         prepared(uri, settings)
         _lead_mlflow_to(uri)
-        client = client_class(tracking_uri=uri, registry_uri=uri)
+        client = patient(client_class(tracking_uri=uri, registry_uri=uri))
         client.search_experiments(max_results=1)
     return client
 
@@ -263,19 +262,19 @@ def _require_folder(uri: str) -> None:
 
 
 def _require_answer(host: str, port: int, uri: str) -> None:
+    def reach() -> None:
+        with socket.create_connection((host, port), timeout=_ATTEMPT_SECONDS):
+            return
+
     # MLflow's own retries would take minutes to say the same.
-    for pause in (*_PAUSES, None):
-        try:
-            with socket.create_connection((host, port), timeout=_PATIENCE):
-                return
-        except OSError as error:
-            if pause is None:
-                raise StageFailed(
-                    f"MLflow at {redacted(uri)} cannot be reached: {error.strerror or error}. Start it, correct "
-                    f"tracking.uri in params.yaml or the variable {URI_VARIABLE}, or set it to {NONE!r} to run "
-                    "without tracking"
-                ) from None
-            time.sleep(pause)
+    try:
+        retried(reach, passes=lambda error: isinstance(error, OSError), what=f"MLflow at {redacted(uri)}")
+    except OSError as error:
+        raise StageFailed(
+            f"MLflow at {redacted(uri)} cannot be reached: {error.strerror or error}. Start it, correct "
+            f"tracking.uri in params.yaml or the variable {URI_VARIABLE}, or set it to {NONE!r} to run "
+            "without tracking"
+        ) from None
 
 
 def sqlite_file(uri: str) -> Path | None:

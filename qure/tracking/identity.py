@@ -18,6 +18,7 @@ import qure
 from qure.errors import BadInput
 from qure.files import file_digest, fingerprint, folder_digest
 from qure.tracking.data_changes import data_changes
+from qure.tracking.redaction import redacted
 
 logger = logging.getLogger(__name__)
 
@@ -25,12 +26,18 @@ logger = logging.getLogger(__name__)
 COMMIT_VARIABLE = "QURE_COMMIT"
 #: Set by whoever starts several stages as one pipeline run, for example Kubeflow's run id.
 PIPELINE_VARIABLE = "QURE_PIPELINE_RUN"
+#: Set by whoever starts the image: its name with digest, which a container cannot find out by itself.
+IMAGE_VARIABLE = "QURE_IMAGE"
+#: Set where there is no git: address of the repository that the commit is of.
+REPOSITORY_VARIABLE = "QURE_REPOSITORY"
 #: Set inside images: SHA-256 of the lock file that the environment was made from.
 LOCK_VARIABLE = "QURE_LOCK_DIGEST"
 
 _PACKAGE = Path(qure.__file__).parent
 _LOCK = _PACKAGE.parent / "requirements.lock"
 _REPORTED = ("torch", "transformers", "numpy", "pandas", "safetensors", "mlflow", "kfp", "dvc")
+#: What git says where it has nothing to tell.
+_HARMLESS = ("not a git repository", "Needed a single revision", "did not match any", "No such remote")
 _PIPELINE_ID = re.compile(r"[\w.:/-]{1,200}", re.ASCII)
 
 
@@ -109,7 +116,20 @@ def environment() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     digest = os.environ.get(LOCK_VARIABLE) or (file_digest(_LOCK) if _LOCK.is_file() else None)
-    return facts | ({"lock": digest} if digest else {})
+    image = os.environ.get(IMAGE_VARIABLE, "").strip()
+    return facts | ({"lock": digest} if digest else {}) | ({"image": redacted(image)} if image else {})
+
+
+def repository() -> str | None:
+    """Address of the repository that `commit` is of, without credentials; None where it is not known."""
+    told = os.environ.get(REPOSITORY_VARIABLE, "").strip()
+    if told:
+        return redacted(told)
+    try:
+        address = _git("remote", "get-url", "origin")
+    except _GitUnreadableError:
+        return None
+    return redacted(address.decode()) if address else None
 
 
 class _GitUnreadableError(Exception):
@@ -163,7 +183,7 @@ def _git(*arguments: str) -> bytes | None:
             f"git refuses {repository}, which belongs to another user. If you trust it: "
             f"git config --global --add safe.directory {repository}"
         )
-    if any(harmless in said for harmless in ("not a git repository", "Needed a single revision", "did not match any")):
+    if any(harmless in said for harmless in _HARMLESS):
         return None
     raise _GitUnreadableError(f"git fails in {repository}: {(said.splitlines() or ['no message'])[0]}")
 

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qure.config import TrackingSettings
+from qure.tracking import kubeflow
 from qure.tracking.connection import connect, every, experiment_id, first_line, tracking_uri, translated
 from qure.tracking.identity import commit, environment, pipeline_run_id
 from qure.tracking.lock import LockLost, RegistryLock, registry_lock
 from qure.tracking.pages import NOTE, pipeline_name, pipeline_note, stage_name, stage_note, varied
-from qure.tracking.redaction import HIDDEN, names_a_secret, redacted
+from qure.tracking.redaction import HIDDEN, is_secret, redacted
+from qure.tracking.retrying import impatient
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -180,11 +182,13 @@ class StageRun(SilentRun):
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Copies a file, or what is in a folder, to the run's artifacts, below `folder` there."""
+        # A server that is known to be away is not waited for again with every file.
+        client = impatient(self._client) if time.monotonic() < self._try_again_at else self._client
         try:
             if Path(path).is_dir():
-                self._client.log_artifacts(self.run_id, str(path), folder)
+                client.log_artifacts(self.run_id, str(path), folder)
             else:
-                self._client.log_artifact(self.run_id, str(path), folder)
+                client.log_artifact(self.run_id, str(path), folder)
         except FileNotFoundError:
             raise
         except Exception as error:
@@ -200,8 +204,7 @@ class StageRun(SilentRun):
         """Sends what waits and closes the run. Never raises: the stage's own outcome stands."""
         if error is not None:
             self._waiting_tags[ERROR] = first_line(error)
-        self._try_again_at = 0.0
-        self._send()
+        self._send(wait=True)
         try:
             if error is None and ERROR in self._run.data.tags:
                 self._client.delete_tag(self.run_id, ERROR)
@@ -213,29 +216,31 @@ class StageRun(SilentRun):
         if unsent:
             logger.warning("%d metrics, tags or artifacts did not reach MLflow run %s", unsent, self.run_id)
 
-    def _send(self) -> None:
+    def _send(self, *, wait: bool = False) -> None:
+        """Sends what waits: at once or later in the midst of work, with patience at the end (`wait`)."""
         from mlflow.entities import RunTag
 
-        if time.monotonic() < self._try_again_at:
+        if not wait and time.monotonic() < self._try_again_at:
             return
+        client = self._client if wait else impatient(self._client)
         try:
-            metrics = self._not_yet_logged(self._waiting)
+            metrics = self._not_yet_logged(client, self._waiting)
             for start in range(0, len(metrics), _PER_REQUEST):
-                self._client.log_batch(self.run_id, metrics=metrics[start : start + _PER_REQUEST])
+                client.log_batch(self.run_id, metrics=metrics[start : start + _PER_REQUEST])
             self._waiting = []
             tags = [RunTag(key, value) for key, value in self._waiting_tags.items()]
             for start in range(0, len(tags), _PER_REQUEST):
-                self._client.log_batch(self.run_id, tags=tags[start : start + _PER_REQUEST])
+                client.log_batch(self.run_id, tags=tags[start : start + _PER_REQUEST])
             self._waiting_tags = {}
         except Exception as error:
             self._try_again_at = time.monotonic() + _PAUSE_AFTER_FAILURE
             logger.warning("MLflow does not answer, its entries wait: %s", first_line(error))
 
-    def _not_yet_logged(self, metrics: "list[Metric]") -> "list[Metric]":
+    def _not_yet_logged(self, client: "MlflowClient", metrics: "list[Metric]") -> "list[Metric]":
         if self._logged is None:
             return metrics
         for key in {metric.key for metric in metrics} - self._logged.keys():
-            history = self._client.get_metric_history(self.run_id, key)
+            history = client.get_metric_history(self.run_id, key)
             self._logged[key] = {(one.step, one.value) for one in history}
         return [metric for metric in metrics if (metric.step, metric.value) not in self._logged[metric.key]]
 
@@ -279,6 +284,12 @@ def stage_run(
         run = _open(client, settings, stage, training_set, run_key, pipeline, inputs.get("data", ""))
         run.log_parameters(parameters or {})
         run.log_inputs(inputs)
+        parent = run._run.data.tags[PARENT]
+        if theirs := kubeflow.tags():
+            run.set_tags(theirs)
+            kubeflow.tie(client, run.run_id, parent, uri)
+        # pipelines' exit handler finds the run by this line.
+        logger.info("MLflow: %s is run %s in run %s of experiment %s", stage, run.run_id, parent, run.experiment_id)
     opened = _OPENED.get()
     if opened is not None:
         opened.append(run)
@@ -317,7 +328,7 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def parameter_value(key: str, value: Any) -> str:
-    """A parameter as MLflow gets it: hidden when its name says secret, without credentials, long ones as a digest.
+    """A parameter as MLflow gets it: hidden when name and value say secret, without credentials, long ones as a digest.
 
     >>> parameter_value("s3.secret_key", "abc"), parameter_value("uri", "s3://u:p@host/b"), parameter_value("n", 3)
     ('***', 's3://***@host/b', '3')
@@ -325,7 +336,7 @@ def parameter_value(key: str, value: Any) -> str:
     'sha256:3ac31d30..., 501 characters'
     """
     text = str(value)
-    if names_a_secret(key) and value is not None:
+    if is_secret(key, value):
         return HIDDEN
     if len(text) > LONGEST_PARAMETER:
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:8]}..., {len(text)} characters"

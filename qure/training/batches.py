@@ -67,18 +67,6 @@ class BatchNumbers:
     shared: Tensor | None
 
 
-def make_batch(
-    rows: Integers,
-    data: TrainingData,
-    features: FeatureStore,
-    negatives: EpochNegatives,
-    settings: TrainingSettings,
-    group: Processes,
-) -> Batch:
-    """One process's share of the batch that holds the triplets `rows`."""
-    return gathered(batch_numbers(rows, data, negatives, settings, group), features, group.device)
-
-
 def batch_numbers(
     rows: Integers,
     data: TrainingData,
@@ -105,7 +93,7 @@ def batch_numbers(
     )
 
 
-def gathered(numbers: BatchNumbers, features: FeatureStore, device: torch.device) -> Batch:
+def read_batch(numbers: BatchNumbers, features: FeatureStore, device: torch.device) -> Batch:
     """The batch with its features, on the device."""
     return Batch(
         references=features.read(numbers.references).to(device, non_blocking=True),
@@ -124,7 +112,7 @@ def candidate_mask(
 ) -> NDArray[np.bool_]:
     """Which candidates of the whole batch are negatives of which of this process's queries.
 
-    Bradley-Terry: those in the query's set of hard negatives. Contrastive: every other image than its target. An
+    Bradley-Terry: those in the query's set of hard negatives. Contrastive: every image that is no right answer. An
     image that the batch has encoded several times counts once, and always in the same encoding however many
     processes share the batch.
 
@@ -142,10 +130,12 @@ def candidate_mask(
         # Where one process would have put this candidate; rows that only fill up come last and never count.
         filling = np.tile(weights == 0, len(candidates) // len(part))
         place.append(np.where(filling, np.iinfo(np.int64).max, rounds * len(rows) + np.tile(positions, rounds[-1] + 1)))
-    joint = np.concatenate(columns)
-    images = data.corpus[joint]
+    joint = np.concatenate(columns)  # (processes * (1 + K) * b,) corpus columns
+    images = data.corpus[joint]  # and their feature rows
     if negatives.sets is None:
         mask = images[None, :] != data.corpus[data.targets[own]][:, None]
+        for also in data.also_right[own].T:
+            mask &= (images[None, :] != data.corpus[also][:, None]) | (also[:, None] < 0)
     else:
         mask = shared_mask(negatives.sets, own, joint)
     return mask & _first_of_each(images, np.concatenate(place))[None, :]

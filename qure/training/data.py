@@ -30,6 +30,7 @@ class TrainingData:
         corpus: (C,) feature row of each corpus column.
         corpus_starts: (categories + 1,) where each category's corpus begins, and the end.
         input_ids, attention_mask: (N, L) the modification texts.
+        also_right: (N, E) corpus columns of further right answers, padded with -1: never negatives.
     """
 
     query_ids: tuple[str, ...]
@@ -41,6 +42,7 @@ class TrainingData:
     corpus_starts: Integers
     input_ids: Tensor
     attention_mask: Tensor
+    also_right: Integers
 
     def __len__(self) -> int:
         return len(self.query_ids)
@@ -56,6 +58,7 @@ class TrainingData:
             targets=self.targets[places],
             input_ids=self.input_ids[places],
             attention_mask=self.attention_mask[places],
+            also_right=self.also_right[places],
         )
 
     def corpus_of(self, category: int) -> slice:
@@ -102,7 +105,20 @@ def training_data(
         corpus_starts=starts,
         input_ids=input_ids,
         attention_mask=attention_mask,
+        also_right=_also_right(triplets, categories, columns),
     )
+
+
+def _also_right(triplets: Sequence[Triplet], categories: Integers, columns: Mapping[tuple[int, str], int]) -> Integers:
+    """Columns of right answers besides the targets; an answer outside the corpus can be no negative anyway."""
+    found = [
+        [columns[number, image] for image in triplet.answers if image != triplet.target and (number, image) in columns]
+        for triplet, number in zip(triplets, categories.tolist(), strict=True)
+    ]
+    result = np.full((len(found), max(map(len, found), default=0)), -1, dtype=np.int64)
+    for row, own in enumerate(found):
+        result[row, : len(own)] = own
+    return result
 
 
 def _category(triplet: Triplet, numbers: Mapping[str, int]) -> int:

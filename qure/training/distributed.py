@@ -78,7 +78,8 @@ class Processes:
             numbers = torch.empty(shape, dtype=getattr(torch, dtype.removeprefix("torch.")), device=self.device)
             if self.main:
                 numbers.copy_(tensors[name])
-            dist.broadcast(numbers, src=0)
+            if numbers.numel():
+                dist.broadcast(numbers, src=0)
             shared[name] = numbers.cpu()
         return shared
 

@@ -31,7 +31,7 @@ def evaluating(model: QureModel) -> Iterator[None]:
         model.train(training)
 
 
-class Encoder:
+class TrainingEncoder:
     """Encodes in blocks that the processes share; every process gets the whole.
 
     Args:
@@ -43,6 +43,10 @@ class Encoder:
 
     def __init__(self, model: QureModel, features: FeatureStore, policy: PrecisionPolicy, group: Processes) -> None:
         self._model, self._features, self._policy, self._group = model, features, policy, group
+
+    def images(self, data: TrainingData) -> list[str]:
+        """Image ids of the joint corpus."""
+        return [self._features.ids[row] for row in data.corpus.tolist()]
 
     def corpus(self, data: TrainingData) -> Tensor:
         """Candidate embeddings of the joint corpus, (C, T, D) fp32."""
@@ -79,7 +83,7 @@ class Encoder:
         return self._group.sum(result)
 
 
-def recall(encoder: Encoder, data: TrainingData, rank: int = 10) -> float:
+def recall(encoder: TrainingEncoder, data: TrainingData, rank: int = 10) -> float:
     """Share of the triplets whose target is among the first `rank` of its category's corpus; ties count against it.
 
     Call it inside `evaluating`.

@@ -26,11 +26,11 @@ from qure.models.precision import PrecisionPolicy
 from qure.negatives.schedule import is_mining_epoch
 from qure.negatives.statistics import findings as mining_findings
 from qure.progress import progress_bar
-from qure.training.batches import BatchNumbers, EpochNegatives, ahead, batch_numbers, epoch_negatives, gathered
+from qure.training.batches import BatchNumbers, EpochNegatives, ahead, batch_numbers, epoch_negatives, read_batch
 from qure.training.checkpoint import Checkpoint, Checkpoints
 from qure.training.data import Integers, TrainingData
 from qure.training.distributed import Processes
-from qure.training.encoding import Encoder, evaluating, recall
+from qure.training.encoding import TrainingEncoder, evaluating, recall
 from qure.training.graph import GraphStep, uses_graph
 from qure.training.mining import Mined, mine_all, mining_digest, read_mining, warm_up
 from qure.training.optimisation import (
@@ -42,7 +42,7 @@ from qure.training.optimisation import (
     steps_taken,
 )
 from qure.training.order import epoch_batches, micro_batches
-from qure.training.reporting import RECALL, Observer, epoch_findings, epoch_record, told
+from qure.training.reporting import RECALL, Observer, epoch_findings, epoch_line, epoch_record
 from qure.training.speed import Speed
 from qure.training.state import Learner
 from qure.training.step import Batch, TripletLoss
@@ -86,7 +86,7 @@ class Trainer:
     def __post_init__(self) -> None:
         prepare_temperature(self.model, self.settings)
         self._policy = PrecisionPolicy.of(self.settings.precision, self.group.device)
-        self._encoder = Encoder(self.model, self.features, self._policy, self.group)
+        self._encoder = TrainingEncoder(self.model, self.features, self._policy, self.group)
         optimizer = make_optimizer(self.model, self.settings)
         self.learner = Learner(self.model, optimizer, self._policy.scaler())
         if self.batch_dropout is None:
@@ -175,18 +175,18 @@ class Trainer:
         if self.held_out is not None:
             with evaluating(self.model):
                 record[RECALL] = recall(self._encoder, self.held_out)
-            self._judge(record)
+            self._keep_best(record)
         state.history.append(record)
         for kind, text in epoch_findings(record, learned_temperature=settings.temperature == "learned"):
             self._found(kind, text)
         if self.group.main:
-            logger.info("epoch %d of %d: %s", state.epoch + 1, settings.epochs, told(record, self._speed))
+            logger.info("epoch %d of %d: %s", state.epoch + 1, settings.epochs, epoch_line(record, self._speed))
             if self.observer is not None:
                 self.observer.epoch_done(record, self._speed.metrics())
         state.next_epoch()
         self._save()
 
-    def _judge(self, record: dict[str, Any]) -> None:
+    def _keep_best(self, record: dict[str, Any]) -> None:
         """Keeps the best weights by the held-out queries, and stops when they have long been beaten."""
         state, patience = self.learner.state, self.settings.early_stop_patience
         if state.best is None or record[RECALL] > state.best["recall"]:
@@ -229,7 +229,7 @@ class Trainer:
             share = self.group.world / len(rows)
             if self._graph is not None:
                 return rows, partial(self._step, partial(self._graph, self._graph.prepare(parts), share))
-            batch = [gathered(part, self.features, self.group.device) for part in parts]
+            batch = [read_batch(part, self.features, self.group.device) for part in parts]
             return rows, partial(self._step, partial(self._optimise, batch, share))
 
         return ahead(read, batches)

@@ -1,6 +1,7 @@
 """Mining during training: encode with the current model, mine per category, keep what was found."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,22 @@ from torch import Tensor
 from qure.config import NegativeSettings, TrainingSettings
 from qure.errors import BadInput
 from qure.files import atomic_folder, file_digest, read_json, write_json
+from qure.negatives import record
 from qure.negatives.mining import CurveExample, Mining, concatenate, mine
 from qure.negatives.plots import draw_ranks, draw_sorted_scores
 from qure.negatives.sets import HardNegatives, WholeCorpus, load
 from qure.progress import counted
 from qure.training.data import TrainingData
 from qure.training.distributed import Processes
-from qure.training.encoding import Encoder
+from qure.training.encoding import TrainingEncoder
 
 logger = logging.getLogger(__name__)
 
 SETS, STATISTICS, SCORES_PLOT, RANKS_PLOT = "negatives.safetensors", "statistics.json", "scores.png", "ranks.png"
 #: One typical query with some of its negatives, by number, and its sorted scores.
 EXAMPLE, EXAMPLE_PLOT = "example.json", "example.png"
+#: What was seen of every query, for people to look at (`qure.negatives.record`).
+RECORD = "record.safetensors"
 
 #: Queries per category whose sorted scores are drawn.
 EXAMPLES = 4
@@ -35,7 +39,7 @@ Sets = HardNegatives | WholeCorpus
 
 _FIELDS: dict[str, tuple[type[HardNegatives] | type[WholeCorpus], tuple[str, ...]]] = {
     "listed": (HardNegatives, ("offsets", "indices")),
-    "whole_corpus": (WholeCorpus, ("first", "stop", "targets")),
+    "whole_corpus": (WholeCorpus, ("first", "stop", "targets", "also")),
 }
 
 
@@ -48,24 +52,31 @@ class Mined:
 
 
 def warm_up(data: TrainingData) -> Mined:
-    """Before the first mining: the whole corpus of a query's category except its target."""
+    """Before the first mining: the whole corpus of a query's category except its target and what else is right."""
     starts, stops = data.corpus_starts[:-1], data.corpus_starts[1:]
-    return Mined(WholeCorpus(starts[data.categories], stops[data.categories], data.targets), None)
+    sets = WholeCorpus(starts[data.categories], stops[data.categories], data.targets, data.also_right)
+    return Mined(sets, None)
 
 
 def mine_all(
-    encoder: Encoder, data: TrainingData, settings: TrainingSettings, group: Processes, folder: Path, title: str | None
+    encoder: TrainingEncoder,
+    data: TrainingData,
+    settings: TrainingSettings,
+    group: Processes,
+    folder: Path,
+    title: str | None,
 ) -> Mined:
-    """Mines every category with the model as it is and keeps sets, statistics and plots in `folder`.
+    """Mines every category with the model as it is and keeps sets, statistics, plots and a record in `folder`.
 
-    `title` stands above the plots; None draws none.
+    `title` stands above the plots; None draws none, and keeps no record.
 
     All processes encode; rank 0 mines, writes, and hands the sets to the others. Call it inside `evaluating`.
     """
     candidates, queries = encoder.corpus(data), encoder.queries(data)
     if group.main:
-        mining = mine_categories(queries, candidates, data, settings.negatives, group.device)
-        _keep(mining, folder, title)
+        shown = title is not None
+        mining = mine_categories(queries, candidates, data, settings.negatives, group.device, recorded=shown)
+        _keep(mining, folder, title, data.query_ids, encoder.images(data))
     return _shared(group, Mined(mining.hard, mining.statistics) if group.main else None)
 
 
@@ -90,13 +101,20 @@ def mining_digest(folder: Path) -> str:
 
 
 def mine_categories(
-    queries: Tensor, candidates: Tensor, data: TrainingData, settings: NegativeSettings, device: torch.device
+    queries: Tensor,
+    candidates: Tensor,
+    data: TrainingData,
+    settings: NegativeSettings,
+    device: torch.device,
+    *,
+    recorded: bool = False,
 ) -> Mining:
     """The hard negatives of all queries, each in its category's corpus, as one mining over the joint corpus.
 
     Args:
         queries: (N, D) of `data`'s triplets.
         candidates: (C, T, D) of its joint corpus.
+        recorded: as `qure.negatives.mining.mine` takes it.
     """
     minings, offsets, query_rows = [], [], []
     for category, name in enumerate(data.names):
@@ -105,6 +123,7 @@ def mine_categories(
             continue
         corpus = data.corpus_of(category)
         targets = data.targets[rows] - corpus.start
+        exclude = np.where(data.also_right[rows] >= 0, data.also_right[rows] - corpus.start, -1)
         logger.info(
             "mining hard negatives%s of %s",
             f" of {name}" if len(data.names) > 1 else "",
@@ -117,6 +136,8 @@ def mine_categories(
             settings,
             device=device,
             curve_examples=EXAMPLES,
+            exclude=exclude if exclude.shape[1] else None,
+            recorded=recorded,
         )
         minings.append(found)
         offsets.append(corpus.start)
@@ -124,12 +145,14 @@ def mine_categories(
     return concatenate(minings, offsets, query_rows)
 
 
-def _keep(mining: Mining, folder: Path, title: str | None) -> None:
+def _keep(mining: Mining, folder: Path, title: str | None, queries: Sequence[str], images: Sequence[str]) -> None:
     with atomic_folder(folder) as temporary:
         mining.hard.save(temporary / SETS)
         write_json(temporary / STATISTICS, mining.statistics)
         typical = _typical(mining)
         write_json(temporary / EXAMPLE, _told(typical))
+        if mining.record is not None:
+            record.save(temporary / RECORD, mining.record, queries=queries, images=images)
         if title is not None:
             draw_sorted_scores([typical], temporary / EXAMPLE_PLOT)
             draw_sorted_scores(mining.examples, temporary / SCORES_PLOT, title)

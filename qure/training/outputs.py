@@ -13,7 +13,7 @@ from qure.models.folder import read_manifest
 from qure.negatives.plots import draw_sizes
 from qure.training.checkpoint import Identity
 from qure.training.loop import Trainer
-from qure.training.mining import EXAMPLE, EXAMPLE_PLOT, RANKS_PLOT, SCORES_PLOT, STATISTICS
+from qure.training.mining import EXAMPLE, EXAMPLE_PLOT, RANKS_PLOT, RECORD, SCORES_PLOT, STATISTICS
 from qure.training.state import Learner
 
 HISTORY, STEPS, SUMMARY, MININGS, SIZES_PLOT = "history.jsonl", "steps.jsonl", "summary.json", "minings", "sizes.png"
@@ -25,7 +25,8 @@ def write_outputs(
     """Writes `output`/model, then `output`/training; nothing in them depends on interruptions or on the clock.
 
     training/ holds history.jsonl (a record per epoch), steps.jsonl (loss and pair accuracy of every step),
-    minings/{epoch}.json with {epoch}.png (sorted scores) and {epoch}-ranks.png (where H lies), sizes.png, summary.json;
+    minings/{epoch}.json with {epoch}.png (sorted scores), {epoch}-ranks.png (where H lies) and {epoch}.safetensors
+    (what was seen of every query: `qure.negatives.record`), sizes.png, summary.json;
     example.json and example.png: a typical query of the last mining with some of its negatives.
 
     Returns:
@@ -94,7 +95,12 @@ def _write_minings(trainer: Trainer, folder: Path, epochs: list[int]) -> None:
     statistics = []
     for epoch in epochs:
         kept = trainer.mining_folder(epoch)
-        for source, name in ((STATISTICS, ".json"), (SCORES_PLOT, ".png"), (RANKS_PLOT, "-ranks.png")):
+        for source, name in (
+            (STATISTICS, ".json"),
+            (SCORES_PLOT, ".png"),
+            (RANKS_PLOT, "-ranks.png"),
+            (RECORD, ".safetensors"),
+        ):
             if (kept / source).is_file():
                 shutil.copyfile(kept / source, folder / MININGS / f"{epoch}{name}")
         statistics.append(read_json(kept / STATISTICS))

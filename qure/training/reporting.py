@@ -78,7 +78,7 @@ def epoch_findings(record: dict[str, Any], *, learned_temperature: bool) -> list
     return found
 
 
-def told(record: dict[str, Any], speed: Speed) -> str:
+def epoch_line(record: dict[str, Any], speed: Speed) -> str:
     """An epoch in one line of the log."""
     parts = [
         f"loss {record['loss']:.4f}",

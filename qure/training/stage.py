@@ -10,14 +10,12 @@ from typing import Any
 import torch
 
 from qure import tracking
-from qure.benchmarks import sharing_images
 from qure.config import Settings, TrainingSettings
-from qure.datasets.benchmarks import training_corpus, training_triplets
-from qure.datasets.exclusions import Exclusions, read_exclusions
+from qure.datasets.exclusions import Exclusions
 from qure.datasets.types import Triplet
-from qure.datasets.validated import require_same_images, require_validated, validated_digests
-from qure.features.images import images_fingerprint, listed_images
-from qure.features.store import FeatureStore, read_index
+from qure.datasets.validated import require_same_images, require_validated
+from qure.features.images import images_fingerprint
+from qure.features.store import FeatureStore
 from qure.files import fingerprint
 from qure.models.folder import read_manifest
 from qure.models.model import QureModel
@@ -108,18 +106,20 @@ def train(
     """
     recipe = settings.training_for(training_set)
     require_usable(recipe.negatives)
-    require_validated(validation, data, [training_set])
+    passed = require_validated(validation, data, [training_set])
     with processes(torch.device(device or default_device())) as group, ExitStack() as held:
-        triplets, corpora, exclusions = triplets_and_corpora(training_set, data, validation)
+        triplets, corpora, exclusions = passed.training(training_set, exclude_leaked=recipe.exclude_leaked)
         model = QureModel.load(backbone, group.device, vision=False)
         store = FeatureStore.open(
             features,
             model.vision_fingerprint,
-            expected_images_fingerprint=images_fingerprint(*listed_images(data, training_set, validation)),
+            expected_images_fingerprint=images_fingerprint(
+                passed.images(training_set), passed.passed_images(training_set)
+            ),
         )
         require_same_images(
-            zip(*(read_index(features)[name] for name in ("id", "sha256")), strict=True),
-            validated_digests(validation, training_set),
+            zip(store.ids, store.digests, strict=True),
+            passed.digests(training_set),
             file=features,
             remedy="Compute the features again: qure precompute",
         )
@@ -142,9 +142,14 @@ def train(
                 with suited_threads(model):
                     learner = trainer.run()
                 if group.main:
-                    facts = {"training_set": training_set, "inputs": inputs, "excluded": _counts(exclusions)}
+                    facts = {
+                        "training_set": training_set,
+                        "inputs": inputs,
+                        "excluded": _counts(exclusions),
+                    }
                     summary = write_outputs(learner, trainer, identity, facts, output=output, backbone=backbone)
                     run.log_artifact(output / "training", "training")
+                    run.set_tags({"qure.model_fingerprint": read_manifest(output / "model")["fingerprint"]})
                     trainer.checkpoints.remove()
             summary = group.share(summary)
         elif group.main:
@@ -153,27 +158,10 @@ def train(
     return _result(output, summary)
 
 
-def triplets_and_corpora(
-    training_set: str, data: Path, validation: Path | None
-) -> tuple[list[Triplet], dict[str, list[str]], Exclusions]:
-    """What is trained on, without what validation excludes: an image bad in one benchmark is bad in all.
-
-    Returns:
-        the triplets, image ids of each category's corpus (`benchmarks.training_corpus`), and what was left out.
-    """
-    sharing = sharing_images(training_set)
-    images = frozenset().union(*(read_exclusions(validation, benchmark).images for benchmark in sharing))
-    exclusions = Exclusions(images, read_exclusions(validation, training_set).queries)
-    return (
-        training_triplets(training_set, data, exclusions),
-        training_corpus(training_set, data, exclusions),
-        exclusions,
-    )
-
-
 def _content(triplet: Triplet) -> list[str | None]:
     """What training reads of a triplet: not the file it was read from, whose path may differ between machines."""
-    return [triplet.query_id, triplet.reference, triplet.text, triplet.target, triplet.category]
+    asked = [triplet.query_id, triplet.reference, triplet.text, triplet.target, triplet.category]
+    return [*asked, *triplet.answers]
 
 
 def _identity(recipe: TrainingSettings, inputs: dict[str, str]) -> Identity:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from qure.config import TrainingSettings
 from qure.models.model import QureModel
 from qure.models.precision import PrecisionPolicy
+from qure.models.relevance import relevance
 from qure.training.distributed import Processes
 from qure.training.dropout import BatchDropout
 from qure.training.losses import bradley_terry, contrastive, pairs_won
@@ -92,8 +93,8 @@ class TripletLoss(nn.Module):
         Dropout draws from the default generator: seed it before each call, alike on every process.
         """
         with self._dropping(batch), self._policy.autocast(), self.model.sharing_weights():
-            queries = self.model.encode_queries(batch.references, batch.input_ids, batch.attention_mask)
-            candidates = self.model.encode_images(batch.candidates)
+            queries = self.model.encode_queries(batch.references, batch.input_ids, batch.attention_mask)  # (b, D)
+            candidates = self.model.encode_images(batch.candidates)  # ((1 + K) * b, T, D)
         with torch.autocast(queries.device.type, enabled=False):
             losses, positive, negative, mask = self._losses(queries, candidates, batch)
             counted = batch.weights > 0
@@ -108,12 +109,14 @@ class TripletLoss(nn.Module):
         temperature = self.model.temperature
         several = self._settings.several_negatives
         if batch.shared is None:
-            own = _own_scores(queries, candidates) / temperature
-            positive, negative = own[:, 0], own[:, 1:]
+            own = _own_scores(queries, candidates) / temperature  # (b, 1 + K)
+            positive, negative = own[:, 0], own[:, 1:]  # (b,), (b, K)
             return bradley_terry(positive, negative, several=several), positive, negative, None
-        scores = QureModel.relevance(queries, self._group.gather(candidates)) / temperature
+        everyone = self._group.gather(candidates)  # (processes * (1 + K) * b, T, D)
+        scores = relevance(queries, everyone) / temperature  # (b, processes * (1 + K) * b)
+        # A process's candidates begin with its own targets, query by query.
         own_column = len(candidates) * self._group.rank + torch.arange(len(queries), device=scores.device)
-        positive = scores.gather(1, own_column[:, None])[:, 0]
+        positive = scores.gather(1, own_column[:, None])[:, 0]  # (b,)
         if self._settings.loss == "contrastive":
             losses = contrastive(scores, own_column, batch.shared)
         else:
@@ -132,5 +135,5 @@ class TripletLoss(nn.Module):
 
 def _own_scores(queries: Tensor, candidates: Tensor) -> Tensor:
     """Relevance of each query's own target and negatives, (b, 1 + K)."""
-    rounds = candidates.unflatten(0, (-1, len(queries)))
+    rounds = candidates.unflatten(0, (-1, len(queries)))  # (1 + K, b, T, D)
     return torch.einsum("bd,kbtd->bkt", queries, rounds).amax(dim=-1)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from qure.benchmarks import get_benchmark
 from qure.datasets.ids import shown, unsafe_to_print
-from qure.datasets.rows import Row, described, load_json
+from qure.datasets.rows import LAYOUT_REMEDY, Row, described, load_json
 from qure.errors import BadInput
 from qure.files import file_digest
 
@@ -99,7 +99,7 @@ class Collector:
             BadInput: the file is missing, damaged, or of another shape.
         """
         path = self.data / self.folder / relative
-        value = load_json(path)
+        value = load_json(path, remedy=self._remedy(path))
         if not isinstance(value, kind):
             wanted = "a list" if kind is list else "an object"
             raise BadInput(
@@ -107,6 +107,15 @@ class Collector:
             )
         self.result.digests[self.name(relative)] = file_digest(path)
         return value
+
+    def _remedy(self, path: Path) -> str:
+        """What to do about a missing file: where one of its name lies, if it does, a folder too deep or too flat."""
+        root = self.data / self.folder
+        if not path.exists() and root.is_dir():
+            elsewhere = next((found for found in sorted(root.rglob(path.name)) if found.is_file()), None)
+            if elsewhere is not None:
+                return f"A file of this name lies at {elsewhere}, where it is not looked for: move it"
+        return LAYOUT_REMEDY
 
     def check_key(self, relative: str, key: str) -> None:
         """Refuses a key that no file can hold, and which therefore could not be reported.
@@ -130,8 +139,7 @@ class Collector:
 
     def record(self, table: str, relative: str, row: int | str, value: Any) -> "Record":
         """Starts a row of a table from one JSON value; a key that a terminal cannot show becomes its `repr`."""
-        place = row if isinstance(row, int) or row.isprintable() else ascii(row)
-        record = Record(self.result, self.name(relative), place, value)
+        record = Record(self.result, self.name(relative), place_of(row), value)
         self._rows[table].append(record.cells)
         return record
 
@@ -177,6 +185,18 @@ class Collector:
                 {column: pd.Series([row.get(column) for row in rows], dtype=object) for column in columns}
             )
         return self.result
+
+
+def place_of(row: int | str, limit: int = 200) -> int | str:
+    """A row's place as a message and a page can hold it: an object's key may be megabytes, or no terminal's.
+
+    >>> place_of("k" * 300, limit=10), place_of(3)
+    ('kkkkkkk...', 3)
+    """
+    if isinstance(row, int):
+        return row
+    printed = row if row.isprintable() else ascii(row)
+    return printed if len(printed) <= limit else printed[: limit - 3] + "..."
 
 
 class Record:

@@ -7,9 +7,11 @@ decoded before under another path or time is hashed but not decoded. A cache tha
 import logging
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import imagehash
 import pandas as pd
 import PIL
 
@@ -19,12 +21,13 @@ from qure.images import FORMATS, MAX_PIXELS
 logger = logging.getLogger(__name__)
 
 #: Raise when the facts of an image change their meaning.
-VERSION = 1
+VERSION = 2
 
 #: A file changed this shortly before it was looked at may change again within one tick of the file system's clock.
 _TICK_NS = 50_000_000
 
-_FACTS = ("sha256", "width", "height", "refused", "unreadable")
+_TEXTS = ("refused", "unreadable", "changed", "damaged", "blank")
+_FACTS = ("sha256", "width", "height", *_TEXTS, "pixels", "phash", "colours")
 
 Facts = dict[str, Any]
 
@@ -47,10 +50,12 @@ class ImageCache:
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         # Another Pillow may decode what this one refuses, so its facts are its own.
-        key = fingerprint([VERSION, PIL.__version__, MAX_PIXELS, list(FORMATS), max_bytes])[:16]
+        libraries = [PIL.__version__, imagehash.__version__, version("simplejpeg")]
+        key = fingerprint([VERSION, *libraries, MAX_PIXELS, list(FORMATS), max_bytes])[:16]
         self._path = Path(folder) / f"image-checks-{key}.parquet"
         self._known = _load(self._path)
-        self._contents = {facts["sha256"]: facts for facts in self._known.values()}
+        # What was packed and changed is known of the place, not of the content.
+        self._contents = {facts["sha256"]: facts for facts in self._known.values() if facts["changed"] is None}
         self._used: dict[Stamp, Facts] = {}
 
     def unchanged(self, stamp: Stamp) -> Facts | None:
@@ -70,7 +75,8 @@ class ImageCache:
 
     def put(self, stamp: Stamp, facts: Facts) -> None:
         """Adds a file's facts."""
-        self._contents.setdefault(facts["sha256"], facts)
+        if facts["changed"] is None:
+            self._contents.setdefault(facts["sha256"], facts)
         if stamp.modified_ns + _TICK_NS < time.time_ns():
             self._used[stamp] = facts
 
@@ -81,7 +87,7 @@ class ImageCache:
             return
         rows = [(*stamp, *(facts[name] for name in _FACTS)) for stamp, facts in kept.items()]
         table = pd.DataFrame(rows, columns=[*Stamp._fields, *_FACTS])
-        for name in ("refused", "unreadable"):
+        for name in _TEXTS:
             table[name] = table[name].astype("string")
         with atomic_file(self._path) as temporary:
             table.to_parquet(temporary, index=False)

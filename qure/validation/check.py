@@ -32,12 +32,16 @@ class Checked:
         findings: every bad row.
         suites: what Great Expectations found, suite by suite.
         images: benchmark -> one row per image; only benchmarks that have images of their own.
+        contents: benchmark -> one row per usable image and split (`qure.validation.images.content_table`).
+        stores: benchmark -> where its images are.
     """
 
     annotations: dict[str, Annotations]
     findings: list[Finding] = field(default_factory=list)
     suites: "list[SuiteResult]" = field(default_factory=list)
     images: dict[str, pd.DataFrame] = field(default_factory=dict)
+    contents: dict[str, pd.DataFrame] = field(default_factory=dict)
+    stores: dict[str, ImageStore] = field(default_factory=dict)
 
     def rules(self) -> set[tuple[str, str]]:
         """(benchmark, rule) of everything that was looked at."""
@@ -108,6 +112,7 @@ def _start_images(
             store = open_images(one.root(data.resolve()))
         except BadInput as error:
             return error
+        checked.stores[benchmark] = store
         running[benchmark] = (store, ImageChecks(store, list(annotations.images), cache, settings))
     return None
 
@@ -132,8 +137,8 @@ def _check_images(checked: Checked, benchmark: str, images: pd.DataFrame, settin
     from qure.validation.run import run_suites
     from qure.validation.suites import image_suites
 
-    checked.images[benchmark] = images
-    results = run_suites(image_suites(benchmark, images, content_table(images), settings))
+    checked.images[benchmark], checked.contents[benchmark] = images, content_table(images)
+    results = run_suites(image_suites(benchmark, images, checked.contents[benchmark], settings))
     checked.suites += results
     for result in results:
         checked.findings += findings_of(checked.annotations[benchmark], result.expectations)

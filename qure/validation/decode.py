@@ -1,18 +1,16 @@
 """What one image's bytes are: read, hashed, bounded, decoded. Light to import, because worker processes do."""
 
 import hashlib
-import io
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-
-from PIL import Image
 
 from qure.datasets.image_store import ImageStore
 from qure.errors import BadInput
-from qure.images import FORMATS, MAX_PIXELS, TARGET_RATIO, ImageError, decode_image
+from qure.images import MAX_PIXELS, TARGET_RATIO, ImageError, decode_opened, is_transparent, open_image
+from qure.validation.pixels import damage_of, look_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +22,10 @@ class ImageFacts:
         width, height: pixels as decoded and turned upright; 0 when unknown.
         refused: why it was not decoded (a bound), else None.
         unreadable: why it cannot be decoded, else None.
+        changed: why it is not what was packed, else None.
+        damaged: what of the file is missing or broken though it can be decoded, else None.
+        blank: why it shows nothing, else None.
+        pixels, phash, colours: as `qure.validation.pixels.Look`; empty when it was not decoded.
     """
 
     sha256: str
@@ -31,6 +33,12 @@ class ImageFacts:
     height: int = 0
     refused: str | None = None
     unreadable: str | None = None
+    changed: str | None = None
+    damaged: str | None = None
+    blank: str | None = None
+    pixels: str = ""
+    phash: str = ""
+    colours: str = ""
 
 
 def check_image(store: ImageStore, image: str, known: frozenset[str], max_bytes: int) -> ImageFacts:
@@ -50,21 +58,36 @@ def check_image(store: ImageStore, image: str, known: frozenset[str], max_bytes:
     except BadInput as error:
         return ImageFacts("", unreadable=error.problem)
     sha256 = hashlib.sha256(data).hexdigest()
+    changed = store.changed(image, data, sha256)
+    if changed is not None:
+        return replace(decoded_facts(data, sha256), changed=changed)
     return ImageFacts(sha256) if sha256 in known else decoded_facts(data, sha256)
 
 
 def decoded_facts(data: bytes, sha256: str = "") -> ImageFacts:
     """What an image file's bytes are: the header first, so that a bound is kept before anything is decoded."""
-    refusal = _refusal(data)
-    if refusal is not None:
-        return ImageFacts(sha256, refused=refusal)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            width, height = decode_image(data, "image").size
+            opened = open_image(data, "image")
+            refusal = _padded_too_large(*opened.size)
+            if refusal is not None:
+                return ImageFacts(sha256, refused=refusal)
+            image = decode_opened(opened, "image")
     except ImageError as error:
-        return ImageFacts(sha256, unreadable=_plain(error.reason))
-    return ImageFacts(sha256, width, height)
+        reason = _plain(error.reason)
+        return ImageFacts(sha256, refused=reason) if error.bound else ImageFacts(sha256, unreadable=reason)
+    look = look_of(image)
+    blank = "every pixel is transparent" if look.blank and is_transparent(data) else look.blank
+    return ImageFacts(
+        sha256,
+        *image.size,
+        damaged=damage_of(data),
+        blank=blank,
+        pixels=look.pixels,
+        phash=look.phash,
+        colours=look.colours,
+    )
 
 
 _worker: dict[str, Any] = {}
@@ -80,18 +103,8 @@ def check_batch(ids: Sequence[str]) -> list[tuple[str, ImageFacts]]:
     return [(image, check_image(_worker["store"], image, _worker["known"], _worker["max_bytes"])) for image in ids]
 
 
-def _refusal(data: bytes) -> str | None:
-    """Why an image is too large to be decoded, or to be padded as the model wants it; None when it is not."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            width, height = Image.open(io.BytesIO(data), formats=FORMATS).size
-    except Image.DecompressionBombError as error:
-        return _plain(str(error))
-    except Exception:  # not readable at all: decoding says why
-        return None
-    if width * height > MAX_PIXELS:
-        return f"{width} x {height} pixels, more than {MAX_PIXELS}"
+def _padded_too_large(width: int, height: int) -> str | None:
+    """Why an image is too elongated to be padded as the model wants it; None when it is not."""
     long = max(width, height)
     if long / max(min(width, height), 1) >= TARGET_RATIO and long * (long / TARGET_RATIO) > MAX_PIXELS:
         return f"{width} x {height} pixels, padded more than {MAX_PIXELS}"

@@ -9,7 +9,7 @@ Great Expectations (seconds).
 import copy
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,13 @@ from markupsafe import Markup
 
 from qure.validation.findings import Finding, Outcome
 from qure.validation.rules import RULES
-from qure.validation.run import SuiteResult
+from qure.validation.run import PLACE, SuiteResult
 
 #: How many bad rows a page shows; bad_rows.csv has them all.
 SHOWN = 200
+
+#: How many characters of one text a page shows.
+SHOWN_CHARACTERS = 300
 
 _POLICY = (
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
@@ -40,6 +43,7 @@ td { overflow-wrap: anywhere; } th { background: #f2f4f8; }
 .fas { font-style: normal; } .fa-check-circle::before { content: "\\2713"; color: #18794e; }
 .fa-times::before { content: "\\2717"; color: #b3261e; }
 .fa-exclamation-triangle::before { content: "!"; color: #8a5a00; }
+td img { border: 1px solid #d8dde5; max-width: 6rem; margin: .2rem 0; }
 .badge { background: #eef1f6; border-radius: .2rem; padding: 0 .25rem; font-family: ui-monospace, monospace; }
 .popover, .cooltip > span { display: none; }
 /* A telephone: every row is a card, every cell a line with its column's name. Tables inside a cell stay tables. */
@@ -101,7 +105,8 @@ the file bad_rows.csv beside this folder lists each.</p>
 {{ head(["File", "Row", "Field", "Value", "Reason", "What to do"]) }}
 {% for finding in findings[:shown] %}
 <tr><td data-label="File">{{ finding.file }}</td><td data-label="Row">{{ finding.row }}</td>
-<td data-label="Field">{{ finding.field }}</td><td data-label="Value">{{ finding.value }}</td>
+<td data-label="Field">{{ finding.field }}</td><td data-label="Value">{{ finding.value }}
+{%- for name, source in pictures(finding) %}<br><img src="{{ source }}" alt="{{ name }}">{% endfor %}</td>
 <td data-label="Reason" class="{{ 'failed' if finding.severity == 'error' else 'warned' }}">{{ finding.reason }}</td>
 <td data-label="What to do">{{ rules[finding.rule].remedy }}</td></tr>
 {% endfor %}
@@ -150,6 +155,7 @@ def write_docs(
     findings: Sequence[Finding],
     drift: Sequence[dict[str, Any]],
     suites: Sequence[SuiteResult],
+    picture: Callable[[str, str], str | None] = lambda benchmark, image: None,
 ) -> None:
     """Writes index.html and one page per suite.
 
@@ -162,6 +168,7 @@ def write_docs(
         findings: all bad rows.
         drift: comparison with the champion's data, empty without one.
         suites: what Great Expectations found.
+        picture: benchmark and image id -> a small picture as a data: address, None where there is none to show.
     """
     folder.mkdir(parents=True, exist_ok=True)
     index = _INDEX.render(
@@ -177,6 +184,7 @@ def write_docs(
         shown=SHOWN,
         drift=drift,
         suites=suites,
+        pictures=lambda finding: _pictures(finding, picture),
     )
     _write(folder / "index.html", index)
     view = DefaultJinjaPageView()  # one for all pages, as it compiles its templates
@@ -201,27 +209,67 @@ def suite_page(suite: SuiteResult, view: DefaultJinjaPageView) -> str:
     return _same_every_time(page)
 
 
+def _pictures(finding: Finding, picture: Callable[[str, str], str | None]) -> list[tuple[str, str]]:
+    """The pictures that a bad row is about: id and data: address."""
+    if RULES[finding.rule].about != "image":
+        return []
+    shown = {image: picture(finding.benchmark, image) for image in (finding.image, finding.other) if image}
+    return [(image, source) for image, source in shown.items() if source]
+
+
 def _escaped(validation: ExpectationSuiteValidationResult) -> ExpectationSuiteValidationResult:
     """A copy for rendering: values HTML-escaped, long lists cut, and no identity of this run."""
     safe = copy.deepcopy(validation)
     safe.meta = {"great_expectations_version": validation.meta.get("great_expectations_version", "")}
     for result in safe.results:
-        result.result = {
-            key: _escape(value[:SHOWN] if isinstance(value, list) else value) for key, value in result.result.items()
-        }
+        shown = {key: value[:SHOWN] if isinstance(value, list) else value for key, value in result.result.items()}
+        if shown.get("unexpected_index_list"):
+            shown["unexpected_index_list"] = _one_cell(shown["unexpected_index_list"])
+        result.result = {key: _escape(value) for key, value in shown.items()}
         if result.expectation_config is not None:
             result.expectation_config.kwargs.pop("batch_id", None)
     return safe
 
 
+def _one_cell(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows an expectation names, what it found wrong in one cell instead of one cell per column.
+
+    Great Expectations (1.24.1, `great_expectations.render.util`) puts several columns in the order of a set of
+    strings, which differs from process to process.
+
+    >>> _one_cell([{"lower": 1, "higher": 2, "file": "a.json", "row": 3}])
+    [{'file': 'a.json', 'row': 3, 'lower, higher': '(1, 2)'}]
+    """
+    found = [column for column in rows[0] if column not in PLACE]
+    if len(found) < 2:
+        return rows
+    name = ", ".join(found)
+    return [
+        {column: cell for column, cell in row.items() if column in PLACE}
+        | {name: str(tuple(_cut(row[column]) for column in found))}
+        for row in rows
+    ]
+
+
+def _cut(value: Any) -> Any:
+    """A text cut to what a page can show: one cell of a data set may hold megabytes.
+
+    >>> _cut("x" * 1000)[:3], len(_cut("x" * 1000)), _cut(7)
+    ('xxx', 301, 7)
+    """
+    if isinstance(value, str) and len(value) > SHOWN_CHARACTERS:
+        return value[:SHOWN_CHARACTERS] + "\N{HORIZONTAL ELLIPSIS}"
+    return value
+
+
 def _escape(value: Any) -> Any:
-    """Every string in a JSON value HTML-escaped; lone surrogates, which no file can hold, written out.
+    """Every string in a JSON value cut and HTML-escaped; lone surrogates, which no file can hold, written out.
 
     >>> _escape({"value": ["<b>"]})
     {'value': ['&lt;b&gt;']}
     """
     if isinstance(value, str):
-        return html.escape(value.encode("utf-8", "backslashreplace").decode("utf-8"))
+        return html.escape(_cut(value).encode("utf-8", "backslashreplace").decode("utf-8"))
     if isinstance(value, dict):
         return {key: _escape(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -16,8 +16,8 @@ from qure.validation.statistics import EDGES, VERSION
 #: Bins are merged until each holds this share of the champion's data, so that rare values cannot dominate.
 _LEAST_SHARE = 0.1
 
-#: Standard normal quantile of the noise floor: one false alarm in a thousand comparisons of like data.
-_Z = 3.09
+#: How many comparisons of like data may raise a false alarm.
+_FALSE_ALARMS = 0.001
 
 Counts = npt.NDArray[np.float64]
 
@@ -100,16 +100,14 @@ def kolmogorov_smirnov(expected: Sequence[float], actual: Sequence[float]) -> fl
 def stability_noise(bins: int, expected: float, actual: float) -> float:
     """What the stability index of like samples of these sizes stays below, but for one in a thousand.
 
-    The index times n m / (n + m) is close to chi-squared with bins - 1 degrees of freedom; its quantile is
-    Wilson and Hilferty's.
+    The index times n m / (n + m) is close to chi-squared with bins - 1 degrees of freedom.
 
     >>> stability_noise(10, 450, 450) < 0.15 < stability_noise(10, 100, 100)
     True
     """
-    freedom = max(bins - 1, 1)
-    spread = 2 / (9 * freedom)
-    quantile = freedom * (1 - spread + _Z * math.sqrt(spread)) ** 3
-    return float(quantile * (1 / expected + 1 / actual))
+    from scipy.special import chdtri  # here and below: the distributions alone, and only where they are asked for
+
+    return float(chdtri(max(bins - 1, 1), _FALSE_ALARMS) * (1 / expected + 1 / actual))
 
 
 def smirnov_noise(expected: float, actual: float) -> float:
@@ -118,7 +116,9 @@ def smirnov_noise(expected: float, actual: float) -> float:
     >>> round(smirnov_noise(450, 450), 2)
     0.13
     """
-    return 1.949 * math.sqrt((expected + actual) / (expected * actual))
+    from scipy.special import kolmogi
+
+    return float(kolmogi(_FALSE_ALARMS)) * math.sqrt((expected + actual) / (expected * actual))
 
 
 def _distribution(

@@ -21,12 +21,14 @@ def exclusions(
         findings: every bad row.
         outcomes: how each rule ended; only tolerated ones leave anything out.
     """
-    tolerated = {(outcome.benchmark, outcome.rule) for outcome in outcomes if outcome.outcome == "tolerated"}
+    tolerated = {
+        (outcome.benchmark, outcome.rule, outcome.severity) for outcome in outcomes if outcome.outcome == "tolerated"
+    }
     images: dict[str, set[str]] = {benchmark: set() for benchmark in annotations}
     queries: dict[str, set[str]] = {benchmark: set() for benchmark in annotations}
     leaked: dict[str, set[str]] = {benchmark: set() for benchmark in annotations}
     for finding in findings:
-        if (finding.benchmark, finding.rule) not in tolerated or finding.severity != "error":
+        if (finding.benchmark, finding.rule, finding.severity) not in tolerated:
             continue
         if finding.query is not None:
             queries[finding.benchmark].add(finding.query)

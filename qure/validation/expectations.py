@@ -13,15 +13,12 @@ from great_expectations.execution_engine import PandasExecutionEngine
 from great_expectations.expectations.expectation import (
     ColumnMapExpectation,
     ColumnPairMapExpectation,
-    MulticolumnMapExpectation,
 )
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 from great_expectations.expectations.metrics import ColumnMapMetricProvider, column_condition_partial
 from great_expectations.expectations.metrics.map_metric_provider import (
     ColumnPairMapMetricProvider,
-    MulticolumnMapMetricProvider,
     column_pair_condition_partial,
-    multicolumn_condition_partial,
 )
 from great_expectations.render import LegacyRendererType, RenderedStringTemplateContent
 from great_expectations.render.renderer.renderer import renderer
@@ -48,10 +45,9 @@ class InWords:
         **_: Any,
     ) -> list[RenderedStringTemplateContent]:
         arguments = dict(configuration.kwargs) if configuration else {}
-        columns = ", ".join(arguments.get("column_list", ()))
         string_template = {
             "template": cls.words,
-            "params": {**arguments, "columns": columns},
+            "params": arguments,
             "styling": (runtime_configuration or {}).get("styling"),
         }
         return [RenderedStringTemplateContent(content_block_type="string_template", string_template=string_template)]
@@ -154,30 +150,3 @@ class ExpectColumnPairValuesToStayInOneSplit(InWords, ColumnPairMapExpectation):
 
     map_metric = "column_pair_values.in_one_split"
     words: ClassVar[str] = "No $column_A of one $column_B may be in another one as well."
-
-
-class ContentNotShared(MulticolumnMapMetricProvider):
-    condition_metric_name = "multicolumn_values.content_not_shared_with_train"
-    condition_domain_keys = ("batch_id", "table", "column_list", "row_condition", "condition_parser", "ignore_row_if")
-
-    @multicolumn_condition_partial(engine=PandasExecutionEngine)
-    def _pandas(cls, column_list: pd.DataFrame, **_: Any) -> pd.Series:
-        content, image, split = (column_list[name] for name in column_list.columns)
-        elsewhere = pd.DataFrame({"content": content, "image": image})[split != "train"].drop_duplicates()
-        others = elsewhere.groupby("content")["image"].agg(frozenset).to_dict()
-        shared = [
-            where == "train" and bool(others.get(key, frozenset()) - {name})
-            for key, name, where in zip(content, image, split, strict=True)
-        ]
-        return ~pd.Series(shared, index=content.index, dtype=bool)
-
-
-class ExpectContentNotToBeSharedWithTrain(InWords, MulticolumnMapExpectation):
-    """No training image has the content of an image with another id in another split.
-
-    Args:
-        column_list: content hash, image id, split.
-    """
-
-    map_metric = "multicolumn_values.content_not_shared_with_train"
-    words: ClassVar[str] = "No training image may be, byte for byte, an image of another split ($columns)."

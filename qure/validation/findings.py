@@ -29,6 +29,7 @@ class Finding:
         severity: whether it fails the stage.
         query: the query's name across splits ("train/dress/17"), where the row is a query or names a query's image.
         image: the image's id, where the row is about an image.
+        other: another image's id, where the row is about two.
     """
 
     rule: str
@@ -41,6 +42,7 @@ class Finding:
     severity: Severity
     query: str | None = None
     image: str | None = None
+    other: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def judge(
         checked: (benchmark, rule) pairs that were checked.
     """
     rows = Counter((finding.benchmark, finding.rule, finding.severity) for finding in found)
-    totals = Counter(finding.rule for finding in found if finding.severity == "error")
+    totals = Counter(one.rule for one in found if "error" in (one.severity, *_when_named(one.rule)))
     named: list[tuple[str, str, Severity]] = list(rows)
     named += [(*pair, RULES[pair[1]].severity) for pair in checked if not any(key[:2] == pair for key in rows)]
     order = {name: place for place, name in enumerate(RULES)}
@@ -99,12 +101,17 @@ def judge(
         count, allowed = rows[benchmark, rule, severity], tolerate.get(rule, 0)
         if count == 0:
             outcome = "ok"
-        elif severity == "warning":
+        elif severity == "warning" and not (RULES[rule].tolerable and rule in tolerate):
             outcome = "warned"
         else:
             outcome = "tolerated" if totals[rule] <= allowed else "failed"
         outcomes.append(Outcome(benchmark, rule, severity, count, allowed, outcome))
     return outcomes
+
+
+def _when_named(rule: str) -> tuple[Severity, ...]:
+    """The weight of a rule's rows for whoever names it in `validation.tolerate`: a warning becomes an error."""
+    return ("error",) if RULES[rule].tolerable else ()
 
 
 def failed_rules(outcomes: Iterable[Outcome]) -> set[str]:
@@ -169,6 +176,7 @@ def _finding(
         severity=meta["severity"],
         query=cells.get("key"),
         image=cells.get("image"),
+        other=cells.get("other"),
     )
 
 
@@ -184,10 +192,19 @@ def _value(result: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
     return [cells.get(column) for column in arguments["column_list"] if column not in ("file", "person", "split")]
 
 
+#: Rules about images whose column says what was found.
+_MEASURED = (
+    *("image_unreadable", "image_too_large", "image_not_as_packed", "image_damaged", "image_blank"),
+    *("image_duplicate", "image_near_duplicate"),
+)
+
+
 def _image_reason(rule: str, reason: str, result: Mapping[str, Any], cells: Mapping[str, Any]) -> str:
     measured = cells.get(result["expectation_config"]["kwargs"].get("column", ""))
-    if rule in ("image_unreadable", "image_too_large"):
+    if rule in _MEASURED:
         return f"{reason}: {measured}"
+    if rule == "image_missing" and cells.get("beside"):
+        return f"{reason}; a file of its name lies at {cells['beside']}, where it is not looked for"
     if rule in ("image_size", "image_aspect"):
         return f"{reason}: {measured:.4g}"
     return reason

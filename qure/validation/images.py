@@ -9,26 +9,34 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from qure.config import ValidationSettings
+from qure.datasets.ids import IMAGE_SUFFIXES
 from qure.datasets.image_store import ImageStore
 from qure.errors import BadInput, StageFailed
 from qure.progress import track
 from qure.validation.annotations import Listed
 from qure.validation.cache import ImageCache, Stamp
 from qure.validation.decode import ImageFacts, check_batch, check_image, prepare_worker
+from qure.validation.pixels import as_words, near_pairs
 
 logger = logging.getLogger(__name__)
 
 _COLUMNS = (
-    *("file", "row", "image", "splits", "found", "refused", "unreadable"),
-    *("width", "height", "short_side", "aspect", "bytes", "sha256"),
+    *("file", "row", "image", "splits", "found", "beside", "refused", "unreadable", "changed", "damaged", "blank"),
+    *("width", "height", "short_side", "aspect", "bytes", "sha256", "pixels", "phash", "colours"),
 )
+
+#: Columns that are facts as they were found.
+_AS_FOUND = ("refused", "unreadable", "changed", "damaged", "blank", "pixels", "phash", "colours")
 
 #: Below this many, starting processes takes longer than checking.
 _WORTH_PROCESSES = 512
 _BATCH = 64
+
+TRAIN = "train"
 
 
 class ImageChecks:
@@ -114,7 +122,9 @@ class ImageChecks:
 
     def _note(self, image: str, facts: ImageFacts) -> None:
         known = self._cache.content(facts.sha256)
-        if known is not None:  # a worker does not decode what was decoded before under another name or time
+        if (
+            known is not None and facts.changed is None
+        ):  # a worker does not decode what was decoded before under another name or time
             facts = ImageFacts(**known)
         self._facts[image] = facts
         if facts.sha256 and image in self._stamps:
@@ -128,7 +138,7 @@ def stamp_of(store: ImageStore, image: str) -> Stamp | None:
         status = Path(name.removesuffix(f": {image}")).stat()  # of a shard the name goes on with the image's id
     except OSError:
         return None
-    return Stamp(name, status.st_size, status.st_mtime_ns)
+    return Stamp(f"{name}{store.place(image)}", status.st_size, status.st_mtime_ns)
 
 
 def image_table(
@@ -143,28 +153,42 @@ def image_table(
         data: the data root, which names are relative to.
 
     Returns:
-        Columns file (its own, or the list that names a missing one), row (where it is listed), image, split, found,
-        refused, unreadable, width, height, short_side, aspect (long / short side), bytes (of the file), sha256; None
-        where unknown.
+        Columns file (its own, or the list that names a missing one), row (where it is listed), image, splits, found,
+        beside (where a file of that name lies that is not looked at), refused, unreadable, changed, damaged, blank,
+        width, height, short_side, aspect (long / short side), bytes (of the file), sha256, pixels, phash, colours;
+        None where unknown.
     """
     rows = []
+    missing = [image for image in listed if image not in facts]
+    beside = _beside(store, missing, data) if missing else {}
     for image, place in listed.items():
         known = facts.get(image)
         listing = f"{place.file} row {place.row}"
         row: dict[str, Any] = {"image": image, "splits": place.splits, "found": None}
         if known is None:
-            rows.append({**row, "file": place.file, "row": place.row})
+            rows.append({**row, "file": place.file, "row": place.row, "beside": beside.get(image)})
             continue
         name = store.name(image)
         file = os.path.relpath(name, data) if name.startswith(str(data)) else name
         row |= {"file": file, "row": listing, "found": True, "sha256": known.sha256 or None}
         row["bytes"] = _file_size(store, image)
-        row |= {"refused": known.refused, "unreadable": known.unreadable}
+        row |= {name: getattr(known, name) or None for name in _AS_FOUND}
         if known.width:
             short, long = sorted((known.width, known.height))
             row |= {"width": known.width, "height": known.height, "short_side": short, "aspect": long / short}
         rows.append(row)
     return pd.DataFrame({column: pd.Series([row.get(column) for row in rows], dtype=object) for column in _COLUMNS})
+
+
+def _beside(store: ImageStore, missing: Sequence[str], data: Path) -> dict[str, str]:
+    """Missing image -> where a file of its name lies, in a layout one folder deeper or flatter than expected."""
+    wanted, found = {name: image for image in missing for name in store.stems(image)}, {}
+    for folder, _, names in os.walk(store.root) if wanted else ():
+        for name in names:
+            image = wanted.get(Path(name).stem) if name.lower().endswith(IMAGE_SUFFIXES) else None
+            if image is not None:
+                found[image] = os.path.relpath(Path(folder, name), data)
+    return found
 
 
 def _file_size(store: ImageStore, image: str) -> int | None:
@@ -178,7 +202,49 @@ def content_table(images: pd.DataFrame) -> pd.DataFrame:
     """One row per image and split that lists it, of the images that are usable.
 
     Two empty files are equal byte for byte too, but what they have in common is that they are empty.
+
+    Returns:
+        the image table's columns, `split` instead of `splits`, and for rows of the training split: `twin`, where the
+        same picture is of another split, `near`, where one that looks like it is, and `other`, that picture's id.
     """
     usable = images["sha256"].notna() & images["refused"].isna() & images["unreadable"].isna()
     read = images[usable].drop(columns=["found", "refused", "unreadable"])
-    return read.explode("splits").rename(columns={"splits": "split"}).reset_index(drop=True)
+    table = read.explode("splits").rename(columns={"splits": "split"}).reset_index(drop=True)
+    return _with_pairs(table)
+
+
+def _with_pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with columns twin, near and other. A picture that shows nothing is like every other such picture."""
+    twin: list[str | None] = [None] * len(table)
+    near, other = list(twin), list(twin)
+    image, pixels = table["image"].to_numpy(), table["pixels"].to_numpy()
+    is_train, shows = (table["split"] == TRAIN).to_numpy(), table["blank"].isna().to_numpy()
+    known = table["pixels"].notna().to_numpy()
+    judging: list[int] = table.index[~is_train & known][~table["image"][~is_train & known].duplicated()].tolist()
+    same: dict[str, list[int]] = {}
+    for row in judging:
+        same.setdefault(pixels[row], []).append(row)
+    left: list[int] = []
+    for row in np.flatnonzero(is_train & known).tolist():
+        match = next((one for one in same.get(pixels[row], ()) if image[one] != image[row]), None)
+        if match is not None:
+            twin[row], other[row] = _place(table, match), image[match]
+        elif shows[row]:
+            left.append(row)
+    against = [row for row in judging if shows[row]]
+    if left and against:
+        for first, second in near_pairs(*_hashes(table.iloc[left]), *_hashes(table.iloc[against])):
+            row, match = left[first], against[second]
+            if image[row] != image[match]:
+                near[row], other[row] = _place(table, match), image[match]
+    found = {"twin": twin, "near": near, "other": other}
+    return table.assign(**{name: pd.Series(cells, dtype=object) for name, cells in found.items()})
+
+
+def _place(table: pd.DataFrame, row: int) -> str:
+    return f"{table['image'].iloc[row]} of {table['split'].iloc[row]} ({table['file'].iloc[row]})"
+
+
+def _hashes(table: pd.DataFrame) -> tuple[Any, Any]:
+    colours = np.frombuffer(bytes.fromhex("".join(table["colours"])), dtype=np.uint8)
+    return as_words(list(table["phash"])), colours.reshape(len(table), -1)

@@ -16,14 +16,13 @@ from qure.progress import counted
 from qure.validation.check import Checked
 from qure.validation.drift import compare
 from qure.validation.findings import Finding, Outcome, write_bad_rows
-from qure.validation.images import content_table
 from qure.validation.rules import RULES
 from qure.validation.statistics import statistics
 
 logger = logging.getLogger(__name__)
 
 #: Raise when a rule changes, so that a result of other rules is not taken for this one's.
-RULES_VERSION = 2
+RULES_VERSION = 3
 
 #: How many bad rows an error message names.
 _NAMED = 3
@@ -52,8 +51,7 @@ class Report:
     queries: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        images = {name: content_table(table) for name, table in self.checked.images.items()}
-        self.statistics = statistics(self.training_set, list(self.checked.annotations.values()), images)
+        self.statistics = statistics(self.training_set, list(self.checked.annotations.values()), self.checked.contents)
         self.drift = compare(self.statistics, self.champion, self.settings) if self.champion else []
 
     @property
@@ -63,13 +61,11 @@ class Report:
 
     def failures(self, about: str) -> list[Finding]:
         """Bad rows that fail the stage, of rules about annotations or images."""
-        failed = {(outcome.benchmark, outcome.rule) for outcome in self.outcomes if outcome.outcome == "failed"}
+        failed = {(one.benchmark, one.rule, one.severity) for one in self.outcomes if one.outcome == "failed"}
         return [
             finding
             for finding in self.checked.findings
-            if finding.severity == "error"
-            and RULES[finding.rule].about == about
-            and (finding.benchmark, finding.rule) in failed
+            if RULES[finding.rule].about == about and (finding.benchmark, finding.rule, finding.severity) in failed
         ]
 
     def result(self) -> dict[str, Any]:
@@ -123,6 +119,7 @@ class Report:
     def write(self, folder: Path) -> None:
         """Writes result.json, statistics.json, images.parquet, bad_rows.csv and data_docs/ into a folder."""
         from qure.validation.docs import write_docs
+        from qure.validation.thumbnails import thumbnail
 
         write_json(folder / "result.json", self.result())
         write_json(folder / "statistics.json", self.statistics)
@@ -137,6 +134,7 @@ class Report:
             findings=self.checked.findings,
             drift=self.drift,
             suites=self.checked.suites,
+            picture=lambda benchmark, image: thumbnail(self.checked.stores.get(benchmark), image),
         )
 
     def _digests(self) -> dict[str, str | None]:

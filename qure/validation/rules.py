@@ -1,8 +1,9 @@
 """Every rule that data must keep: what breaks it, what to do about it, and how much weight it has.
 
 An error fails the stage; a warning is listed and counted. Errors that `tolerable` marks may be passed over for as many
-rows as `validation.tolerate` says, and those rows are then left out of every later stage. All others concern the shape
-of the files, which no reader can pass over.
+rows as `validation.tolerate` says, and those rows are then left out of every later stage. All other errors concern the
+shape of the files, which no reader can pass over. A warning that `tolerable` marks is an error, tolerated or not, for
+whoever names it there: so its rows can be left out.
 """
 
 from collections.abc import Mapping
@@ -61,11 +62,16 @@ RULES: dict[str, Rule] = {
         ),
         Rule(
             checks.DUPLICATE_TRIPLET,
-            "the same reference, target and text as an earlier row",
+            "the same reference, target and text as an earlier row, in whatever order, case or spacing",
             "Remove one of the two rows",
             tolerable=True,
         ),
-        Rule(checks.EMPTY_TEXT, "the modification text is empty", "Write the text or remove the row", tolerable=True),
+        Rule(
+            checks.EMPTY_TEXT,
+            "the modification text is empty, or holds nothing but blanks, punctuation and characters that do not show",
+            "Write the text or remove the row",
+            tolerable=True,
+        ),
         Rule(
             "text_length",
             "the modification text is longer than validation.max_text_characters",
@@ -84,8 +90,24 @@ RULES: dict[str, Rule] = {
             "Remove the image from one of the splits; tolerated, its training queries are left out",
             tolerable=True,
         ),
+        Rule(
+            "confusable_id",
+            "the id differs from an earlier one only in case or Unicode form, which some file systems take for one",
+            "Rename one of the two images",
+            tolerable=True,
+        ),
+        Rule(
+            "path_of_another_image",
+            "the path's file is not named like the id, so the pictures of two ids may be exchanged",
+            "Correct the path",
+            tolerable=True,
+        ),
         Rule("image_set", "an image set holds six different images, reference and target among them", _CORRECT),
-        Rule("ground_truth", "the right answers are different images, and the target is one of them", _CORRECT),
+        Rule(
+            "ground_truth",
+            "the right answers are different images, the target is one of them, and the reference is none",
+            _CORRECT,
+        ),
         Rule("answer", "the preferred set is 1 or 2, and each set's score is from 1 to 5", _CORRECT),
         Rule("retrieved_set", "a retrieved set holds five different images", _CORRECT),
         Rule(
@@ -114,14 +136,16 @@ RULES: dict[str, Rule] = {
         ),
         Rule(
             "cross_category_leakage",
-            "the image is in another category's list of another split",
-            "Nothing needs to be done for the published protocol, which trains and judges by category",
+            "the image is in another category's list of another split, and one model is trained on all categories",
+            "Published numbers include it; training.exclude_leaked leaves such images' training queries out, and every "
+            "number stands beside the one without these queries",
             severity="warning",
         ),
         Rule(
             "pair_in_two_splits",
             "the same reference and target are a query of another split too",
-            "Nothing needs to be done for the published protocol; own data should not have such pairs",
+            "Published numbers include it; training.exclude_leaked leaves the training query out. Own data should not "
+            "have such pairs",
             severity="warning",
         ),
         Rule(
@@ -134,6 +158,30 @@ RULES: dict[str, Rule] = {
             "identical_sets",
             "both retrieved sets hold the same images",
             "Nothing needs to be done: no model can prefer one of them",
+            severity="warning",
+        ),
+        Rule(
+            "contradicting_answers",
+            "the person was asked the same before, the sets perhaps exchanged, and chose the other one",
+            "Nothing needs to be done for the published file, which has such a row; remove both from own data",
+            severity="warning",
+        ),
+        Rule(
+            "repeated_question",
+            "the person was asked the same before, the captions or the sets perhaps exchanged",
+            "Nothing needs to be done for the published file, which has such rows; own data should ask once",
+            severity="warning",
+        ),
+        Rule(
+            "no_answers",
+            "the person has answered nothing",
+            "Nothing needs to be done: the person counts nowhere",
+            severity="warning",
+        ),
+        Rule(
+            "soft_answers",
+            "target_soft calls the target wrong or grades the reference",
+            "Nothing needs to be done: no number is made of target_soft (docs/validation.md says why)",
             severity="warning",
         ),
         Rule(
@@ -178,8 +226,39 @@ RULES: dict[str, Rule] = {
             tolerable=True,
         ),
         Rule(
+            "image_not_as_packed",
+            "the image is not what was packed into its shard",
+            "Pack the images again with 'qure data pack', and remove what was packed",
+            about="image",
+            tolerable=True,
+        ),
+        Rule(
+            "image_damaged",
+            "the file is damaged, though something can be decoded of it",
+            "Look at the picture and restore the file; named in validation.tolerate, it is left out",
+            about="image",
+            severity="warning",
+            tolerable=True,
+        ),
+        Rule(
+            "image_blank",
+            "the picture shows nothing",
+            "Look at the picture and replace it; named in validation.tolerate, it is left out",
+            about="image",
+            severity="warning",
+            tolerable=True,
+        ),
+        Rule(
+            "image_near_duplicate",
+            "an image of the training split looks like one of a split that judges the model",
+            "Look at both pictures; named in validation.tolerate, the training image is left out",
+            about="image",
+            severity="warning",
+            tolerable=True,
+        ),
+        Rule(
             "image_duplicate",
-            "an image of the training split is, byte for byte, one of a split that judges the model",
+            "an image of the training split shows, pixel for pixel, one of a split that judges the model",
             "Remove the image from the training split, or let validation.tolerate drop it there",
             about="image",
             tolerable=True,

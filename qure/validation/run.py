@@ -15,7 +15,7 @@ from great_expectations.data_context.types.base import (
 from qure.validation.suites import Suite
 
 #: Columns that tell which row it was, as far as a table has them.
-PLACE = ("file", "row", "key", "field", "image")
+PLACE = ("file", "row", "key", "field", "image", "other", "beside")
 
 
 @dataclass(frozen=True)

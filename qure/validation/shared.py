@@ -8,6 +8,7 @@ from great_expectations.expectations.expectation import Expectation
 from qure.config import ValidationSettings
 from qure.datasets import checks
 from qure.validation.annotations import RECORD
+from qure.validation.expectations import ExpectColumnPairValuesToStayInOneSplit
 from qure.validation.rules import RULES, Severity
 
 #: Control characters that no text needs; tab and line breaks are white space.
@@ -15,9 +16,18 @@ CONTROL_CHARACTERS = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 
 
 def query_rules(
-    reference: str, target: str, text: str, settings: ValidationSettings, *, within: tuple[str, ...] = ("file",)
+    reference: str,
+    target: str,
+    text: str,
+    settings: ValidationSettings,
+    *,
+    text_key: str | None = None,
+    within: tuple[str, ...] = ("file",),
 ) -> list[Expectation]:
-    """Rules of every query whose answer is known; a triplet must not be repeated among rows alike in `within`."""
+    """Rules of every query whose answer is known; a triplet must not be repeated among rows alike in `within`.
+
+    `text_key` is the column that is equal for texts that say the same (`qure.datasets.texts.text_key`).
+    """
     return [
         expect(
             checks.TARGET_IS_REFERENCE,
@@ -30,7 +40,7 @@ def query_rules(
             checks.DUPLICATE_TRIPLET,
             text,
             gxe.ExpectCompoundColumnsToBeUnique,
-            column_list=[*within, reference, target, text],
+            column_list=[*within, reference, target, text_key or text],
             ignore_row_if="any_value_is_missing",
         ),
         expect(checks.EMPTY_TEXT, text, gxe.ExpectColumnValueLengthsToBeBetween, column=text, min_value=1),
@@ -38,14 +48,16 @@ def query_rules(
     ]
 
 
-def unlabelled_query_rules(reference: str, text: str, settings: ValidationSettings) -> list[Expectation]:
+def unlabelled_query_rules(
+    reference: str, text: str, settings: ValidationSettings, *, text_key: str | None = None
+) -> list[Expectation]:
     """Rules of queries whose answers are withheld; a submission needs them all, so odd ones only warn."""
     return [
         expect(
             "duplicate_unlabelled",
             text,
             gxe.ExpectCompoundColumnsToBeUnique,
-            column_list=["file", reference, text],
+            column_list=["file", reference, text_key or text],
             ignore_row_if="any_value_is_missing",
         ),
         expect("empty_text_unlabelled", text, gxe.ExpectColumnValueLengthsToBeBetween, column=text, min_value=1),
@@ -64,6 +76,11 @@ def _text(text: str, settings: ValidationSettings) -> list[Expectation]:
         ),
         expect("text_characters", text, gxe.ExpectColumnValuesToNotMatchRegex, column=text, regex=CONTROL_CHARACTERS),
     ]
+
+
+def confusable_ids() -> Expectation:
+    """No id in a list of images differs from an earlier one only in case or Unicode form (`texts.id_key`)."""
+    return expect("confusable_id", "image", ExpectColumnPairValuesToStayInOneSplit, column_A="id_key", column_B="image")
 
 
 def present(*columns: str) -> list[Expectation]:

@@ -142,25 +142,52 @@ def validation_arguments(data: dsl.Dataset) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("state", "level"), [("SUCCEEDED", "INFO"), ("FAILED", "ERROR")])
+@pytest.mark.parametrize(
+    ("told", "state", "level"),
+    [("COMPLETE", "SUCCEEDED", "INFO"), ("FAILED", "FAILED: train failed", "ERROR"), ("RUNNING", "UNKNOWN", "ERROR")],
+)
 def test_report_outcome_says_how_it_ended(
     call: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    told: str,
     state: str,
     level: str,
 ) -> None:
+    """Where there is no Workflow, as on this machine; tests/infra/argo has those that there are."""
     monkeypatch.delenv("QURE_NOTIFICATION_URL", raising=False)
+    monkeypatch.delenv("QURE_WORKFLOW", raising=False)
     status = dsl.PipelineTaskFinalStatus(
-        state=state,
+        state=told,
         pipeline_job_resource_name="job",
         pipeline_task_name="run",
         error_code=1,
-        error_message="train failed" if state == "FAILED" else None,
+        error_message="train failed" if told == "FAILED" else None,
     )
-    call("report_outcome", params=PARAMS, pipeline="qure-training", training_set="cirr", status=status)
+    told_all = {"pages": {}, "distributed": False, "jobs_namespace": "", "status": status}
+    call("report_outcome", pipeline="qure-training", training_set="cirr", **told_all)
     logging.shutdown()
     assert f"{level} qure.notification: qure-training of cirr {state}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("distributed", "expected"), [(True, [("run-7", "jobs")]), (False, [])])
+def test_report_outcome_deletes_left_train_jobs_also_when_nobody_can_be_told(
+    call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, distributed: bool, expected: list[Any]
+) -> None:
+    """What the deletion does: tests/infra/trainer/test_cleanup.py."""
+    deleted: list[Any] = []
+    monkeypatch.setattr("infra.trainer.cleanup.delete_jobs_of", lambda run, namespace: deleted.append((run, namespace)))
+    monkeypatch.setenv("QURE_NOTIFICATION_URL", "no address")
+    monkeypatch.setenv("QURE_WORKFLOW", "qure-training-x7f2c")
+    monkeypatch.setenv("QURE_PIPELINE_RUN", "run-7")
+    status = dsl.PipelineTaskFinalStatus(
+        state="FAILED", pipeline_job_resource_name="job", pipeline_task_name="run", error_code=1, error_message=None
+    )
+    told = {"pages": {}, "distributed": distributed, "jobs_namespace": "jobs", "status": status}
+    with pytest.raises(SystemExit) as stop:
+        call("report_outcome", pipeline="qure-training", training_set="cirr", **told)
+    assert stop.value.code == 2
+    assert deleted == expected
 
 
 def test_train_qure_as_a_job_needs_a_workspace(

@@ -1,12 +1,13 @@
 """What every component does around its library call."""
 
 import logging
+import os
 import subprocess
 import sys
 
 import pytest
 
-from components.runtime import UNEXPECTED, stage
+from components.runtime import UNEXPECTED, put_secrets_in_place, stage
 from components.settings import parse
 from qure.errors import BadInput, StageFailed
 
@@ -77,6 +78,50 @@ def test_the_last_line_of_a_failure_is_the_error_and_its_remedy(
     last = said.err.splitlines()[-1]
     assert last in ("error: no row. Mend it", f"error: KeyError: 'bug'. {UNEXPECTED}")
     assert "done in" not in said.out
+
+
+def test_our_variables_win_and_the_plugins_serve_where_ours_are_not() -> None:
+    plugin = {
+        "MLFLOW_TRACKING_URI": "https://theirs",
+        "MLFLOW_TRACKING_TOKEN": "their-token",
+        "MLFLOW_RUN_ID": "7",
+        "MLFLOW_EXPERIMENT_ID": "1",
+    }
+    alone = dict(plugin) | {"QURE_SECRET_MLFLOW_TRACKING_URI": ""}
+    put_secrets_in_place(alone)
+    aside = {"QURE_KUBEFLOW_MLFLOW_RUN": "7", "QURE_KUBEFLOW_MLFLOW_URI": "https://theirs"}
+    kept = {"MLFLOW_TRACKING_URI": "https://theirs", "MLFLOW_TRACKING_TOKEN": "their-token"}
+    assert alone == kept | aside | {"MLFLOW_EXPERIMENT_ID": "1"}
+    both = dict(plugin) | {
+        "QURE_SECRET_MLFLOW_TRACKING_URI": "https://ours",
+        "QURE_SECRET_MLFLOW_TRACKING_USERNAME": "us",
+        "QURE_SECRET_AWS_ACCESS_KEY_ID": "key",
+    }
+    put_secrets_in_place(both)
+    ours = {"MLFLOW_TRACKING_URI": "https://ours", "MLFLOW_TRACKING_USERNAME": "us", "AWS_ACCESS_KEY_ID": "key"}
+    assert both == ours | aside | {"MLFLOW_EXPERIMENT_ID": "1"}
+
+
+def test_one_server_for_both_keeps_the_plugins_login() -> None:
+    variables = {
+        "MLFLOW_TRACKING_URI": "https://one",
+        "MLFLOW_TRACKING_TOKEN": "token",
+        "QURE_SECRET_MLFLOW_TRACKING_URI": "https://one",
+    }
+    put_secrets_in_place(variables)
+    assert variables == {"MLFLOW_TRACKING_URI": "https://one", "MLFLOW_TRACKING_TOKEN": "token"}
+
+
+def test_a_stage_finds_its_variables_in_place_and_prints_none_of_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "")  # so that the test's end restores it
+    monkeypatch.setenv("QURE_SECRET_AWS_SECRET_ACCESS_KEY", "sentinel-aws-secret")
+    with pytest.raises(SystemExit), stage(PARAMS):
+        raise RuntimeError(f"{os.environ['AWS_SECRET_ACCESS_KEY']} is refused")
+    said = "".join(capsys.readouterr())
+    assert "*** is refused" in said
+    assert "sentinel" not in said
 
 
 def test_components_are_light_to_import() -> None:

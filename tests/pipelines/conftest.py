@@ -45,7 +45,14 @@ def _module(name: str) -> ModuleType:
 @pytest.fixture
 def kfp_api() -> ModuleType:
     """The module of the stand-in for the Kubeflow Pipelines API."""
+    _module("kfp_checks")  # which it imports by that name
     return _module("kfp_api")
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """Answers of a real Kubeflow Pipelines 2.17.0, without pipeline specs, stack traces and plugins' output."""
+    return Path(__file__).with_name("recordings")
 
 
 @pytest.fixture

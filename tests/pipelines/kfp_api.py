@@ -1,210 +1,271 @@
-"""A stand-in for the Kubeflow Pipelines API (v2beta1), closed to whatever it does not know.
+"""A stand-in for the Kubeflow Pipelines API (v2beta1, server 2.17.0), closed to whatever it does not know.
 
-Its contract is that of the kfp_server_api package's models: an unknown route, query parameter, body field or value of
-another type is refused and remembered, so that a test can say that nothing was refused. It checks requests; it runs
-nothing. `test_kfp_api.py` compares it with the API's own OpenAPI file where that is at hand.
+It answers as a real server was recorded to answer (tests/pipelines/recordings, replayed by test_recordings.py): its
+messages, codes, defaults and refusals, with and without namespaces. It runs nothing: a test moves runs on with
+`start`, `finish`, `settle`, `fire`, `lose` and `collect`.
 """
 
 import datetime
 import json
+import random
 import re
+import string
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from email.parser import BytesParser
-from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import kfp_server_api
-import yaml
+from qure_tests_kfp_checks import (
+    PREFIX,
+    ROUTES,
+    Refused,
+    Route,
+    check,
+    check_arguments,
+    check_listing,
+    matches,
+    query_of,
+    refuse_output_fields,
+    unknown,
+    uploaded,
+)
 
-PREFIX = "/apis/v2beta1"
-LISTING = {"page_token": str, "page_size": int, "sort_by": str, "filter": str}
+from pipelines.cron import check_cron
 
-#: Fields that the server sets; a request that sets them is wrong.
-OUTPUT_FIELDS = {
-    "V2beta1Experiment": {"experiment_id", "created_at", "storage_state", "last_run_created_at"},
-    "V2beta1Run": {
-        "run_id",
-        "created_at",
-        "scheduled_at",
-        "finished_at",
-        "state",
-        "error",
-        "state_history",
-        "run_details",
-    },
-    "V2beta1RecurringRun": {"recurring_run_id", "created_at", "updated_at", "status", "error", "namespace"},
-}
+__all__ = ["PREFIX", "ROUTES", "PipelinesApi", "Refused", "serve"]
 
-
-class Refused(Exception):
-    """A request that the API would not take."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.message = status, message
-
-
-@dataclass(frozen=True)
-class Route:
-    """One operation: method, path, the query parameters it knows, the model of its body, and what it does."""
-
-    method: str
-    path: str
-    handler: str
-    query: dict[str, type] = field(default_factory=dict)
-    body: str | None = None
-    upload: bool = False
-
-    @property
-    def pattern(self) -> re.Pattern[str]:
-        return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/:]+)", PREFIX + self.path) + "$")
-
-
-ROUTES = (
-    Route("GET", "/healthz", "healthz"),
-    Route("POST", "/experiments", "create_experiment", body="V2beta1Experiment"),
-    Route("GET", "/experiments", "list_experiments", {**LISTING, "namespace": str}),
-    Route("GET", "/experiments/{experiment_id}", "get_experiment"),
-    Route("GET", "/pipelines", "list_pipelines", {**LISTING, "namespace": str}),
-    Route("POST", "/pipelines", "create_pipeline", body="V2beta1Pipeline"),
-    Route("GET", "/pipelines/{pipeline_id}", "get_pipeline"),
-    Route(
-        "POST",
-        "/pipelines/upload",
-        "upload_pipeline",
-        {"name": str, "display_name": str, "description": str, "namespace": str, "tags": str},
-        upload=True,
-    ),
-    Route(
-        "POST",
-        "/pipelines/upload_version",
-        "upload_version",
-        {"name": str, "display_name": str, "pipelineid": str, "description": str, "tags": str},
-        upload=True,
-    ),
-    Route("GET", "/pipelines/{pipeline_id}/versions", "list_versions", LISTING),
-    Route("POST", "/runs", "create_run", {"experiment_id": str}, body="V2beta1Run"),
-    Route("GET", "/runs", "list_runs", {**LISTING, "namespace": str, "experiment_id": str}),
-    Route("GET", "/runs/{run_id}", "get_run", {"experiment_id": str}),
-    Route("POST", "/runs/{run_id}:terminate", "terminate_run", {"experiment_id": str}),
-    Route("POST", "/runs/{run_id}:archive", "archive_run", {"experiment_id": str}),
-    Route("POST", "/recurringruns", "create_recurring_run", body="V2beta1RecurringRun"),
-    Route("GET", "/recurringruns", "list_recurring_runs", {**LISTING, "namespace": str, "experiment_id": str}),
-    Route("GET", "/recurringruns/{recurring_run_id}", "get_recurring_run"),
-    Route("DELETE", "/recurringruns/{recurring_run_id}", "delete_recurring_run", {"propagation_policy": str}),
+#: What the server gives as the time of something that has not happened.
+NEVER = "1970-01-01T00:00:00Z"
+_DENIED = (
+    "PermissionDenied: User '{user}' is not authorized with reason:  (request: &ResourceAttributes{{Namespace:{space},"
+    "Verb:{verb},Group:pipelines.kubeflow.org,Version:v1beta1,Resource:{kind},Subresource:,Name:,FieldSelector:nil,"
+    "LabelSelector:nil,}})"
 )
 
 
 class PipelinesApi:
-    """The state and the operations. `refusals` lists every request that was not taken."""
+    """The state and the operations. `refusals` lists what the stand-in alone refused: requests of unknown form.
 
-    def __init__(self, page_size: int = 2, token: str | None = None) -> None:
+    Args:
+        page_size: most entries of a page, whatever is asked for.
+        token: the gateway's; requests without it are 401.
+        multi_user: everything lies in namespaces.
+        members: namespace -> users who may use it; whoever has the token is "owner" unless a header names another.
+        account: service account of runs that name none.
+    """
+
+    def __init__(
+        self,
+        page_size: int = 2,
+        token: str | None = None,
+        *,
+        multi_user: bool = False,
+        members: dict[str, set[str]] | None = None,
+        account: str = "pipeline-runner",
+    ) -> None:
         self.experiments: dict[str, dict[str, Any]] = {}
         self.pipelines: dict[str, dict[str, Any]] = {}
         self.versions: dict[str, dict[str, Any]] = {}
         self.runs: dict[str, dict[str, Any]] = {}
         self.recurring_runs: dict[str, dict[str, Any]] = {}
+        #: Runs whose Workflow object is in the cluster.
+        self.workflows: set[str] = set()
         self.requests: list[tuple[str, str, Any]] = []
         self.refusals: list[str] = []
         self.failures: list[tuple[str, int]] = []
         self.page_size, self.token = page_size, token
+        self.multi_user, self.account = multi_user, account
+        self.members = members or {"team-a": {"owner"}}
+        #: When set, every request is answered with this page, as a proxy does that asks for a login.
+        self.login_page: str | None = None
+        self._user: str | None = "owner"
+        self._fired = 0
         self._lock = threading.Lock()
 
     def fail_next(self, handler: str, status: int = 503) -> None:
         """Makes the next call of an operation fail as a server does."""
         self.failures.append((handler, status))
 
+    def start(self, run_id: str) -> None:
+        """PENDING -> RUNNING."""
+        self._move(run_id, "RUNNING")
+
+    def finish(self, run_id: str, state: str = "SUCCEEDED") -> None:
+        """The run's Workflow ends, and that is recorded."""
+        self._move(run_id, state)
+        self.runs[run_id]["finished_at"] = _now()
+
+    def settle(self) -> None:
+        """What is being stopped has stopped: CANCELING -> FAILED. A run without a Workflow stays CANCELING."""
+        for run_id, run in self.runs.items():
+            if run["state"] == "CANCELING" and run_id in self.workflows:
+                self.finish(run_id, "FAILED")
+
+    def lose(self, run_id: str) -> None:
+        """Somebody deletes the run's Workflow: nothing is recorded any more."""
+        self.workflows.discard(run_id)
+
+    def collect(self, run_id: str) -> None:
+        """The Workflow of a run that is over is removed after its time to live."""
+        assert self.runs[run_id]["state"] in ("SUCCEEDED", "FAILED")
+        self.workflows.discard(run_id)
+
+    def fire(self, recurring_run_id: str) -> str:
+        """The schedule's time has come: a run under a name of the controller's; returns its id."""
+        schedule = self.recurring_runs[recurring_run_id]
+        self._fired += 1
+        short = re.sub(r"[^a-z0-9-]+", "", schedule["display_name"].lower())[:25]
+        suffix = "".join(random.choices(string.ascii_lowercase + string.digits, k=5))
+        content = {key: schedule[key] for key in ("experiment_id", "pipeline_version_reference", "runtime_config")}
+        now = _now()
+        run = content | {
+            "run_id": str(uuid.uuid4()),
+            "display_name": f"{short}{suffix}-{self._fired}-{random.randrange(10**9, 10**10)}",
+            "storage_state": "AVAILABLE",
+            "created_at": now,
+            "scheduled_at": now,
+            "finished_at": NEVER,
+            "state": "RUNNING",
+            "recurring_run_id": recurring_run_id,
+            "state_history": [{"update_time": now, "state": "RUNNING"}],
+        }
+        self.runs[run["run_id"]] = run
+        self.workflows.add(run["run_id"])
+        return str(run["run_id"])
+
     def answer(self, method: str, target: str, headers: Any, content: bytes) -> tuple[int, Any]:
         """One request; the answer's status and JSON."""
+        upload = "/pipelines/upload" in target
         with self._lock:
             try:
                 return 200, self._dispatch(method, target, headers, content)
             except Refused as error:
-                if error.status not in (404, 409, 503) or "route" in error.message:
+                if error.closed:
                     self.refusals.append(f"{method} {target}: {error.message}")
-                return error.status, {"code": error.status, "message": error.message, "details": []}
+                return error.status, error.body(upload=upload)
 
     def _dispatch(self, method: str, target: str, headers: Any, content: bytes) -> Any:
         url = urlsplit(target)
         if self.token is not None and headers.get("Authorization") != f"Bearer {self.token}":
             raise Refused(401, "Unauthorized")
+        self._user = headers.get("kubeflow-userid", "owner") or None
         for route in ROUTES:
             match = route.pattern.fullmatch(url.path)
             if match and route.method == method:
                 break
         else:
-            raise Refused(404, f"no such route: {method} {url.path}")
+            raise Refused(404, "Not Found", closed=True)
         for number, (handler, status) in enumerate(self.failures):
             if handler == route.handler:
                 del self.failures[number]
                 raise Refused(status, "the server is not well")
-        query = _query(route, parse_qs(url.query, keep_blank_values=True))
-        arguments: dict[str, Any] = {**match.groupdict(), **query}
-        if route.upload:
-            arguments["package"] = _uploaded(headers, content)
-        elif route.body is not None:
-            body = json.loads(content)
-            check(route.body, body)
-            _refuse_output_fields(route.body, body)
-            arguments["body"] = body
-        elif content:
-            raise Refused(400, "this operation takes no body")
+        arguments = {**match.groupdict(), **query_of(route, parse_qs(url.query, keep_blank_values=True))}
+        arguments |= self._content(route, headers, content)
         self.requests.append((route.method, url.path, arguments.get("body")))
         handle: Callable[..., Any] = getattr(self, route.handler)
         return handle(**arguments)
 
+    def _content(self, route: Route, headers: Any, content: bytes) -> dict[str, Any]:
+        if route.upload:
+            return {"package": uploaded(headers, content)}
+        if route.body is not None:
+            body = json.loads(content)
+            triggers = [name for name in ("cron_schedule", "periodic_schedule") if name in body.get("trigger", {})]
+            if len(triggers) == 2:
+                kind = "kubeflow.pipelines.backend.api.v2beta1.Trigger.trigger"
+                raise Refused(400, f'proto: error parsing "{triggers[1]}", oneof {kind} is already set')
+            check(route.body, body)
+            refuse_output_fields(route.body, body)
+            return {"body": body}
+        if content:
+            raise unknown("this operation takes no body")
+        return {}
+
     def healthz(self) -> Any:
-        return {"multi_user": False}
+        told = {"commit_sha": "unknown", "tag_name": "unknown", "pipeline_store": "database"}
+        return told | {"multi_user": self.multi_user}
 
     def create_experiment(self, body: dict[str, Any]) -> Any:
-        _require(body, "display_name")
-        if any(one["display_name"] == body["display_name"] for one in self.experiments.values()):
-            raise Refused(409, f"experiment {body['display_name']} exists")
-        return _store(self.experiments, "experiment_id", body)
+        name, space = body.get("display_name", ""), body.get("namespace") or ""
+        self._authorize(
+            "create",
+            "experiments",
+            space,
+            "An experiment cannot",
+            "Failed to create a experiment: Failed to authorize the request",
+        )
+        if any(one["display_name"] == name and one.get("namespace", "") == space for one in self.experiments.values()):
+            cause = f"Failed to create a new experiment. The name {name} already exists. Please specify a new name"
+            raise Refused(409, f"Failed to create a experiment: Already exist error: {cause}", cause=cause)
+        content = {"display_name": name} | ({"namespace": space} if space else {})
+        return _store(self.experiments, "experiment_id", content, storage_state="AVAILABLE", last_run_created_at=NEVER)
 
     def list_experiments(self, **query: Any) -> Any:
+        doing = "List experiments failed: Failed to authorize with API"
+        self._authorize("list", "experiments", query.get("namespace", ""), "An experiment cannot", doing)
         return self._page("experiments", list(self.experiments.values()), query)
 
     def get_experiment(self, experiment_id: str) -> Any:
-        return _get(self.experiments, experiment_id)
+        return _get(self.experiments, experiment_id, "Failed to get an experiment", "Experiment")
 
     def list_pipelines(self, **query: Any) -> Any:
-        return self._page("pipelines", list(self.pipelines.values()), query)
+        # Shared pipelines are in no namespace: both are found only where they are.
+        found = [one for one in self.pipelines.values() if one.get("namespace", "") == query.get("namespace", "")]
+        return self._page("pipelines", found, query)
 
     def create_pipeline(self, body: dict[str, Any]) -> Any:
-        _require(body, "display_name")
-        if any(one["display_name"] == body["display_name"] for one in self.pipelines.values()):
-            raise Refused(409, f"pipeline {body['display_name']} exists")
-        return _store(self.pipelines, "pipeline_id", body | {"name": body["display_name"]})
+        name, space = body["display_name"], body.get("namespace") or ""
+        if space:
+            doing = "Failed to create a pipeline: Failed to authorize with API"
+            self._authorize("create", "pipelines", space, "A pipeline cannot", doing)
+        if any(one["name"] == name and one.get("namespace", "") == space for one in self.pipelines.values()):
+            raise Refused(409, "Failed to create a pipeline")
+        return _store(self.pipelines, "pipeline_id", body | {"name": name})
 
     def get_pipeline(self, pipeline_id: str) -> Any:
-        return _get(self.pipelines, pipeline_id)
+        return _get(self.pipelines, pipeline_id, "Failed to get a pipeline", "Pipeline")
 
-    def upload_pipeline(self, package: dict[str, Any], name: str = "", display_name: str = "", **other: Any) -> Any:
+    def delete_pipeline(self, pipeline_id: str, cascade: bool = False) -> Any:
+        versions = [one for one in self.versions.values() if one["pipeline_id"] == pipeline_id]
+        if versions and not cascade:
+            first = min(versions, key=lambda one: (one["created_at"], len(one["name"])))["pipeline_version_id"]
+            cause = (
+                f"Failed to delete pipeline with id {pipeline_id} as it has existing pipeline versions (e.g. {first}). "
+                "Set cascade=true to delete all versions"
+            )
+            doing = f"Failed to delete pipeline {pipeline_id}. Check error stack"
+            raise Refused(400, f"{doing}: Invalid input error: {cause}", cause=cause)
+        del self.pipelines[pipeline_id]
+        return {}
+
+    def upload_pipeline(
+        self, package: dict[str, Any], name: str = "", display_name: str = "", namespace: str = "", **other: Any
+    ) -> Any:
         name = name or display_name
-        if any(one["display_name"] == name for one in self.pipelines.values()):
-            raise Refused(409, f"pipeline {name} exists")
-        pipeline = _store(self.pipelines, "pipeline_id", {"display_name": name, "name": name})
+        if self.multi_user and namespace and self._user not in self.members.get(namespace, set()):
+            raise Refused(400, "Failed to create a pipeline")
+        if any(one["name"] == name and one.get("namespace", "") == namespace for one in self.pipelines.values()):
+            raise Refused(409, "Failed to create a pipeline and a pipeline version")
+        content = {"display_name": name, "name": name} | ({"namespace": namespace} if namespace else {})
+        pipeline = _store(self.pipelines, "pipeline_id", content)
         self._add_version(pipeline["pipeline_id"], name, package)
         return pipeline
 
     def upload_version(
         self, package: dict[str, Any], pipelineid: str = "", name: str = "", description: str = "", **other: Any
     ) -> Any:
-        _get(self.pipelines, pipelineid)
+        if pipelineid not in self.pipelines:
+            raise Refused(400, "Failed to create a pipeline version")
         return self._add_version(pipelineid, name, package, description)
 
     def _add_version(self, pipeline_id: str, name: str, package: dict[str, Any], description: str = "") -> Any:
         if any(one["pipeline_id"] == pipeline_id and one["name"] == name for one in self.versions.values()):
-            raise Refused(409, f"pipeline version {name} exists")
+            raise Refused(409, "Failed to create a pipeline version")
         content = {"pipeline_id": pipeline_id, "display_name": name, "name": name, "pipeline_spec": package}
-        content["description"] = description
+        content |= {"description": description} if description else {}
         return _store(self.versions, "pipeline_version_id", content)
 
     def list_versions(self, pipeline_id: str, **query: Any) -> Any:
@@ -212,211 +273,214 @@ class PipelinesApi:
         return self._page("pipeline_versions", found, query)
 
     def create_run(self, body: dict[str, Any], experiment_id: str = "") -> Any:
-        _require(body, "display_name")
-        self._check_work(body)
-        return _store(self.runs, "run_id", {**body, "state": "PENDING", "storage_state": "AVAILABLE"})
+        doing = "Failed to create a new run"
+        if not body.get("display_name"):
+            convert = "CreateJob(job.ToV2())Failed to create a run due to conversion error: InternalServerError"
+            what = "Failed to convert a API run detail to its internal representation"
+            raise Refused(500, f"{convert}: {what}: Invalid input error: Run name cannot be empty")
+        if self.multi_user and not body.get("experiment_id"):
+            cause = "Experiment id can not be empty in multi-user mode"
+            what = "Failed to create a run due to invalid experimentId and namespace combination"
+            raise Refused(400, f"{doing}: {what}: Invalid input error: {cause}", cause=cause)
+        spec = self._spec(body, doing)
+        given = (body.get("runtime_config") or {}).get("parameters") or {}
+        check_arguments(spec, given, f"{doing}: Failed to generate the ExecutionSpec", whole=True)
+        now = _now()
+        run = _store(
+            self.runs,
+            "run_id",
+            {"service_account": self.account} | {key: value for key, value in body.items() if value is not None},
+            storage_state="AVAILABLE",
+            scheduled_at=now,
+            finished_at=NEVER,
+            state="PENDING",
+            state_history=[{"update_time": now, "state": "PENDING"}],
+        )
+        self.workflows.add(run["run_id"])
+        return run
 
     def list_runs(self, **query: Any) -> Any:
-        return self._page("runs", list(self.runs.values()), query)
+        space, experiment = query.get("namespace", ""), query.get("experiment_id", "")
+        if experiment:
+            space = self.experiments.get(experiment, {}).get("namespace", "")
+        where = f"Check if you have permission to access namespace {space}"
+        doing = f"Failed to list runs: Failed to list runs due to authorization error. {where}"
+        self._authorize("list", "runs", space, "A run cannot", doing, access="run")
+        found = [run for run in self.runs.values() if not self.multi_user or self._space_of(run) == space]
+        return self._page("runs", found, query)
 
     def get_run(self, run_id: str, experiment_id: str = "") -> Any:
-        return _get(self.runs, run_id)
+        return _get(self.runs, run_id, "Failed to get a run: Failed to fetch run {}", "Run")
 
-    def terminate_run(self, run_id: str, experiment_id: str = "") -> Any:
-        _get(self.runs, run_id)["state"] = "CANCELED"
+    def delete_run(self, run_id: str, experiment_id: str = "") -> Any:
+        self.get_run(run_id)
+        del self.runs[run_id]
+        self.workflows.discard(run_id)
         return {}
 
+    def terminate_run(self, run_id: str, experiment_id: str = "") -> Any:
+        doing = f"Failed to terminate a run: Failed to terminate run {run_id}"
+        fetching = f"{doing} due to error fetching the run: Failed to fetch run {{}}"
+        run = _get(self.runs, run_id, fetching, "Run")
+        if run["state"] not in ("PENDING", "RUNNING"):
+            cause = f"Failed to terminate a run {run_id}. Row not found"
+            raise Refused(400, f"{doing}: Invalid input error: {cause}", cause=cause)
+        if run_id in self.workflows:
+            self._move(run_id, "CANCELING")
+            return {}
+        # The state is written before the Workflow is looked for, and not into the history.
+        run["state"] = "CANCELING"
+        raise Refused(500, f"{doing}: InternalServerError: the workflow was not found")
+
     def archive_run(self, run_id: str, experiment_id: str = "") -> Any:
-        run = _get(self.runs, run_id)
-        if run["state"] in ("PENDING", "RUNNING"):
-            raise Refused(400, "a run that is active cannot be archived")
-        run["storage_state"] = "ARCHIVED"
+        _get(self.runs, run_id, "Failed to archive a run: Failed to fetch run {}", "Run")["storage_state"] = "ARCHIVED"
+        return {}
+
+    def retry_run(self, run_id: str, experiment_id: str = "") -> Any:
+        doing = f"Failed to retry a run: Failed to retry run {run_id}"
+        fetching = f"{doing} due to error fetching the run: Failed to fetch run {{}}"
+        run = _get(self.runs, run_id, fetching, "Run")
+        if run["state"] != "FAILED":
+            cause = "Workflow must be Failed/Error to retry"
+            raise Refused(409, f"{doing}: BadRequestError: {cause}: workflow cannot be retried", cause=cause, code=10)
+        self._move(run_id, "RUNNING")
+        run["finished_at"] = NEVER
+        self.workflows.add(run_id)  # made again under its old name where it had been collected
         return {}
 
     def create_recurring_run(self, body: dict[str, Any]) -> Any:
-        _require(body, "display_name", "trigger", "max_concurrency", "mode")
-        if not 1 <= int(body["max_concurrency"]) <= 10:
-            raise Refused(400, "max_concurrency is not in [1-10]")
-        schedules = [name for name in ("cron_schedule", "periodic_schedule") if body["trigger"].get(name)]
-        if len(schedules) != 1:
-            raise Refused(400, "a trigger is either a cron or a periodic schedule")
-        if schedules == ["cron_schedule"] and len(body["trigger"]["cron_schedule"]["cron"].split()) != 6:
-            raise Refused(400, "cron needs six fields")
-        if body["mode"] not in ("ENABLE", "DISABLE"):
-            raise Refused(400, "mode is neither ENABLE nor DISABLE")
-        self._check_work(body)
+        converting = "Failed to create a recurring run due to conversion error: Invalid input error"
+        most = int(body.get("max_concurrency") or 0)
+        if not 1 <= most <= 10:
+            cause = f"Max concurrency of a recurring run must be at least 1 and at most 10. Received {most}"
+            raise Refused(400, f"{converting}: {cause}", cause=cause)
+        cron = (body["trigger"].get("cron_schedule") or {}).get("cron")
+        try:
+            if cron is not None:
+                check_cron(cron)
+        except ValueError as error:
+            form = "Schedule cron is not a supported format(https://godoc.org/github.com/robfig/cron)"
+            cause = f"{form}. Error: {error}"
+            raise Refused(400, f"{converting}: {cause}", cause=cause) from None
+        doing = "Failed to create a recurring run"
+        given = (body.get("runtime_config") or {}).get("parameters") or {}
+        doing_it = f"{doing}: Failed to create a recurring run during scheduled workflow creation"
+        check_arguments(self._spec(body, doing), given, doing_it, whole=False)
+        content = {"service_account": self.account} | {key: value for key, value in body.items() if value is not None}
         # int64 travels as a string
-        content = {**body, "max_concurrency": str(body["max_concurrency"]), "status": f"{body['mode']}D"}
+        content |= {"max_concurrency": str(most), "status": f"{body['mode']}D", "updated_at": _now()}
+        content["namespace"] = self._space_of(body) or "kubeflow"
+        if not given:
+            content.pop("runtime_config", None)
         return _store(self.recurring_runs, "recurring_run_id", content)
 
     def list_recurring_runs(self, **query: Any) -> Any:
-        return self._page("recurringRuns", list(self.recurring_runs.values()), query)
+        found = list(self.recurring_runs.values())
+        if self.multi_user:
+            space = query.get("namespace") or self._space_of(query)
+            self._authorize("list", "jobs", space, "A recurring run cannot", "Failed to list jobs")
+            found = [one for one in found if one["namespace"] == space]
+        return self._page("recurringRuns", found, query)
 
     def get_recurring_run(self, recurring_run_id: str) -> Any:
-        return _get(self.recurring_runs, recurring_run_id)
+        return _get(self.recurring_runs, recurring_run_id, "Failed to get a recurring run", "Job")
 
-    def delete_recurring_run(self, recurring_run_id: str, propagation_policy: str = "") -> Any:
-        del self.recurring_runs[_get(self.recurring_runs, recurring_run_id)["recurring_run_id"]]
+    def disable_recurring_run(self, recurring_run_id: str) -> Any:
+        self.get_recurring_run(recurring_run_id).update({"mode": "DISABLE", "status": "DISABLED"})
         return {}
 
-    def _check_work(self, body: dict[str, Any]) -> None:
-        """The version exists, and the arguments are those that its pipeline declares, of their types."""
-        _get(self.experiments, body.get("experiment_id", ""))
+    def delete_recurring_run(self, recurring_run_id: str, propagation_policy: str = "") -> Any:
+        doing = "Failed to delete a recurring run: Failed to delete recurring run {}. Check if exists"
+        _get(self.recurring_runs, recurring_run_id, doing, "Job")
+        del self.recurring_runs[recurring_run_id]
+        if propagation_policy not in ("", "ORPHAN"):
+            raise unknown(f"propagation policy {propagation_policy!r}")
+        if propagation_policy != "ORPHAN":
+            # Kubernetes deletes what the schedule owns: the Workflows of its runs, those that run too.
+            for run_id, run in self.runs.items():
+                if run.get("recurring_run_id") == recurring_run_id:
+                    self.lose(run_id)
+        return {}
+
+    def _spec(self, body: dict[str, Any], doing: str) -> dict[str, Any]:
+        """The pipeline that a run or schedule names."""
+        if body.get("experiment_id") not in self.experiments:
+            raise unknown(f"{doing}: no experiment {body.get('experiment_id')!r}")
         reference = body.get("pipeline_version_reference") or {}
-        version = _get(self.versions, reference.get("pipeline_version_id", ""))
-        if version["pipeline_id"] != reference.get("pipeline_id"):
-            raise Refused(400, "the version is not of this pipeline")
-        declared = version["pipeline_spec"]["root"].get("inputDefinitions", {}).get("parameters", {})
-        given = (body.get("runtime_config") or {}).get("parameters") or {}
-        for name, value in given.items():
-            if name not in declared:
-                raise Refused(400, f"the pipeline has no parameter {name}")
-            _check_parameter(name, value, declared[name]["parameterType"])
-        for name, stated in declared.items():
-            if name not in given and "defaultValue" not in stated and not stated.get("isOptional"):
-                raise Refused(400, f"parameter {name} is missing")
+        version_id = reference.get("pipeline_version_id", "")
+        if version_id not in self.versions:
+            what = "Failed to create a run due to error fetching manifest"
+            fetch = "Failed to fetch a template due to error retrieving pipeline version"
+            which = f"Failed to fetch a pipeline version and its manifest from pipeline version {version_id}"
+            gone = f"Failed to get a pipeline version with id {version_id}"
+            missing = f"ResourceNotFoundError: PipelineVersion {version_id} not found"
+            raise Refused(500, f"{doing}: InternalServerError: {what}: {fetch}: {which}: {gone}: {missing}")
+        if self.versions[version_id]["pipeline_id"] != reference.get("pipeline_id"):
+            raise unknown("the version is not of this pipeline")
+        return dict(self.versions[version_id]["pipeline_spec"])
+
+    def _move(self, run_id: str, state: str) -> None:
+        run = self.runs[run_id]
+        run["state"] = state
+        run["state_history"].append({"update_time": _now(), "state": state})
+
+    def _space_of(self, item: dict[str, Any]) -> str:
+        return str(self.experiments.get(item.get("experiment_id", ""), {}).get("namespace", ""))
+
+    def _authorize(self, verb: str, kind: str, space: str, whose: str, doing: str, access: str = "") -> None:
+        if not self.multi_user:
+            if space and verb == "create":
+                raise unknown("a namespace on an installation for one user")
+            return
+        if not space:
+            cause = f"{whose} have an empty namespace in multi-user mode"
+            raise Refused(400, f"{doing}: Invalid input error: {cause}", cause=cause)
+        where = f": Failed to access {access} . Check if you have access to namespace {space}" if access else ""
+        if self._user is None:
+            cause = "Failed to check authorization. User identity is empty in the request header"
+            header = "Request header error: there is no user identity header."
+            raise Refused(
+                401, f"{doing}{where}: Unauthenticated: {cause}: Unauthenticated: {header}: {header}", cause=cause
+            )
+        if self._user not in self.members.get(space, set()):
+            denied = _DENIED.format(user=self._user, space=space, verb=verb, kind=kind)
+            raise Refused(
+                403, f"{doing}{where}: {denied}: Unauthorized access", cause=denied.removeprefix("PermissionDenied: ")
+            )
 
     def _page(self, name: str, items: list[dict[str, Any]], query: dict[str, Any]) -> Any:
-        for key in ("experiment_id", "pipeline_id"):
-            if query.get(key):
+        check_listing(name, query)
+        for key in ("experiment_id", "pipeline_id", "namespace"):
+            if query.get(key) and (key != "namespace" or name == "experiments"):
                 items = [item for item in items if item.get(key) == query[key]]
-        items = [item for item in items if _matches(item, query.get("filter", ""))]
+        items = [item for item in items if matches(item, query.get("filter", ""))]
         if query.get("sort_by", "").endswith(" desc"):
             items = items[::-1]
         start = int(query.get("page_token") or 0)
         end = start + min(query.get("page_size") or self.page_size, self.page_size)
+        if not items:
+            return {}
         page: dict[str, Any] = {name: items[start:end], "total_size": len(items)}
         if end < len(items):
             page["next_page_token"] = str(end)
         return page
 
 
-def check(model: str, value: Any, place: str = "body") -> None:
-    """Refuses what a model of kfp_server_api does not describe.
-
-    Raises:
-        Refused: an unknown field or a value of another type.
-    """
-    kind = getattr(kfp_server_api, model)
-    allowed = [getattr(kind, name) for name in dir(kind) if name.isupper()]
-    if allowed and not kind.openapi_types:  # an enumeration
-        if value not in allowed:
-            raise Refused(400, f"{place}: {value!r} is none of {allowed}")
-        return
-    if not isinstance(value, dict):
-        raise Refused(400, f"{place}: not an object")
-    names = {json_name: name for name, json_name in kind.attribute_map.items()}
-    for key, item in value.items():
-        if key not in names:
-            raise Refused(400, f"{place}: unknown field {key!r}")
-        _check_type(kind.openapi_types[names[key]], item, f"{place}.{key}")
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _check_type(kind: str, value: Any, place: str) -> None:
-    mapping, sequence = re.fullmatch(r"dict\(str, (.+)\)", kind), re.fullmatch(r"list\[(.+)\]", kind)
-    if mapping:
-        if not isinstance(value, dict):
-            raise Refused(400, f"{place}: not an object")
-        for key, item in value.items():
-            _check_type(mapping[1], item, f"{place}.{key}")
-    elif sequence:
-        if not isinstance(value, list):
-            raise Refused(400, f"{place}: not a list")
-        for number, item in enumerate(value):
-            _check_type(sequence[1], item, f"{place}[{number}]")
-    elif kind == "object":
-        return
-    elif kind == "bool":
-        if not isinstance(value, bool):
-            raise Refused(400, f"{place}: not true or false")
-    elif kind in ("str", "datetime"):
-        int64 = place.endswith("max_concurrency") or place.endswith("interval_second")
-        if not isinstance(value, str) and not (int64 and isinstance(value, int)):
-            raise Refused(400, f"{place}: not a string")
-    elif kind == "int":
-        if not isinstance(value, int):
-            raise Refused(400, f"{place}: not an integer")
-    else:
-        check(kind, value, place)
-
-
-def _check_parameter(name: str, value: Any, kind: str) -> None:
-    kinds: dict[str, tuple[type, ...]] = {
-        "STRING": (str,),
-        "NUMBER_INTEGER": (int,),
-        "NUMBER_DOUBLE": (int, float),
-        "BOOLEAN": (bool,),
-        "LIST": (list,),
-        "STRUCT": (dict,),
-    }
-    if not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind != "BOOLEAN"):
-        raise Refused(400, f"parameter {name} is not a {kind}")
-
-
-def _refuse_output_fields(model: str, body: dict[str, Any]) -> None:
-    forbidden = OUTPUT_FIELDS.get(model, set()) & body.keys()
-    if forbidden:
-        raise Refused(400, f"only the server sets {sorted(forbidden)}")
-
-
-def _query(route: Route, given: dict[str, list[str]]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, value in given.items():
-        if name not in route.query:
-            raise Refused(400, f"unknown query parameter {name!r}")
-        if len(value) != 1:
-            raise Refused(400, f"query parameter {name!r} is given {len(value)} times")
-        try:
-            values[name] = route.query[name](value[0])
-        except ValueError:
-            raise Refused(400, f"query parameter {name!r} is not {route.query[name].__name__}") from None
-    return values
-
-
-def _uploaded(headers: Any, content: bytes) -> dict[str, Any]:
-    """The pipeline spec in a multipart upload."""
-    message = BytesParser(policy=HTTP).parsebytes(f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode() + content)
-    parts = [
-        part for part in message.iter_parts() if part.get_param("name", header="content-disposition") == "uploadfile"
-    ]
-    if len(parts) != 1:
-        raise Refused(400, "the upload has no part `uploadfile`")
-    document = next(iter(yaml.safe_load_all(parts[0].get_payload(decode=True))))
-    if not isinstance(document, dict) or not {"pipelineInfo", "root", "components"} <= document.keys():
-        raise Refused(400, "the upload is no pipeline")
-    return document
-
-
-def _matches(item: dict[str, Any], text: str) -> bool:
-    for predicate in json.loads(text)["predicates"] if text else []:
-        if predicate.keys() - {"operation", "key", "stringValue", "string_value"} or predicate["operation"] not in (
-            "EQUALS",
-            1,
-        ):
-            raise Refused(400, f"unknown predicate {predicate}")
-        if predicate["key"] not in ("display_name", "name"):
-            raise Refused(400, f"cannot filter by {predicate['key']!r}")
-        if item.get(predicate["key"]) != predicate.get("stringValue", predicate.get("string_value")):
-            return False
-    return True
-
-
-def _store(where: dict[str, dict[str, Any]], key: str, content: dict[str, Any]) -> dict[str, Any]:
-    stored = {**content, key: str(uuid.uuid4()), "created_at": datetime.datetime.now(datetime.UTC).isoformat()}
+def _store(where: dict[str, dict[str, Any]], key: str, content: dict[str, Any], **told: Any) -> dict[str, Any]:
+    stored = {**content, **told, key: str(uuid.uuid4()), "created_at": _now()}
     where[stored[key]] = stored
     return stored
 
 
-def _get(where: dict[str, dict[str, Any]], key: str) -> dict[str, Any]:
+def _get(where: dict[str, dict[str, Any]], key: str, doing: str, kind: str) -> dict[str, Any]:
     if key not in where:
-        raise Refused(404, f"{key!r} not found")
+        cause = f"{kind} {key} not found"
+        raise Refused(404, f"{doing.format(key)}: ResourceNotFoundError: {cause}", cause=cause)
     return where[key]
-
-
-def _require(body: dict[str, Any], *names: str) -> None:
-    missing = [name for name in names if not body.get(name)]
-    if missing:
-        raise Refused(400, f"required: {missing}")
 
 
 @contextmanager
@@ -426,10 +490,13 @@ def serve(api: PipelinesApi) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, value = api.answer(self.command, self.path, self.headers, content)
-            body = json.dumps(value).encode()
+            if api.login_page is not None:
+                status, body, kind = 200, api.login_page.encode(), "text/html; charset=utf-8"
+            else:
+                status, value = api.answer(self.command, self.path, self.headers, content)
+                body, kind = json.dumps(value).encode(), "application/json"
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -1,5 +1,6 @@
 """`qure-pipelines`, as a person calls it, against the stand-in for the Kubeflow Pipelines API."""
 
+import json
 import re
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 def test_help_names_the_commands_without_importing_kfp(call: Callable[..., Called]) -> None:
     done = call("--help")
     assert done.returncode == 0
-    for command in ("compile", "submit", "schedule", "status", "delete"):
+    for command in ("compile", "submit", "resume", "schedule", "status", "delete"):
         assert command in done.stdout
     script = "import sys, pipelines.cli; sys.exit(bool({'kfp', 'torch', 'mlflow', 'yaml'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
@@ -149,3 +150,67 @@ def test_a_recipe_of_ones_own_travels_with_the_run(
     from qure.config import Settings
 
     assert parse(text).training_for("fashioniq") == Settings.load(params_file).training_for("fashioniq")
+
+
+def test_status_shows_what_people_and_programs_need(
+    call: Callable[..., Called], api: Any, config_file: Path, params_file: Path
+) -> None:
+    options = ("--config", config_file, "--params", params_file)
+    assert call("submit", "--name", "mine", *options).returncode == 0
+    (run,) = api.runs
+    api.runs[run]["run_details"] = {
+        "task_details": [
+            {
+                "run_id": run,
+                "task_id": "1",
+                "display_name": name,
+                "state": "FAILED",
+                "start_time": "2026-11-27T08:00:00Z",
+                "end_time": "2026-11-27T08:06:24Z",
+            }
+            for name in ("train-qure", "train-qure-driver", "root", "executor(0)")
+        ]
+    }
+    api.finish(run, "FAILED")
+    shown = call("status", "mine", "--config", config_file)
+    assert "tasks of mine" in shown.stdout
+    assert re.search(r"train-qure +failed .*6 min 24 s", shown.stdout)
+    assert "driver" not in shown.stdout
+    assert "1970" not in shown.stdout
+    told = json.loads(call("status", "mine", "--json", "--config", config_file).stdout)
+    assert [task["name"] for task in told["runs"][0]["tasks"]] == ["train-qure"]
+    assert told["runs"][0]["state"] == "failed"
+    assert call("status", "--watch", "--json", "--config", config_file).returncode == 2
+    assert "mine" in call("status", "--watch", "--config", config_file).stdout
+    assert f"run mine: resumed {run}" in call("resume", "mine", "--config", config_file).stdout
+
+
+def test_watching_ends_when_nothing_is_under_way(
+    call: Callable[..., Called], api: Any, config_file: Path, params_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pipelines.showing
+
+    assert call("submit", "--name", "mine", "--config", config_file, "--params", params_file).returncode == 0
+    (run,) = api.runs
+    looked: list[float] = []
+
+    def pass_time(seconds: float) -> None:
+        looked.append(seconds)
+        (api.start if len(looked) == 1 else api.finish)(run)
+
+    monkeypatch.setattr(pipelines.showing.time, "sleep", pass_time)
+    shown = call("status", "--watch", "--config", config_file)
+    assert (shown.returncode, len(looked)) == (0, 2)
+    assert "succeeded" in shown.stdout
+
+
+def test_deleting_a_schedule_with_its_runs(
+    call: Callable[..., Called], api: Any, config_file: Path, params_file: Path
+) -> None:
+    assert call("schedule", "watch-cirr", "--config", config_file, "--params", params_file).returncode == 0
+    (schedule,) = api.recurring_runs
+    run = api.fire(schedule)
+    said = call("delete", "watch-cirr", "--runs", "--config", config_file).stdout
+    assert f"run watch-cirr: deleted {run}" in said
+    assert f"schedule watch-cirr: deleted {schedule}" in said
+    assert (api.runs[run]["state"], api.runs[run]["storage_state"]) == ("CANCELING", "ARCHIVED")

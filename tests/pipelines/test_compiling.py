@@ -11,7 +11,7 @@ import yaml
 from components import readme
 from pipelines.compiling import COMPILED, PIPELINES, compile_one, compile_to, outdated
 from pipelines.config import PipelineConfig
-from pipelines.placement import RUN_LABEL, RUN_VARIABLE, USER
+from pipelines.placement import HANDLER, RUN_LABEL, RUN_VARIABLE, USER
 from qure.benchmarks import judged_on, training_sets
 
 #: Arguments that identify content: Kubeflow's cache looks at artifacts' names, never at what is in them.
@@ -92,11 +92,13 @@ def test_every_container_is_placed(compiled: tuple[dict[str, Any], dict[str, Any
         assert {"name": RUN_VARIABLE, "fieldPath": RUN_LABEL} in pod["fieldPathAsEnv"]
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert int(pod["securityContext"]["runAsUser"]) == USER
-        assert [one["secretName"] for one in pod["secretAsEnv"]] == [
-            "qure-tracking",
-            "qure-storage",
-            "qure-notification",
-        ]
+        component = re.sub(r"-\d+$", "", label.removeprefix("exec-")).replace("-", "_")
+        is_handler = component == HANDLER
+        wanted = [one.name for one in PipelineConfig.load().secrets_of(component)]
+        named = [one["secretName"] for one in pod["secretAsEnv"]]
+        assert named == (["qure-notification"] if is_handler else wanted)
+        assert ("pvcMount" in pod) != is_handler
+        assert pod["podMetadata"]["labels"] == {"app.kubernetes.io/part-of": "qure"}, "network policies select by it"
         assert "pip install" not in str(container["command"])
 
 
@@ -111,15 +113,52 @@ def test_gpus_tolerations_and_shared_memory_are_where_they_belong() -> None:
         assert (accelerator is not None) == (wanted.accelerator is not None)
         assert ("tolerations" in pods[label]) == bool(wanted.tolerations)
         assert ("emptyDirMounts" in pods[label]) == bool(wanted.shared_memory)
-        assert pods[label]["pvcMount"][0]["mountPath"] == "/workspace"
+        if component != "report_outcome":
+            assert pods[label]["pvcMount"][0]["mountPath"] == "/workspace"
 
 
-def test_what_flakes_is_tried_again_with_growing_pauses(compiled: tuple[dict[str, Any], Any]) -> None:
-    for name, task in tasks(compiled[0]).items():
-        policy = task["retryPolicy"]
-        assert policy["maxRetryCount"] >= 1, name
-        assert policy["backoffFactor"] > 1
-        assert policy["backoffDuration"].endswith("s")
+def test_what_the_platform_repeats_fits_into_its_time(compiled: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Argo takes whole factors only, and ends everything when the longest time since the first attempt has passed."""
+    spec, platform = compiled
+    for name, task in tasks(spec).items():
+        label = spec["components"][task["componentRef"]["name"]]["executorLabel"]
+        policy, attempts = task["retryPolicy"], int(task["retryPolicy"]["maxRetryCount"]) + 1
+        assert attempts >= 2, name
+        assert policy["backoffFactor"] == int(policy["backoffFactor"]) > 1
+        timeout = int(platform[label]["activeDeadlineSeconds"])
+        pauses = sum(
+            int(policy["backoffDuration"].removesuffix("s")) * int(policy["backoffFactor"]) ** number
+            for number in range(attempts - 1)
+        )
+        assert int(policy["backoffMaxDuration"].removesuffix("s")) >= attempts * timeout + pauses, name
+
+
+def test_a_task_goes_on_asking_what_does_not_answer(compiled: tuple[dict[str, Any], Any]) -> None:
+    """A stock Kubeflow Pipelines does not start a task again whose command fails."""
+    for executor in compiled[0]["deploymentSpec"]["executors"].values():
+        variables = {one["name"]: one["value"] for one in executor["container"]["env"]}
+        assert float(variables["QURE_PATIENCE_SECONDS"]) >= 60
+
+
+def test_variables_from_secrets_have_names_of_our_own(compiled: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Kubeflow's MLflow plugin sets MLFLOW_TRACKING_URI: a pod that is told one variable twice is refused."""
+    for pod in compiled[1].values():
+        for secret in pod["secretAsEnv"]:
+            for key in secret["keyToEnv"]:
+                assert key["envVar"].startswith("QURE_SECRET_")
+
+
+def test_the_exit_handler_needs_nothing_that_may_be_missing(
+    compiled: tuple[dict[str, Any], dict[str, Any]],
+) -> None:
+    """Without its claim or a secret's key a pod never starts, and nobody would be told."""
+    pod = compiled[1]["exec-report-outcome"]
+    (secret,) = pod["secretAsEnv"]
+    assert secret["optional"] is True
+    assert [key["envVar"] for key in secret["keyToEnv"]] == ["QURE_SECRET_QURE_NOTIFICATION_URL"]
+    fields = {one["name"]: one["fieldPath"] for one in pod["fieldPathAsEnv"]}
+    assert fields["QURE_WORKFLOW"] == "metadata.labels['workflows.argoproj.io/workflow']"
+    assert fields["QURE_NAMESPACE"] == "metadata.namespace"
 
 
 def test_a_cached_task_knows_the_content_of_what_it_reads(compiled: tuple[dict[str, Any], Any]) -> None:
@@ -231,3 +270,27 @@ def test_a_train_job_is_configured_in_one_place(tmp_path: Path) -> None:
     job = build_train_job(settings, "job", ["-m", "qure.cli"])
     assert job["spec"]["trainer"]["numNodes"] == 2
     assert job["spec"]["trainer"]["resourcesPerNode"]["limits"]["nvidia.com/gpu"] == "4"
+    own = next(
+        one["container"]["resources"]
+        for name, one in spec["deploymentSpec"]["executors"].items()
+        if name == "exec-train-qure"
+    )
+    assert "accelerator" not in own, "the task that starts the job and waits keeps no GPU"
+    assert own["memoryLimit"] == 4.294967296
+
+
+@pytest.mark.parametrize("missing", ["accelerator", "shared_memory", "service_account"])
+def test_a_train_job_compiles_without(missing: str, tmp_path: Path) -> None:
+    """A constant in a pipeline cannot hold null."""
+    values = yaml.safe_load((Path(readme.ROOT).parent / "pipelines" / "config.yaml").read_text())
+    values["distributed"] = {"nodes": 2}
+    place = values["service"] if missing == "service_account" else values["tasks"]["train_qure"]
+    place[missing] = None
+    config = PipelineConfig.model_validate(values)
+    spec = next(yaml.safe_load_all(compile_one("training", config, tmp_path / "training.yaml").read_text()))
+    stated = tasks(spec)["train-qure"]["inputs"]["parameters"]["distributed"]["runtimeValue"]["constant"]
+    from infra.trainer.job import TrainJobSettings
+
+    settings = TrainJobSettings.model_validate(stated)
+    assert getattr(settings, missing) is None
+    assert settings.namespace is None, "the task's own"

@@ -51,6 +51,7 @@ def test_everything_that_a_component_imports_is_there(sh: Callable[..., str]) ->
 
 def test_the_command_line_answers(sh: Callable[..., str]) -> None:
     assert "promote" in sh("qure", "--help")
+    assert "compile" in sh("qure-pipelines", "--help")
 
 
 def test_labels_say_what_it_is(client: Any) -> None:

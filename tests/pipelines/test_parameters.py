@@ -8,6 +8,7 @@ import torch
 from components.settings import parse
 from pipelines.parameters import public_params
 from qure.config import Settings
+from qure.errors import BadInput
 from qure.negatives.mining import negatives_from_scores
 
 
@@ -33,3 +34,32 @@ def test_the_file_of_a_strategy_travels_with_the_settings(
     # As a train job's pods read it: from a file.
     (tmp_path / "pod" / "params.yaml").write_text(argument)
     assert Settings.load(Path("params.yaml")).training_for("fashioniq").negatives == negatives
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tracking.uri", "https://a-token-of-nobody@mlflow.example.com"),
+        ("tracking.uri", "https://user:pw@mlflow.example.com"),
+        ("tracking.uri", "https://mlflow.example.com/?access_token=abc"),
+        ("tracking.artifacts", "s3://bucket/mlflow?X-Amz-Credential=abc&X-Amz-Signature=0f3a"),
+        ("backbone.weights", "hf_0123456789abcdefghijABCDEFGHIJ"),
+    ],
+)
+def test_a_secret_in_any_form_is_refused_by_its_field(tmp_path: Path, field: str, value: str) -> None:
+    params = tmp_path / "params.yaml"
+    group, name = field.split(".")
+    params.write_text(f"training: {{fashioniq: {{recipe: catalogue}}}}\n{group}: {{{name}: '{value}'}}\n")
+    with pytest.raises(BadInput, match=r"a password or a token") as refusal:
+        public_params(Settings.load(params), params)
+    assert refusal.value.field == field
+    assert value not in str(refusal.value)
+
+
+def test_addresses_without_secrets_travel(tmp_path: Path) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text(
+        "training: {fashioniq: {recipe: catalogue}}\n"
+        "tracking: {uri: 'postgresql://qure@db/mlflow', artifacts: 's3://bucket/mlflow'}\n"
+    )
+    assert "postgresql://qure@db/mlflow" in public_params(Settings.load(params), params)

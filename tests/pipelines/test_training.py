@@ -271,13 +271,13 @@ def test_the_same_training_runs_as_a_train_job_on_two_processes(
 ) -> None:
     """The manifest's own command under torchrun (gloo); that a cluster starts it is all that is played."""
     place.only("subprocess-fashioniq")
-    from infra.trainer.launch import train_as_job
+    from infra.trainer.launch import trained_as_job
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
     jobs = LocalJobs(2)
-    output = train_as_job(
-        {"namespace": "qure", "image": IMAGE, "workspace_claim": "w", "workspace_path": str(place.root)},
+    with trained_as_job(
+        {"image": IMAGE, "workspace_claim": "w", "workspace_path": str(place.root)},
         yaml.safe_dump(PARAMS),
         place.training_set,
         data=first.artifact("fetch-data", "data") / "data",
@@ -286,25 +286,33 @@ def test_the_same_training_runs_as_a_train_job_on_two_processes(
         validation=first.artifact("validate-dataset", "validation"),
         work=place.root / f"job-{tmp_path.name}",
         jobs=jobs,
-    )
+    ) as output:
+        assert not jobs.deleted
+        assert (output / "model" / "model.safetensors").is_file()
+        together = json.loads((output / "training" / "summary.json").read_text())
     assert jobs.deleted
-    assert (output / "model" / "model.safetensors").is_file()
-    together = json.loads((output / "training" / "summary.json").read_text())
     alone = json.loads((first.artifact("train-qure", "training") / "summary.json").read_text())
     assert together["loss"] == pytest.approx(alone["loss"], rel=0.05)
 
 
 class LocalJobs:
-    """Runs a train job's command under torchrun on this machine when it is created."""
+    """Runs a train job's command on this machine when it is created, with the variables that Trainer sets."""
 
     def __init__(self, processes: int) -> None:
         self.processes, self.deleted = processes, False
 
+    def owner(self, run: str) -> dict[str, Any] | None:
+        return None
+
     def create(self, job: dict[str, Any]) -> None:
-        arguments = job["spec"]["trainer"]["args"]
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        program, *rest = job["spec"]["trainer"]["command"]
+        assert program == "python"
         self.result = subprocess.run(
-            [*launcher, f"--nproc-per-node={self.processes}", *arguments], capture_output=True, text=True, check=False
+            [sys.executable, *rest, "--standalone", *job["spec"]["trainer"]["args"]],
+            env=os.environ | {"PET_NPROC_PER_NODE": str(self.processes)},
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def conditions(self, name: str) -> dict[str, str] | None:
@@ -313,10 +321,13 @@ class LocalJobs:
     def delete(self, name: str) -> None:
         self.deleted = True
 
-    def pods(self, name: str) -> dict[str, bool]:
-        return {"node-0": False}
+    def pods(self, name: str) -> list[Any]:
+        return []
 
-    def follow(self, pod: str) -> Iterator[str]:
+    def problems(self, name: str, *, pods_missing: bool) -> list[Any]:
+        return []
+
+    def follow(self, pod: str, *, previous: bool = False) -> Iterator[str]:
         yield from self.result.stdout.splitlines()
 
 

@@ -165,12 +165,12 @@ def bucket_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
     """Leads boto3 to an endpoint, makes a bucket there and gives its URI."""
 
     def make(endpoint: str) -> str:
-        from qure.s3 import _client
+        import boto3
 
         for name, value in (S3_CREDENTIALS | {"AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "us-east-1"}).items():
             monkeypatch.setenv(name, value)
         bucket = f"bucket-{uuid.uuid4().hex[:12]}"
-        _client().create_bucket(Bucket=bucket)
+        boto3.client("s3").create_bucket(Bucket=bucket)
         return f"s3://{bucket}"
 
     return make

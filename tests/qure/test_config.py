@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from qure.config import Settings, read_recipe, read_yaml
+from qure.config import Settings, TrainingSettings, read_recipe, read_yaml
 from qure.errors import BadInput
 
 SHIPPED = "qure/recipes/catalogue.yaml"
@@ -116,3 +116,29 @@ def test_two_recipes_of_one_name_are_different_settings(elsewhere: Path) -> None
         found.append(_load(elsewhere, "my.yaml").resolved())
     assert [one["recipes"]["fashioniq"]["epochs"] for one in found] == [2, 3, 2]
     assert found[0] == found[2] != found[1]
+
+
+LAUGHS = "\n".join(f"k{n}: &k{n} [{', '.join([f'*k{n - 1}' if n else 'x'] * 10)}]" for n in range(8))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("training: &all {fashioniq: *all}", "without end"),
+        ("[" * 5000 + "]" * 5000, "nested too deeply"),
+        (LAUGHS, "once its aliases are written out"),
+        ("training: {}\ntraining: {}", "the key 'training' stands twice at line 2"),
+        ("training: {fashioniq: {recipe: catalogue, overrides: {learning_rate: .inf}}}", "finite number"),
+        ("training: {fashioniq: {recipe: catalogue, overrides: {weight_decay: .nan}}}", "finite number"),
+    ],
+)
+def test_yaml_that_is_no_settings_is_refused_in_one_line(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(BadInput, match=problem) as caught:
+        Settings.load(tmp_path / "params.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_leaving_leaked_triplets_out_is_another_training_and_not_doing_so_the_same_as_ever() -> None:
+    assert "exclude_leaked" not in TrainingSettings().model_dump()
+    assert TrainingSettings(exclude_leaked=True).model_dump()["exclude_leaked"] is True

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from qure import webhook
 from qure.errors import BadInput, StageFailed
-from qure.notification import Outcome, notify
+from qure.notification import BrokenTask, Outcome, notify
 
 
 class Webhook:
@@ -35,7 +36,7 @@ class Webhook:
 
 
 @pytest.fixture
-def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+def webhook_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     hook = Webhook()
     thread = threading.Thread(target=hook.server.serve_forever, daemon=True)
     thread.start()
@@ -46,29 +47,47 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     hook.server.server_close()
 
 
-FAILED = Outcome("qure-training", "cirr", "FAILED", "run", "train failed")
+FAILED = Outcome(
+    "qure-training",
+    "cirr",
+    "FAILED",
+    "train-qure: error: loss is not finite",
+    (BrokenTask("train-qure", "FAILED", "main: Error (exit code 1)", "pod-7", "error: loss is not finite"),),
+    384,
+    {"run": "https://kubeflow.test/run-7"},
+)
 
 
-def test_a_failure_is_posted_with_the_run(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_is_posted_with_the_run(webhook_here: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QURE_PIPELINE_RUN", "run-7")
     assert notify(FAILED)
-    assert webhook.messages == [
+    assert webhook_here.messages == [
         {
-            "text": "qure-training of cirr FAILED: train failed",
+            "text": "qure-training of cirr FAILED after 6 min 24 s: train-qure: error: loss is not finite",
             "pipeline": "qure-training",
             "training_set": "cirr",
             "state": "FAILED",
-            "failed_task": "run",
-            "message": "train failed",
+            "message": "train-qure: error: loss is not finite",
+            "tasks": [
+                {
+                    "task": "train-qure",
+                    "state": "FAILED",
+                    "message": "main: Error (exit code 1)",
+                    "pod": "pod-7",
+                    "error": "error: loss is not finite",
+                }
+            ],
+            "seconds": 384,
+            "links": {"run": "https://kubeflow.test/run-7"},
             "run": "run-7",
         }
     ]
 
 
-def test_secrets_are_not_posted(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_not_posted(webhook_here: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "sentinel-password")
     notify(Outcome("p", "cirr", "FAILED", message="login with sentinel-password refused"))
-    assert "sentinel-password" not in json.dumps(webhook.messages)
+    assert "sentinel-password" not in json.dumps(webhook_here.messages)
 
 
 def test_without_an_address_the_log_says_it(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -76,14 +95,17 @@ def test_without_an_address_the_log_says_it(monkeypatch: pytest.MonkeyPatch, cap
     with caplog.at_level(logging.INFO):
         assert not notify(FAILED)
         assert not notify(Outcome("qure-training", "cirr", "SUCCEEDED"))
-    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR", "INFO", "INFO"]
+    assert "train-qure FAILED: main: Error (exit code 1), pod pod-7, error: loss is not finite" in caplog.text
+    assert "run: https://kubeflow.test/run-7" in caplog.text
 
 
-def test_a_refusal_fails_without_showing_the_address(webhook: Webhook) -> None:
-    webhook.status = 403
+def test_a_refusal_fails_at_once_without_showing_the_address(webhook_here: Webhook) -> None:
+    webhook_here.status = 403
     with pytest.raises(StageFailed, match="403") as failure:
         notify(FAILED)
     assert "sentinel-path" not in str(failure.value)
+    assert len(webhook.messages) == 1
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "not an address"])
@@ -96,6 +118,7 @@ def test_only_web_addresses_are_taken(monkeypatch: pytest.MonkeyPatch, url: str)
 
 def test_an_address_where_nobody_answers_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QURE_NOTIFICATION_URL", "http://127.0.0.1:9/sentinel-path")
+    monkeypatch.setattr(webhook, "TOTAL_SECONDS", 0.5)
     with pytest.raises(StageFailed, match="could not be sent") as failure:
         notify(FAILED)
     assert "sentinel-path" not in str(failure.value)

@@ -14,7 +14,7 @@ import pytest
 
 from qure import scratch
 from qure.errors import StageFailed
-from qure.scratch import alone, is_scratch, remove_leftovers, scratch_folder
+from qure.scratch import alone, remove_leftovers, scratch_folder
 
 
 @pytest.fixture
@@ -52,10 +52,8 @@ def test_scratch_is_empty_beside_its_target_and_goes(tmp_path: Path) -> None:
         assert folder != other
         assert list(folder.iterdir()) == []
         assert folder.is_relative_to(tmp_path)
-        assert is_scratch(folder / "x")
         (folder / "x").mkdir()
     assert list(tmp_path.iterdir()) == []
-    assert not is_scratch(tmp_path / ".qure" / "model.partial")
 
 
 @pytest.mark.parametrize("locks", [True, False])

@@ -32,6 +32,7 @@ class CIRCO(RetrievalBenchmark):
     judges = "cirr"
     splits = ("val", "test")
     withheld = "test"
+    takes_labels = False
     text = "relative_caption"
     gallery_file = "COCO2017_unlabeled/annotations/image_info_unlabeled2017.json"
     #: Counted in the published files.

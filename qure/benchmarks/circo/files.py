@@ -7,6 +7,7 @@ from qure.datasets.exclusions import Exclusions
 from qure.datasets.ids import shown
 from qure.datasets.image_folder import FolderStore, list_images
 from qure.datasets.rows import Row, check_split, load_json, read_rows
+from qure.datasets.texts import shows_nothing
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
 
@@ -107,7 +108,7 @@ def says_nothing(text: str) -> bool:
     >>> says_nothing(PROMPT), says_nothing(PROMPT + "is red")
     (True, False)
     """
-    return not text.removeprefix(PROMPT).strip()
+    return shows_nothing(text.removeprefix(PROMPT))
 
 
 def _triplet(row: Row, split: str) -> Triplet:
@@ -134,6 +135,10 @@ def _answers(row: Row, target: str) -> tuple[str, ...]:
         raise row.error("an image id occurs twice", "gt_img_ids")
     if target not in answers:
         raise row.error(f"the target {target} is not among the right answers", "gt_img_ids")
+    if str(row.value("reference_img_id")) in answers and target != str(row.value("reference_img_id")):
+        raise row.error(
+            f"the reference {shown(row.value('reference_img_id'))} is among the right answers", "gt_img_ids"
+        )
     return (target, *(answer for answer in answers if answer != target))
 
 

@@ -7,15 +7,15 @@ rankings hold references, and a reference is never a right answer).
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qure.config import EvaluationSettings
-from qure.datasets.ids import named
+from qure.datasets.ids import first_few
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
-from qure.evaluation.ranking.embeddings import Embeddings, Floats, Indices
+from qure.evaluation.ranking.embeddings import Embeddings, Floats
 from qure.evaluation.ranking.queries import Columns, rank_queries, require_embeddings, required_targets
-from qure.evaluation.ranking.scores import columns_of, query_vectors, ranks, score_rows, top
+from qure.evaluation.ranking.right_answers import answer_columns, answer_ranks, average_precision
+from qure.evaluation.ranking.scores import query_vectors, ranks, score_rows, top
 from qure.evaluation.ranking.true_relevance import TrueRelevance, truth_measures
 from qure.evaluation.statistics.bootstrap import Measure
 from qure.evaluation.statistics.results import Evaluation, questions_fingerprint, summarised
@@ -57,12 +57,10 @@ def evaluate(
     """
     required_targets(triplets, NAME, split)
     require_embeddings(queries, candidates, [triplet.query_id for triplet in triplets], gallery.ids)
-    answers = _answer_columns(triplets, gallery)
+    answers = answer_columns(triplets, gallery)
 
     def from_scores(chosen: slice, scores: Floats) -> Columns:
-        found = [
-            np.sort(ranks(line[None], columns[None])[0]) for line, columns in zip(scores, answers[chosen], strict=True)
-        ]
+        found = answer_ranks(scores, answers[chosen])
         precisions = {f"map_at_{depth}": np.array([average_precision(own, depth) for own in found]) for depth in DEPTHS}
         target_rank = ranks(scores, np.array([columns[0] for columns in answers[chosen]]))
         counts = np.array([len(own) for own in found])
@@ -93,22 +91,6 @@ def measures(*, judged: bool) -> list[Measure]:
     return [Measure(f"map_at_{depth}", f"map_at_{depth}") for depth in DEPTHS] + (truth_measures() if judged else [])
 
 
-def average_precision(answer_ranks: Indices | NDArray[np.int64], depth: int) -> float:
-    """AP@k: the precisions at the right answers within the first k ranks, summed, / min(number of answers, k).
-
-    Args:
-        answer_ranks: 1-based ranks of all right answers, ascending.
-        depth: k.
-
-    >>> average_precision(np.array([1, 4, 30]), 5)  # (1/1 + 2/4) / 3
-    0.5
-    >>> average_precision(np.array([1, 2, 3]), 2)
-    1.0
-    """
-    found = answer_ranks[answer_ranks <= depth]
-    return float((np.arange(1, len(found) + 1) / found).sum() / min(len(answer_ranks), depth))
-
-
 def predict(
     triplets: Sequence[Triplet], gallery: Gallery, queries: Embeddings, candidates: Embeddings, *, device: str = "cpu"
 ) -> dict[str, list[str]]:
@@ -133,14 +115,5 @@ def coco_ids(ids: Sequence[str], *, file: str) -> list[str]:
     """
     wrong = [identifier for identifier in ids if not (identifier.isascii() and identifier.isdigit())]
     if wrong:
-        raise BadInput(f"ids that are no COCO image numbers: {named(wrong)}", file=file, field="ids")
+        raise BadInput(f"ids that are no COCO image numbers: {first_few(wrong)}", file=file, field="ids")
     return [str(int(identifier)) for identifier in ids]
-
-
-def _answer_columns(triplets: Sequence[Triplet], gallery: Gallery) -> list[Indices]:
-    """For each query the columns of its right answers, the target first."""
-    there = frozenset(gallery.ids)
-    missing = dict.fromkeys(answer for triplet in triplets for answer in triplet.answers if answer not in there)
-    if missing:
-        raise BadInput(f"{len(missing)} right answers are not in the gallery of {len(there)} images: {named(missing)}")
-    return [columns_of(triplet.answers, gallery.ids, what="answer") for triplet in triplets]

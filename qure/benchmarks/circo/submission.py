@@ -46,6 +46,17 @@ def check_submission(path: Path | str, root: Path | str, *, split: str = SPLIT) 
     _check(Path(path), Path(root), split, Path(path))
 
 
+def _numbers(value: object) -> object:
+    """Image ids as numbers: the server takes them as text too, as the published code of QuRe writes them.
+
+    >>> _numbers(["57413", 494408, "x"])
+    [57413, 494408, 'x']
+    """
+    if not isinstance(value, list):
+        return value
+    return [int(one) if isinstance(one, str) and one.isascii() and one.isdecimal() else one for one in value]
+
+
 def _check(file: Path, root: Path, split: str, name: Path) -> None:
     content = read_object(file, name)
     triplets = read_triplets(root, split)
@@ -53,6 +64,6 @@ def _check(file: Path, root: Path, split: str, name: Path) -> None:
     images = frozenset(read_gallery(root).ids) if has_index(root) else None
     count = SUBMITTED if images is None else min(SUBMITTED, len(images))
     for triplet in triplets:
-        for entry in check_list(content[triplet.query_id], count, int, triplet.query_id, name):
+        for entry in check_list(_numbers(content[triplet.query_id]), count, int, triplet.query_id, name):
             if entry < 0 or (images is not None and str(entry) not in images):
                 raise BadInput(f"no image {entry!r} in COCO's index", file=name, row=named_query(triplet.query_id))

@@ -21,12 +21,13 @@ def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
             column_A="target_img_id",
             column_B="gt_img_ids",
         ),
-        *query_rules("reference_img_id", "target_img_id", "relative_caption", settings),
+        expect("ground_truth", "gt_img_ids", gxe.ExpectColumnValuesToBeNull, column="reference_answer"),
+        *query_rules("reference_img_id", "target_img_id", "relative_caption", settings, text_key="caption_key"),
     ]
     unlabelled = [
         *present("id", "reference_img_id", "relative_caption"),
         expect("duplicate_id", "id", gxe.ExpectColumnValuesToBeUnique, column="key"),
-        *unlabelled_query_rules("reference_img_id", "relative_caption", settings),
+        *unlabelled_query_rules("reference_img_id", "relative_caption", settings, text_key="caption_key"),
     ]
     lists = [*present("image"), expect("duplicate_id", "id", gxe.ExpectColumnValuesToBeUnique, column="image")]
     return {"queries": queries, "unlabelled": unlabelled, "image_lists": lists}

@@ -6,6 +6,7 @@ from typing import Any
 from qure.benchmarks.circo.files import INDEX
 from qure.datasets.ids import shown
 from qure.datasets.rows import Row, described
+from qure.datasets.texts import shows_nothing, text_key
 from qure.errors import BadInput
 from qure.validation.annotations import MENTION_COLUMNS, Annotations, Collector
 
@@ -20,8 +21,8 @@ def read(data: Path) -> Annotations:
         BadInput: a file is missing or damaged as a whole.
     """
     collector = Collector(data, "circo")
-    columns = ("key", "split", "id", "reference_img_id", "target_img_id", "relative_caption")
-    collector.table("queries", *columns, "gt_img_ids", "distinct", "target_known")
+    columns = ("key", "split", "id", "reference_img_id", "target_img_id", "relative_caption", "caption_key")
+    collector.table("queries", *columns, "gt_img_ids", "reference_answer")
     collector.table("unlabelled", *columns)
     collector.table("mentions", *MENTION_COLUMNS)
     collector.table("image_lists", "image", "split", "category", "split_key")
@@ -70,9 +71,11 @@ def _query(collector: Collector, relative: str, index: int, value: Any, split: s
     target = None if withheld else record.take("target_img_id", lambda row: str(row.integer("target_img_id")))
     caption = record.take("relative_caption", lambda row: row.text("relative_caption"))
     answers = [] if withheld else record.take("gt_img_ids", _answers) or []
-    record.set(key=key, split=split, relative_caption=None if caption is None else caption.strip())
-    if answers:
-        record.set(distinct=len(set(answers)) == len(answers), target_known=target is None or target in answers)
+    record.set(key=key, split=split)
+    if caption is not None:
+        record.set(relative_caption="" if shows_nothing(caption) else caption.strip(), caption_key=text_key(caption))
+    if reference in answers:
+        record.set(reference_answer=reference)
     named = [("reference_img_id", reference), ("target_img_id", target)]
     named += [(f"gt_img_ids[{place}]", answer) for place, answer in enumerate(answers)]
     collector.mention(record, key, named, listed_in=GALLERY if collector.result.has_gallery else None)

@@ -107,12 +107,16 @@ class CIRR(RetrievalBenchmark):
 
         return {"": read_gallery(root, split)}
 
-    def training_corpus(self, root: Path, exclusions: "Exclusions | None") -> dict[str, list[str]]:
-        """All train images under the key "all", in the split file's order."""
-        from qure.benchmarks.cirr.files import read_gallery
+    def read_training(
+        self, root: Path, exclusions: "Exclusions | None" = None
+    ) -> "tuple[list[Triplet], dict[str, list[str]]]":
+        """The corpus: all train images under the key "all", in the split file's order."""
+        from qure.benchmarks.cirr.files import image_paths, read_triplets
 
-        gallery = read_gallery(root, "train")
-        return {"all": list((exclusions.keep_gallery(gallery) if exclusions else gallery).ids)}
+        images = tuple(image_paths(root, "train"))
+        triplets = read_triplets(root, "train", known_ids=images, exclusions=exclusions)
+        triplets = self._labelled(root, "train", triplets)
+        return triplets, {"all": exclusions.keep_ids(images) if exclusions else list(images)}
 
     def judge(
         self,

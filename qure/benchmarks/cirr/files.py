@@ -1,6 +1,7 @@
 """CIRR (Liu et al., ICCV 2021), release rc2: captions/cap.rc2.{split}.json and image_splits/split.rc2.{split}.json."""
 
-from pathlib import Path
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
 
 from qure.datasets import checks
 from qure.datasets.exclusions import Exclusions
@@ -21,7 +22,12 @@ REFUSED_RULES = (checks.UNKNOWN_ID,)
 
 
 def read_triplets(
-    root: Path, split: str, *, checked: bool = True, exclusions: Exclusions | None = None
+    root: Path,
+    split: str,
+    *,
+    checked: bool = True,
+    exclusions: Exclusions | None = None,
+    known_ids: Collection[str] | None = None,
 ) -> list[Triplet]:
     """A split's queries in the file's order; query ids are the published pair ids.
 
@@ -30,6 +36,7 @@ def read_triplets(
         split: "train", "val", or "test1", whose targets are withheld.
         checked: refuse ids that the split file does not list (`REFUSED_RULES`).
         exclusions: rows left out before that check.
+        known_ids: the ids that the split file lists, where the caller has read it.
 
     Raises:
         BadInput: a file is missing or malformed, a pair id occurs twice, or an id is unknown.
@@ -39,8 +46,8 @@ def read_triplets(
     _check_unique(triplets)
     kept = exclusions.keep(triplets) if exclusions else triplets
     if checked:
-        known = image_paths(root, split)
-        checks.refuse(checks.find(kept, FIELDS, known_ids=known.keys(), rules=REFUSED_RULES))
+        known = frozenset(image_paths(root, split) if known_ids is None else known_ids)
+        checks.refuse(checks.find(kept, FIELDS, known_ids=known, rules=REFUSED_RULES))
     return kept
 
 
@@ -67,6 +74,9 @@ def image_paths(root: Path, split: str) -> dict[str, str]:
     for image_id, relative in paths.items():
         if owners.setdefault(relative, image_id) != image_id:
             raise BadInput(f"path {shown(relative)} is also that of {shown(owners[relative])}", file=path, row=image_id)
+    for image_id, relative in paths.items():
+        if PurePosixPath(relative).stem != image_id:
+            raise BadInput(f"path {shown(relative)} is that of another image", file=path, row=shown(image_id))
     return paths
 
 

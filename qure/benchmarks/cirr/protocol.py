@@ -20,6 +20,7 @@ from qure.evaluation.ranking.queries import (
     require_embeddings,
     required_targets,
 )
+from qure.evaluation.ranking.right_answers import answer_columns, right_columns, right_measures, several_known
 from qure.evaluation.ranking.scores import columns_of, query_vectors, ranks, score_rows, top, without
 from qure.evaluation.ranking.true_relevance import TrueRelevance, by_chance, truth_measures
 from qure.evaluation.statistics.bootstrap import Measure
@@ -54,13 +55,16 @@ def evaluate(
 
     Returns:
         metrics `recall_at_{1,5,10,50}`, `recall_subset_at_{1,2,3}`, `average` (mean of recall_at_5 and
-        recall_subset_at_1), `queries`, `gallery_size`.
+        recall_subset_at_1), `queries`, `gallery_size`; where people marked further right answers also over all of them,
+        as `qure.benchmarks.fashioniq.protocol.evaluate`.
 
     Raises:
         BadInput: missing embeddings, another dimension, NaN, an image outside the gallery, withheld answers.
     """
     targets = columns_of(required_targets(triplets, NAME, split), gallery.ids, what="target")
     require_embeddings(queries, candidates, [triplet.query_id for triplet in triplets], gallery.ids)
+    several = several_known(triplets)
+    answers = answer_columns(triplets, gallery) if several else []
     members = _member_columns(triplets, gallery)
     for triplet, columns, target in zip(triplets, members, targets, strict=True):
         if target not in columns:
@@ -74,29 +78,35 @@ def evaluate(
         recalls = recall_columns(rank)
         subset_recalls = recall_columns(subset_rank, SUBSET_DEPTHS, "recall_subset_at")
         average = (recalls["recall_at_5"] + subset_recalls["recall_subset_at_1"]) / 2
-        return {"rank": rank, "subset_rank": subset_rank, **recalls, **subset_recalls, "average": average}
+        over_all = right_columns(scores, answers[chosen]) if several else {}
+        return {"rank": rank, "subset_rank": subset_rank, **recalls, **subset_recalls, "average": average, **over_all}
 
     table, best = rank_queries(
         triplets, gallery, queries, candidates, from_scores, drop_reference=True, truth=truth, device=device
     )
+    counts = {"queries": len(triplets), "gallery_size": len(gallery.ids)}
+    if several:
+        table["answers"] = [list(triplet.answers or (str(triplet.target),)) for triplet in triplets]
+        counts["corrected_queries"] = sum(len(triplet.answers) > 1 for triplet in triplets)
     return summarised(
         NAME,
         split,
         table,
-        measures(judged=truth is not None),
+        measures(judged=truth is not None, several=several),
         settings=settings or EvaluationSettings(),
-        counts={"queries": len(triplets), "gallery_size": len(gallery.ids)},
+        counts=counts,
         top=best,
         data_fingerprint=questions_fingerprint(triplets, [gallery], images=images),
         details={"gallery": gallery.name},
     )
 
 
-def measures(*, judged: bool) -> list[Measure]:
+def measures(*, judged: bool, several: bool = False) -> list[Measure]:
     """What is measured."""
     names = [f"recall_at_{depth}" for depth in DEPTHS]
     names += [f"recall_subset_at_{depth}" for depth in SUBSET_DEPTHS]
-    return [Measure(name, name) for name in (*names, "average")] + (truth_measures() if judged else [])
+    further = (truth_measures() if judged else []) + (right_measures() if several else [])
+    return [Measure(name, name) for name in (*names, "average")] + further
 
 
 def chance(split: Split) -> dict[str, float]:

@@ -10,7 +10,7 @@ from qure.validation.expectations import (
     ExpectColumnValuesToBeSafeImageIds,
     ExpectColumnValuesToHaveDistinctEntries,
 )
-from qure.validation.shared import expect, present, query_rules, unlabelled_query_rules
+from qure.validation.shared import confusable_ids, expect, present, query_rules, unlabelled_query_rules
 
 
 def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
@@ -23,12 +23,14 @@ def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
         ),
     ]
     queries = [
-        *present("pairid", "reference", "target_hard", "caption", "members"),
+        *present("pairid", "reference", "target_hard", "caption", "members", "target_soft"),
         *shape,
         expect(
             "image_set", "target_hard", ExpectColumnPairValuesAToBeMemberOfB, column_A="target_hard", column_B="members"
         ),
-        *query_rules("reference", "target_hard", "caption", settings),
+        *query_rules("reference", "target_hard", "caption", settings, text_key="caption_key"),
+        expect("soft_answers", "target_soft", gxe.ExpectColumnValuesToBeNull, column="reference_grade"),
+        expect("soft_answers", "target_soft", gxe.ExpectColumnValuesToBeBetween, column="target_grade", min_value=0),
         expect(
             "pair_in_two_splits",
             "target_hard",
@@ -40,7 +42,7 @@ def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
     unlabelled = [
         *present("pairid", "reference", "caption", "members"),
         *shape,
-        *unlabelled_query_rules("reference", "caption", settings),
+        *unlabelled_query_rules("reference", "caption", settings, text_key="caption_key"),
     ]
     lists = [
         *present("image", "path"),
@@ -53,6 +55,15 @@ def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
             column_list=["file", "path"],
             ignore_row_if="any_value_is_missing",
         ),
+        expect(
+            "path_of_another_image",
+            "path",
+            gxe.ExpectColumnPairValuesToBeEqual,
+            column_A="image",
+            column_B="path_id",
+            ignore_row_if="either_value_is_missing",
+        ),
+        confusable_ids(),
         expect("leakage", "image", ExpectColumnPairValuesToStayInOneSplit, column_A="split_key", column_B="split"),
     ]
     return {"queries": queries, "unlabelled": unlabelled, "image_lists": lists}

@@ -121,13 +121,40 @@ class FashionIQ(RetrievalBenchmark):
         chosen = categories or self.categories
         return {category: read_gallery(root, split, category, gallery_protocol) for category in chosen}
 
-    def training_corpus(self, root: Path, exclusions: "Exclusions | None") -> dict[str, list[str]]:
-        """Per category the targets of its train triplets, each once, in the order of their first occurrence."""
-        corpus: dict[str, dict[str, None]] = {category: {} for category in self.categories}
-        for triplet in self.training_triplets(root, exclusions):
+    def read(
+        self,
+        root: Path,
+        split: str,
+        *,
+        gallery_protocol: str = "original",
+        categories: Sequence[str] | None = None,
+        exclusions: "Exclusions | None" = None,
+        candidates: Sequence[str] | None = None,
+    ) -> "Split":
+        """As every retrieval benchmark; of val also which targets the train triplets of any category name."""
+        from dataclasses import replace
+
+        from qure.datasets.leakage import leaked_queries
+        from qure.datasets.split import present
+
+        found = super().read(
+            root, split, gallery_protocol=gallery_protocol, categories=categories, exclusions=exclusions
+        )
+        if split != "val" or not present(self.query_files(root, "train")):
+            return found
+        training = self.read_triplets(root, "train", checked=False, exclusions=exclusions)
+        return replace(found, leaked=leaked_queries(found.triplets, training))
+
+    def read_training(
+        self, root: Path, exclusions: "Exclusions | None" = None
+    ) -> "tuple[list[Triplet], dict[str, list[str]]]":
+        """A category's corpus: the targets of its train triplets, each once, in the order of first occurrence."""
+        triplets = self._labelled(root, "train", self.read_triplets(root, "train", exclusions=exclusions))
+        corpora: dict[str, dict[str, None]] = {category: {} for category in self.categories}
+        for triplet in triplets:
             if triplet.category is not None and triplet.target is not None:
-                corpus[triplet.category][triplet.target] = None
-        return {category: list(targets) for category, targets in corpus.items()}
+                corpora[triplet.category][triplet.target] = None
+        return triplets, {category: list(targets) for category, targets in corpora.items()}
 
     def training_galleries(self, root: Path) -> "Mapping[str, Gallery]":
         from qure.benchmarks.fashioniq.files import read_gallery
@@ -154,6 +181,7 @@ class FashionIQ(RetrievalBenchmark):
             settings=settings,
             split=split.name,
             truth=split.truth,
+            leaked=split.leaked,
             device=device,
             images=images,
         )
@@ -165,7 +193,16 @@ class FashionIQ(RetrievalBenchmark):
 
     def notes(self, evaluation: "Evaluation") -> list[str]:
         protocol = evaluation.details["gallery_protocol"]
-        return [f"Gallery protocol {protocol}: {_PROTOCOLS[protocol]}."]
+        sentences = [f"Gallery protocol {protocol}: {_PROTOCOLS[protocol]}."]
+        leaked, asked = evaluation.details.get("leaked_queries"), evaluation.metrics["queries"]
+        if leaked:
+            sentences.append(
+                f"Of {leaked:,.0f} of {asked:,.0f} queries the train triplets name the target; every number stands "
+                f"beside the one of the other {asked - leaked:,.0f}."
+            )
+        elif leaked == 0:
+            sentences.append("The train triplets name no query's target.")
+        return sentences
 
     def tables(self, data: Path, found: "Mapping[str, Annotations]") -> "Annotations":
         from qure.benchmarks.fashioniq.tables import read

@@ -1,12 +1,13 @@
 """FashionIQ (Wu et al., CVPR 2021): captions/cap.{category}.{split}.json and image_splits/split.*.json."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from qure.datasets import checks
 from qure.datasets.exclusions import Exclusions
 from qure.datasets.ids import shown
 from qure.datasets.rows import Row, check_split, read_id_list, read_rows
+from qure.datasets.texts import shows_nothing, text_key
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
 
@@ -47,7 +48,9 @@ def read_triplets(
         kept = exclusions.keep(read) if exclusions else read
         if checked:
             known = frozenset(split_ids(root, split, category))
-            checks.refuse(checks.find(kept, FIELDS, known_ids=known, is_empty=says_nothing))
+            keys = {one.query_id: captions_key(*row.texts("captions", 2)) for one, row in zip(read, rows, strict=True)}
+            found = checks.find(kept, FIELDS, known_ids=known, is_empty=says_nothing, alike=_key_in(keys))
+            checks.refuse(found)
         triplets += kept
     return triplets
 
@@ -98,8 +101,23 @@ def says_nothing(text: str) -> bool:
 
     >>> says_nothing(join_captions(" .", "")), says_nothing(join_captions("", "is pink"))
     (True, False)
+    >>> says_nothing(join_captions("!!", "\u200b"))
+    True
     """
-    return text.strip() == "and"
+    return all(shows_nothing(part) for part in f" {text} ".split(" and "))
+
+
+def captions_key(first: str, second: str) -> str:
+    """What two rows' captions have in common that say the same: in either order, whatever their case and blanks.
+
+    >>> captions_key("is red.", "has dots") == captions_key("Has  dots", "is red")
+    True
+    """
+    return text_key(first.strip(_TRIMMED), second.strip(_TRIMMED))
+
+
+def _key_in(keys: Mapping[str, str]) -> Callable[[Triplet], str]:
+    return lambda triplet: keys[triplet.query_id]
 
 
 def _triplet(row: Row, index: int, split: str, category: str) -> Triplet:

@@ -4,7 +4,8 @@ The reference image stays in the gallery. Galleries: `original` (a category's wh
 papers report) or `val` (the split's references and targets only, which is easier): say which one, always.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -22,12 +23,16 @@ from qure.evaluation.ranking.queries import (
     require_embeddings,
     required_targets,
 )
+from qure.evaluation.ranking.right_answers import answer_columns, right_columns, right_measures, several_known
 from qure.evaluation.ranking.scores import columns_of, ranks
 from qure.evaluation.ranking.true_relevance import TrueRelevance, by_chance, truth_measures
 from qure.evaluation.statistics.bootstrap import Measure
 from qure.evaluation.statistics.results import Evaluation, Top, questions_fingerprint, summarised
 
 NAME = "fashioniq"
+
+#: Column that is 1 where training has not seen the query's target, and what the names of metrics over these end with.
+CLEAN, WITHOUT_LEAKED = "clean", "_without_leaked"
 
 
 def evaluate(
@@ -39,6 +44,7 @@ def evaluate(
     settings: EvaluationSettings | None = None,
     split: str = "val",
     truth: TrueRelevance | None = None,
+    leaked: Collection[str] | None = None,
     device: str = "cpu",
     images: str = "",
 ) -> Evaluation:
@@ -52,18 +58,23 @@ def evaluate(
         settings: of the bootstrap, and the name of the galleries' protocol for the record.
         split: for the record.
         truth: adds the true relevance of the top ten.
+        leaked: ids of queries whose target training has seen: every metric is given without them as well; None where
+            that is not known.
         device: where scores are computed.
         images: digest of the images' bytes, when known; becomes part of the data fingerprint.
 
     Returns:
         metrics `recall_at_{1,5,10,50}` (mean over categories), `average` (mean of recall_at_10 and recall_at_50),
-        each also as `{category}_...`; `queries`, `gallery_size` (summed over categories), `{category}_...` of both.
+        each also as `{category}_...`, and all of them as `..._without_leaked` where a query is leaked; `queries`,
+        `gallery_size` (summed over categories), `{category}_...` of both. Where people marked further right answers,
+        over all of them: `right_recall_at_...`, `right_map_at_...`, and `corrected_queries`, how many have any.
 
     Raises:
         BadInput: missing embeddings, another dimension, NaN, a target outside the gallery, withheld answers.
     """
     settings = settings or EvaluationSettings()
     asked = [triplet for triplet in triplets if triplet.category in galleries]
+    several = several_known(asked)
     required_targets(asked, NAME, split)
     images_needed = [image for gallery in galleries.values() for image in gallery.ids]
     require_embeddings(queries, candidates, [triplet.query_id for triplet in asked], images_needed)
@@ -74,30 +85,46 @@ def evaluate(
         own = [triplet for triplet in asked if triplet.category == category]
         if not own:
             raise BadInput(f"there is no query of category {category!r}")
-        table, best = _ranked(own, gallery, queries, candidates, split, truth, device)
+        table, best = _ranked(own, gallery, queries, candidates, split, truth, device, several=several)
         tables.append(table)
         top |= best
         counts |= {f"{category}_queries": len(own), f"{category}_gallery_size": len(gallery.ids)}
+    if several:
+        counts["corrected_queries"] = sum(len(triplet.answers) > 1 for triplet in asked)
+    table = pd.concat(tables, ignore_index=True)
+    measured = measures(list(galleries), judged=truth is not None, several=several)
+    clean = ~table["query_id"].isin(frozenset(leaked or ()))
+    if not clean.all():
+        table[CLEAN] = clean.astype(np.float64)
+        measured += [replace(one, name=f"{one.name}{WITHOUT_LEAKED}", weight=CLEAN) for one in measured]
+        counts |= {f"queries{WITHOUT_LEAKED}": int(clean.sum())}
+        counts |= {
+            f"{category}_queries{WITHOUT_LEAKED}": int((clean & (table["category"] == category)).sum())
+            for category in galleries
+        }
+    known = {} if leaked is None else {"leaked_queries": int((~clean).sum())}
     return summarised(
         NAME,
         split,
-        pd.concat(tables, ignore_index=True),
-        measures(list(galleries), judged=truth is not None),
+        table,
+        measured,
         settings=settings,
         counts=counts,
         top=top,
         data_fingerprint=questions_fingerprint(asked, list(galleries.values()), images=images),
         strata="category",
-        details={"gallery_protocol": settings.gallery_protocol},
+        details={"gallery_protocol": settings.gallery_protocol, **known},
     )
 
 
-def measures(categories: Sequence[str], *, judged: bool) -> list[Measure]:
+def measures(categories: Sequence[str], *, judged: bool, several: bool = False) -> list[Measure]:
     """What is measured: every per-query column as the mean over categories, then within each category."""
     overall = [Measure(f"recall_at_{depth}", f"recall_at_{depth}", mean_over="category") for depth in DEPTHS]
     overall.append(Measure("average", "average", mean_over="category"))
     if judged:
         overall += truth_measures(mean_over="category")
+    if several:
+        overall += right_measures(mean_over="category")
     return overall + [
         Measure(f"{category}_{measure.name}", measure.value, where=("category", category))
         for category in categories
@@ -129,12 +156,19 @@ def _ranked(
     split: str,
     truth: TrueRelevance | None,
     device: str,
+    *,
+    several: bool,
 ) -> tuple[pd.DataFrame, Top]:
     targets = columns_of(required_targets(triplets, NAME, split), gallery.ids, what="target")
+    answers = answer_columns(triplets, gallery) if several else []
 
     def from_scores(chosen: slice, scores: Floats) -> Columns:
         rank = ranks(scores, targets[chosen])
         recalls = recall_columns(rank)
-        return {"rank": rank, **recalls, "average": (recalls["recall_at_10"] + recalls["recall_at_50"]) / 2}
+        over_all = right_columns(scores, answers[chosen]) if several else {}
+        return {"rank": rank, **recalls, "average": (recalls["recall_at_10"] + recalls["recall_at_50"]) / 2, **over_all}
 
-    return rank_queries(triplets, gallery, queries, candidates, from_scores, truth=truth, device=device)
+    table, best = rank_queries(triplets, gallery, queries, candidates, from_scores, truth=truth, device=device)
+    if several:
+        table["answers"] = [list(triplet.answers or (str(triplet.target),)) for triplet in triplets]
+    return table, best

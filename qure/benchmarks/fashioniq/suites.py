@@ -5,14 +5,14 @@ from great_expectations.expectations.expectation import Expectation
 
 from qure.config import ValidationSettings
 from qure.validation.expectations import ExpectColumnPairValuesToStayInOneSplit, ExpectColumnValuesToBeSafeImageIds
-from qure.validation.shared import expect, present, query_rules, unlabelled_query_rules
+from qure.validation.shared import confusable_ids, expect, present, query_rules, unlabelled_query_rules
 
 
 def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
     """Table -> what its rows must meet."""
     queries = [
         *present("candidate", "target", "captions"),
-        *query_rules("candidate", "target", "captions", settings),
+        *query_rules("candidate", "target", "captions", settings, text_key="captions_key"),
         *[
             expect("one_caption_empty", name, gxe.ExpectColumnValueLengthsToBeBetween, column=name, min_value=1)
             for name in ("captions[0]", "captions[1]")
@@ -21,7 +21,10 @@ def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
             "pair_in_two_splits", "target", ExpectColumnPairValuesToStayInOneSplit, column_A="pair", column_B="split"
         ),
     ]
-    unlabelled = [*present("candidate", "captions"), *unlabelled_query_rules("candidate", "captions", settings)]
+    unlabelled = [
+        *present("candidate", "captions"),
+        *unlabelled_query_rules("candidate", "captions", settings, text_key="captions_key"),
+    ]
     lists = [
         *present("image"),
         expect("unsafe_id", "image", ExpectColumnValuesToBeSafeImageIds, column="image"),
@@ -32,6 +35,7 @@ def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
             column_list=["file", "image"],
             ignore_row_if="any_value_is_missing",
         ),
+        confusable_ids(),
         expect("leakage", "image", ExpectColumnPairValuesToStayInOneSplit, column_A="split_key", column_B="split"),
         expect(
             "cross_category_leakage",

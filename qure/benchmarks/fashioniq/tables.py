@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from qure.benchmarks.fashioniq.files import CATEGORIES, join_captions, says_nothing
+from qure.benchmarks.fashioniq.files import CATEGORIES, captions_key, join_captions, says_nothing
 from qure.datasets.rows import Row
+from qure.datasets.texts import id_key, shows_nothing
 from qure.validation.annotations import MENTION_COLUMNS, Annotations, Collector
 
 #: Splits that must be there; the test split, whose answers were withheld, is looked at where it is.
@@ -21,11 +22,11 @@ def read(data: Path) -> Annotations:
         BadInput: a file is missing or damaged as a whole.
     """
     collector = Collector(data, "fashioniq")
-    columns = ("key", "split", "category", "candidate", "target", "captions", "captions[0]", "captions[1]", "pair")
-    collector.table("queries", *columns)
-    collector.table("unlabelled", *columns)
+    columns = ("key", "split", "category", "candidate", "target", "captions", "captions[0]", "captions[1]")
+    collector.table("queries", *columns, "captions_key", "pair")
+    collector.table("unlabelled", *columns, "captions_key", "pair")
     collector.table("mentions", *MENTION_COLUMNS)
-    collector.table("image_lists", "image", "split", "category", "split_key")
+    collector.table("image_lists", "image", "split", "category", "split_key", "id_key")
     collector.table("files", "entries")
     for split in (*REQUIRED, *OPTIONAL):
         for category in CATEGORIES:
@@ -43,7 +44,9 @@ def _read_list(collector: Collector, split: str, category: str) -> None:
     for index, value in enumerate(ids):
         record = collector.record("image_lists", relative, index, {"image": value})
         image = record.take("image", lambda row: row.text("image"))
-        record.set(split=split, category=category, split_key=None if image is None else f"{category}/{image}")
+        record.set(split=split, category=category)
+        if image is not None:
+            record.set(split_key=f"{category}/{image}", id_key=id_key(image))
         collector.list_image(image, relative, index, split)
     collector.result.lists[f"{category}/{split}"] = frozenset(value for value in ids if isinstance(value, str))
 
@@ -70,8 +73,9 @@ def _query(
     captions = record.take("captions", _captions)
     if captions is not None:
         joined = join_captions(*captions)
-        record.set(**{"captions[0]": captions[0].strip(TRIMMED), "captions[1]": captions[1].strip(TRIMMED)})
-        record.set(captions="" if says_nothing(joined) else joined)
+        for place, caption in enumerate(captions):
+            record.set(**{f"captions[{place}]": "" if shows_nothing(caption) else caption.strip(TRIMMED)})
+        record.set(captions="" if says_nothing(joined) else joined, captions_key=captions_key(*captions))
     record.set(pair=f"{reference} {target}" if reference and target else None)
     named = [("candidate", reference), ("target", target)]
     collector.mention(record, key, named, listed_in=f"{category}/{split}")

@@ -4,12 +4,17 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from qure.benchmarks.fashioniq.files import CATEGORIES, join_captions
+from qure.benchmarks.fashioniq.files import CATEGORIES, captions_key, join_captions
 from qure.datasets.ids import check_image_id, shown
 from qure.datasets.rows import Row, load_json
+from qure.datasets.texts import shows_nothing
 from qure.datasets.types import PreferencePair
 
 FILE = "hpfiq.json"
+
+#: What joins the two captions of a published sentence.
+_JOINT = "  and "
+
 SET_SIZE = 5
 
 _PATH = re.compile(r"/-/image_data/([a-z]+)/(.+)\.(?:jpg|jpeg|png)")
@@ -50,10 +55,40 @@ def clean_sentence(sentence: str) -> str:
     >>> clean_sentence("is redandmark blue")
     'is red& blue'
     """
+    first, second = _captions(sentence)
+    return join_captions(first, second) if _JOINT in sentence else " ".join(first.split())
+
+
+def says_nothing(sentence: str) -> bool:
+    """Whether a published sentence holds no word of either caption.
+
+    >>> says_nothing("  and "), says_nothing("dotmark  and andmark"), says_nothing("  and is red")
+    (True, True, False)
+    """
+    return all(shows_nothing(caption) for caption in _captions(sentence))
+
+
+def sentence_key(sentence: str) -> str:
+    """What sentences have in common that say the same, their two captions in either order."""
+    return captions_key(*_captions(sentence))
+
+
+def exchanged(sentence: str) -> str:
+    """The text the model gets with the sentence's two captions exchanged; that of one caption alone stays as it is.
+
+    >>> exchanged("is white and long-sleevedotmark  and has a logo")
+    'Has a logo and is white and long-sleeve'
+    """
+    first, second = _captions(sentence)
+    return join_captions(second, first) if _JOINT in sentence else clean_sentence(sentence)
+
+
+def _captions(sentence: str) -> tuple[str, str]:
+    """The two captions of a published sentence; the second is empty where nothing joins two."""
     for leftover, character in _LEFTOVERS.items():
         sentence = sentence.replace(leftover, character)
-    first, joined, second = sentence.partition("  and ")
-    return join_captions(first, second) if joined else " ".join(sentence.split())
+    first, _, second = sentence.partition(_JOINT)
+    return first, second
 
 
 def _person(people: Row, person: str) -> Iterator[PreferencePair]:
@@ -85,11 +120,12 @@ class Questions:
         category, reference = _image(row, "ref_img_paths", self.references[index])
         set_1, score_1 = _retrieved(Row(self.first_sets[index], self.file, place, "retrieved_set1."), category)
         set_2, score_2 = _retrieved(Row(self.second_sets[index], self.file, place, "retrieved_set2."), category)
+        text, turned = clean_sentence(self.sentences[index]), exchanged(self.sentences[index])
         return PreferencePair(
             query_id=place,
             reference=reference,
             target=_same_category(row, "targ_img_paths", self.targets[index], category),
-            text=clean_sentence(self.sentences[index]),
+            text=text,
             category=category,
             person=person,
             set_1=set_1,
@@ -97,6 +133,7 @@ class Questions:
             preferred=_choice(row, "preferred set", self.preferred[index], 2),
             scores=(score_1, score_2),
             source=row.source,
+            exchanged="" if turned == text else turned,
         )
 
 
@@ -117,11 +154,21 @@ def _same_category(row: Row, field: str, path: str, category: str) -> str:
     return image
 
 
-def _image(row: Row, field: str, path: str) -> tuple[str, str]:
+def parted(row: Row, field: str, path: str) -> tuple[str, str]:
+    """Category and image id, not yet known to be safe, of a published path.
+
+    Raises:
+        BadInput: the path is not like "/-/image_data/CATEGORY/ID.jpg".
+    """
     match = _PATH.fullmatch(path)
     if not match or match[1] not in CATEGORIES:
         raise row.error(f"must be like '/-/image_data/shirt/ID.jpg', not {shown(path)}", field)
-    return match[1], check_image_id(match[2], file=row.file, row=row.row, field=row.prefix + field)
+    return match[1], match[2]
+
+
+def _image(row: Row, field: str, path: str) -> tuple[str, str]:
+    category, image = parted(row, field, path)
+    return category, check_image_id(image, file=row.file, row=row.row, field=row.prefix + field)
 
 
 def _choice(row: Row, field: str, value: object, highest: int) -> int:

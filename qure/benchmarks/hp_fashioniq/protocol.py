@@ -3,15 +3,20 @@
 A person saw two sets of five images for a query and preferred one. The model's score of a set is the mean relevance
 of its five images. As published: preference rate = P(person prefers set 1 | score of set 1 > score of set 2), which
 asks one direction only; `agreement` counts both, a tie of the model as half. `_consistent` leaves out the rows in
-which the person preferred the set that they themselves gave the lower score (equal scores stay).
+which the person preferred the set that they themselves gave the lower score (equal scores stay). `_exchanged` asks
+with the two captions of every sentence in the other order: the published file has FashionIQ's own order in about half
+of its rows, so a model that reads the orders differently is judged partly by that.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
+from qure.benchmarks.hp_fashioniq.files import is_inconsistent
 from qure.config import EvaluationSettings
+from qure.datasets.split import exchanged_id
 from qure.datasets.types import PreferencePair
 from qure.evaluation.ranking.embeddings import Embeddings
 from qure.evaluation.ranking.queries import require_embeddings
@@ -41,7 +46,9 @@ def evaluate(
         images: digest of the images' bytes, when known; becomes part of the data fingerprint.
 
     Returns:
-        metrics `preference_rate`, `agreement`, both also `..._consistent` and `{category}_...`; counts `queries`,
+        metrics `preference_rate`, `agreement`, both also `..._consistent` and `{category}_...`; where `queries` holds
+        the questions with exchanged captions (`qure.datasets.split.exchanged_id`), both also as `..._exchanged`, and
+        `picks_changed_by_order`, the share of rows in which the model then picks the other set; counts `queries`,
         `queries_consistent`, `people`, `ties` (rows in which the model scores both sets the same), `gallery_size`.
         A preference rate whose condition never holds is left out.
 
@@ -51,12 +58,17 @@ def evaluate(
     shown = [image for pair in pairs for image in (*pair.set_1, *pair.set_2)]
     require_embeddings(queries, candidates, [pair.query_id for pair in pairs], shown)
     table = _table(pairs, *set_scores(pairs, queries, candidates))
+    turned = [pair for pair in pairs if pair.exchanged]
+    both_orders = bool(turned) and all(exchanged_id(pair.query_id) in queries for pair in turned)
+    if both_orders:
+        asked = [replace(pair, query_id=exchanged_id(pair.query_id)) if pair.exchanged else pair for pair in pairs]
+        table = table.assign(**_exchanged_columns(table, *set_scores(asked, queries, candidates)))
     categories = list(dict.fromkeys(pair.category for pair in pairs))
     return summarised(
         NAME,
         "all",
         table,
-        measures(categories),
+        measures(categories, both_orders=both_orders),
         settings=settings or EvaluationSettings(),
         counts={
             "queries": len(table),
@@ -86,25 +98,33 @@ def set_scores(
     return both[:, 0], both[:, 1]
 
 
-def measures(categories: Sequence[str]) -> list[Measure]:
-    """What is measured: over all rows, then within each category."""
+def measures(categories: Sequence[str], *, both_orders: bool = False) -> list[Measure]:
+    """What is measured: over all rows, then within each category; with the captions exchanged over all rows."""
     overall = [
         Measure("preference_rate", "prefers_1", weight="picks_1"),
         Measure("agreement", "agreement"),
         Measure("preference_rate_consistent", "prefers_1", weight="picks_1_consistent"),
         Measure("agreement_consistent", "agreement", weight="consistent"),
     ]
-    return overall + [
-        Measure(f"{category}_{measure.name}", measure.value, weight=measure.weight, where=("category", category))
-        for category in categories
-        for measure in overall
+    other_order = [
+        Measure("preference_rate_exchanged", "prefers_1", weight="picks_1_exchanged"),
+        Measure("agreement_exchanged", "agreement_exchanged"),
+        Measure("picks_changed_by_order", "changed"),
     ]
+    return (
+        overall
+        + (other_order if both_orders else [])
+        + [
+            Measure(f"{category}_{measure.name}", measure.value, weight=measure.weight, where=("category", category))
+            for category in categories
+            for measure in overall
+        ]
+    )
 
 
 def _table(pairs: Sequence[PreferencePair], score_1: np.ndarray, score_2: np.ndarray) -> pd.DataFrame:
     prefers_1 = np.array([pair.preferred == 1 for pair in pairs])
-    given = np.array([pair.scores for pair in pairs])
-    lower = np.where(prefers_1, given[:, 0] < given[:, 1], given[:, 1] < given[:, 0])
+    consistent = np.array([not is_inconsistent(pair) for pair in pairs])
     picks_1 = score_1 > score_2
     agreement = np.where(score_1 == score_2, 0.5, picks_1 == prefers_1)
     return pd.DataFrame(
@@ -122,11 +142,23 @@ def _table(pairs: Sequence[PreferencePair], score_1: np.ndarray, score_2: np.nda
             "score_2": score_2,
             "prefers_1": prefers_1.astype(np.float64),
             "picks_1": picks_1.astype(np.float64),
-            "picks_1_consistent": (picks_1 & ~lower).astype(np.float64),
-            "consistent": (~lower).astype(np.float64),
+            "picks_1_consistent": (picks_1 & consistent).astype(np.float64),
+            "consistent": consistent.astype(np.float64),
             "agreement": agreement.astype(np.float64),
         }
     )
+
+
+def _exchanged_columns(table: pd.DataFrame, score_1: np.ndarray, score_2: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns of the other order of captions."""
+    picks_1, tie = score_1 > score_2, score_1 == score_2
+    return {
+        "score_1_exchanged": score_1,
+        "score_2_exchanged": score_2,
+        "picks_1_exchanged": picks_1.astype(np.float64),
+        "agreement_exchanged": np.where(tie, 0.5, picks_1 == table["prefers_1"].to_numpy(dtype=bool)),
+        "changed": (np.sign(table["score_1"] - table["score_2"]) != np.sign(score_1 - score_2)).to_numpy(np.float64),
+    }
 
 
 def _questions(pairs: Sequence[PreferencePair], images: str) -> str:

@@ -5,7 +5,10 @@ from great_expectations.expectations.expectation import Expectation
 
 from qure.benchmarks.hp_fashioniq.tables import LISTS
 from qure.config import ValidationSettings
-from qure.validation.expectations import ExpectColumnValuesToHaveDistinctEntries
+from qure.validation.expectations import (
+    ExpectColumnPairValuesToStayInOneSplit,
+    ExpectColumnValuesToHaveDistinctEntries,
+)
 from qure.validation.shared import expect, present, query_rules
 
 
@@ -53,8 +56,21 @@ def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
             column_list=["images_1", "images_2"],
             ignore_row_if="any_value_is_missing",
         ),
+        expect(
+            "contradicting_answers",
+            "preferred set",
+            ExpectColumnPairValuesToStayInOneSplit,
+            column_A="question",
+            column_B="chosen",
+        ),
+        expect("repeated_question", "sentences", gxe.ExpectColumnValuesToBeUnique, column="question"),
         *query_rules(
-            "ref_img_paths", "targ_img_paths", "sentences", settings, within=("person", "images_1", "images_2")
+            "ref_img_paths",
+            "targ_img_paths",
+            "sentences",
+            settings,
+            within=("person", "images_1", "images_2"),
         ),
     ]
-    return {"answers": answers, "question_sets": present(*LISTS)}
+    people = [expect("no_answers", "sentences", gxe.ExpectColumnValuesToBeBetween, column="answers", min_value=1)]
+    return {"answers": answers, "question_sets": present(*LISTS), "people": people}

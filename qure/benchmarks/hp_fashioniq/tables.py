@@ -1,14 +1,13 @@
 """HP-FashionIQ's file as tables: one row per question that a person answered, and the images it names."""
 
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from qure.benchmarks.fashioniq.files import CATEGORIES
-from qure.benchmarks.hp_fashioniq.files import FILE, clean_sentence
+from qure.benchmarks.hp_fashioniq.files import FILE, clean_sentence, parted, says_nothing, sentence_key
 from qure.datasets.ids import shown
 from qure.datasets.rows import Row
-from qure.validation.annotations import MENTION_COLUMNS, Annotations, Collector, Record
+from qure.validation.annotations import MENTION_COLUMNS, Annotations, Collector, Record, place_of
 
 LISTS = ("ref_img_paths", "targ_img_paths", "sentences", "retrieved_set1", "retrieved_set2", "preferred set")
 
@@ -26,14 +25,21 @@ def read(data: Path, fashioniq_lists: Mapping[str, frozenset[str]]) -> Annotatio
     collector = Collector(data, "hp-fashioniq")
     images = ("ref_img_paths", "targ_img_paths", "set_1", "set_2", "images_1", "images_2")
     scores = ("preferred set", "score_1", "score_2", "score_of_preferred", "score_of_other")
-    collector.table("answers", "key", "person", "category", "sentences", *images, *scores)
+    collector.table(
+        "answers", "key", "person", "category", "sentences", *images, *scores, "sentence_key", "question", "chosen"
+    )
     collector.table("question_sets", *LISTS)
+    collector.table("people", "person", "answers")
     collector.table("mentions", *MENTION_COLUMNS)
     collector.table("files", "entries")
     collector.result.lists = {name: ids for name, ids in fashioniq_lists.items() if name.endswith("/val")}
     people = collector.load(FILE, dict)
     for person, question_sets in people.items():
+        before = collector.count("answers")
         _read_person(collector, person, question_sets)
+        answers = collector.count("answers") - before
+        place = {"file": collector.name(FILE), "row": place_of(person)}
+        collector.add("people", {**place, "person": person, "answers": answers})
     collector.add("files", {"file": collector.name(FILE), "row": "", "entries": collector.count("answers")})
     return collector.finish()
 
@@ -65,7 +71,8 @@ def _answer(collector: Collector, person: str, key: str, value: dict[str, Any]) 
     record = collector.record("answers", FILE, key, value)
     record.set(key=key, person=person)
     sentence = record.take("sentences", lambda row: row.text("sentences"))
-    record.set(sentences=None if sentence is None else clean_sentence(sentence))
+    if sentence is not None:
+        record.set(sentences="" if says_nothing(sentence) else clean_sentence(sentence))
     category, reference = record.take("ref_img_paths", lambda row: _image(row, "ref_img_paths")) or (None, None)
     _, target = record.take("targ_img_paths", lambda row: _image(row, "targ_img_paths", category)) or (None, None)
     sets = [_retrieved(record, number, category) for number in (1, 2)]
@@ -74,6 +81,10 @@ def _answer(collector: Collector, person: str, key: str, value: dict[str, Any]) 
     scores = (record.cells.get("score_1"), record.cells.get("score_2"))
     if preferred in (1, 2) and None not in scores:
         record.set(score_of_preferred=scores[preferred - 1], score_of_other=scores[2 - preferred])
+    shown_sets = [" ".join(sorted(retrieved)) for retrieved in sets]
+    if sentence is not None and reference is not None and target is not None and all(shown_sets):
+        asked = (person, reference, target, sentence_key(sentence), *sorted(shown_sets))
+        record.set(question="\t".join(asked), chosen=shown_sets[preferred - 1] if preferred in (1, 2) else None)
     named = [("ref_img_paths", reference), ("targ_img_paths", target)]
     for number, retrieved in enumerate(sets, start=1):
         named += [(f"retrieved_set{number}.img_path[{place}]", image) for place, image in enumerate(retrieved)]
@@ -101,20 +112,18 @@ def _image(row: Row, field: str, category: str | None = None) -> tuple[str, str]
 
 def _split_path(row: Row, field: str, path: str, category: str | None) -> tuple[str, str]:
     """Category and image id of a published path, "/-/image_data/CATEGORY/ID.jpg"."""
-    parts = PurePosixPath(path).parts
-    if len(parts) != 5 or parts[:3] != ("/", "-", "image_data") or parts[3] not in CATEGORIES:
-        raise row.error(f"must be like '/-/image_data/shirt/ID.jpg', not {shown(path)}", field)
-    if category is not None and parts[3] != category:
+    found, image = parted(row, field, path)
+    if category is not None and found != category:
         raise row.error(f"{shown(path)} is not of the reference's category {category}", field)
-    return parts[3], PurePosixPath(parts[4]).stem
+    return found, image
 
 
 def _number(row: Row, field: str) -> int:
-    """A whole number, published as a string."""
+    """A whole number, published as a string, as the reader takes it: "1", not "01"."""
     value = row.value(field)
     if not row.has(field):
         raise row.error("the field is missing", field)
     text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
-    if text.isdecimal() and len(text) < 10:
+    if text.isascii() and text.isdecimal() and len(text) < 10 and str(int(text)) == text:
         return int(text)
     raise row.error(f"must be a whole number, not {shown(value)}", field)

@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qure.datasets.ids import named
+from qure.datasets.ids import first_few
 from qure.errors import BadInput
 from qure.files import atomic_file
 
@@ -104,7 +104,7 @@ class Embeddings:
         missing = [identifier for identifier in ids if identifier not in self._row_of]
         if missing:
             raise BadInput(
-                f"{len(missing)} of {len(ids)} needed ids have no embedding: {named(missing)}", file=self.name
+                f"{len(missing)} of {len(ids)} needed ids have no embedding: {first_few(missing)}", file=self.name
             )
         return np.fromiter((self._row_of[identifier] for identifier in ids), dtype=np.int64, count=len(ids))
 
@@ -144,7 +144,7 @@ class Embeddings:
         bad = rows[~np.isfinite(block).all(axis=(1, 2))]
         if len(bad):
             raise BadInput(
-                f"NaN or infinity in the embedding of {named([self.ids[row] for row in bad])}",
+                f"NaN or infinity in the embedding of {first_few([self.ids[row] for row in bad])}",
                 file=self.name,
                 row=int(bad[0]),
                 field=TENSOR,
@@ -305,5 +305,5 @@ def _rows_of(ids: tuple[str, ...], count: int, name: str) -> dict[str, int]:
     row_of = {identifier: row for row, identifier in enumerate(ids)}
     if len(row_of) != count:
         repeated = [identifier for row, identifier in enumerate(ids) if row_of[identifier] != row]
-        raise BadInput(f"ids that occur more than once: {named(dict.fromkeys(repeated))}", file=name, field="ids")
+        raise BadInput(f"ids that occur more than once: {first_few(dict.fromkeys(repeated))}", file=name, field="ids")
     return row_of

@@ -11,7 +11,7 @@ from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
 from qure.evaluation.ranking.embeddings import Embeddings, Floats, Indices
 from qure.evaluation.ranking.scores import columns_of, query_vectors, require_same_dimension, score_rows, top, without
-from qure.evaluation.ranking.true_relevance import TrueRelevance, judge
+from qure.evaluation.ranking.true_relevance import TrueRelevance, measure_top
 from qure.evaluation.statistics.results import TOP, Top
 
 #: The recall depths of FashionIQ and CIRR.
@@ -62,7 +62,7 @@ def rank_queries(
         queries, candidates: embeddings of both, by id.
         from_scores: called with each block of queries and its scores (q, N), the dropped reference at -inf.
         drop_reference: the reference image is no candidate (CIRR).
-        truth: judges the best ten by true relevance.
+        truth: measures the best ten by true relevance.
         device: where scores are computed.
 
     Returns:
@@ -76,14 +76,14 @@ def rank_queries(
     candidates_left = len(gallery.ids) - (1 if drop_reference else 0)
     parts: list[Columns] = []
     best: Top = {}
-    judged: list[Columns] = []
+    relevances: list[Columns] = []
     for chosen, rows in score_rows(vectors, candidates, gallery.ids, device=device, title=gallery.name):
         scores = without(rows, dropped[chosen]) if drop_reference else rows
         parts.append(from_scores(chosen, scores))
         columns = top(scores, min(TOP, candidates_left))
-        best |= _named(triplets[chosen], gallery.ids, columns, scores)
+        best |= _best_candidates(triplets[chosen], gallery.ids, columns, scores)
         if truth is not None:
-            judged.append(judge(truth, triplets[chosen], gallery.ids, columns, dropped[chosen]))
+            relevances.append(measure_top(truth, triplets[chosen], gallery.ids, columns, dropped[chosen]))
     table = pd.DataFrame(
         {
             "query_id": [triplet.query_id for triplet in triplets],
@@ -91,8 +91,8 @@ def rank_queries(
             "reference": [triplet.reference for triplet in triplets],
             "target": [triplet.target for triplet in triplets],
             "text": [triplet.text for triplet in triplets],
-            **_joined(parts),
-            **_joined(judged),
+            **_concatenate(parts),
+            **_concatenate(relevances),
         }
     )
     return table, best
@@ -126,7 +126,7 @@ def _target(triplet: Triplet, benchmark: str, split: str) -> str:
     return triplet.target
 
 
-def _named(triplets: Sequence[Triplet], ids: Sequence[str], columns: Indices, scores: Floats) -> Top:
+def _best_candidates(triplets: Sequence[Triplet], ids: Sequence[str], columns: Indices, scores: Floats) -> Top:
     values = np.take_along_axis(scores, columns, axis=1)
     return {
         triplet.query_id: [(ids[column], float(value)) for column, value in zip(places, line, strict=True)]
@@ -134,5 +134,5 @@ def _named(triplets: Sequence[Triplet], ids: Sequence[str], columns: Indices, sc
     }
 
 
-def _joined(parts: Sequence[Columns]) -> Columns:
+def _concatenate(parts: Sequence[Columns]) -> Columns:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from qure.errors import BadInput
 from qure.evaluation.ranking.embeddings import Embeddings, Floats, Indices
+from qure.models.relevance import relevance
 from qure.progress import track
 
 #: Bytes that one block of per-token scores and candidates may take.
@@ -73,10 +74,10 @@ def score_pairs(queries: Floats, query_rows: Indices, gallery: Embeddings, candi
     result = np.empty(len(wanted), dtype=np.float32)
     block_rows = max(1, BLOCK_BYTES // (16 * gallery.tokens * gallery.dimension))
     for positions, vectors in gallery.blocks(distinct, block_rows):
-        for position, tokens in zip(positions, vectors.astype(np.float64), strict=True):
+        for position, tokens in zip(positions, torch.from_numpy(vectors).double(), strict=True):
             pairs = pairs_of[position]
-            asked = queries[query_rows[pairs]].astype(np.float64)
-            result[pairs] = (asked @ tokens.T).max(axis=1)
+            asked = torch.from_numpy(queries[query_rows[pairs]]).double()  # (pairs, D)
+            result[pairs] = relevance(asked, tokens[None])[:, 0].float().numpy()
     return result
 
 
@@ -170,15 +171,13 @@ def require_same_dimension(queries: "NDArray[np.floating] | Embeddings", gallery
 def _scores(
     queries: Floats, gallery: Embeddings, ids: Sequence[str], device: torch.device, block_bytes: int, title: str
 ) -> Floats:
-    asked = torch.from_numpy(queries).to(device, torch.float64)
+    asked = torch.from_numpy(queries).to(device, torch.float64)  # (q, D)
     result = np.empty((len(queries), len(ids)), dtype=np.float32)
     per_candidate = 8 * gallery.tokens * (len(queries) + 2 * gallery.dimension)
     size = max(1, block_bytes // per_candidate)
     for positions, vectors in track(gallery.blocks(ids, size), title, total=-(-len(ids) // size)):
-        candidates = torch.from_numpy(vectors).to(device, torch.float64)
-        products = asked @ candidates.flatten(0, 1).T
-        best = products.view(len(queries), len(positions), gallery.tokens).amax(dim=2)
-        result[:, positions] = best.to(torch.float32).cpu().numpy()
+        candidates = torch.from_numpy(vectors).to(device, torch.float64)  # (n, T, D)
+        result[:, positions] = relevance(asked, candidates).to(torch.float32).cpu().numpy()
     return result
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qure.datasets.types import Triplet
 from qure.evaluation.statistics.bootstrap import Measure
 
-#: How many of the best candidates are judged.
+#: How many of the best candidates are measured.
 DEPTH = 10
 COLUMNS = (f"ndcg_at_{DEPTH}", f"wanted_share_at_{DEPTH}", f"relevant_at_{DEPTH}")
 
@@ -27,7 +27,7 @@ class TrueRelevance(Protocol):
         ...
 
 
-def judge(
+def measure_top(
     truth: TrueRelevance,
     triplets: Sequence[Triplet],
     gallery: Sequence[str],
@@ -74,7 +74,7 @@ def ndcg(gains: Doubles, available: Doubles) -> float:
 
 
 def truth_measures(mean_over: str | None = None) -> list[Measure]:
-    """The measures that `judge`'s columns become."""
+    """The measures that `measure_top`'s columns become."""
     return [Measure(name, name, mean_over=mean_over) for name in COLUMNS]
 
 

@@ -21,7 +21,7 @@ ANSWERS_SHOWN = 4
 SYMBOLS = {"right": "✓", "relevant": "≈", "wrong": "✗"}
 
 Card = dict[str, Any]
-Row = dict[str, Any]
+QueryRow = dict[str, Any]
 
 
 def cards(evaluation: Evaluation, picture: Callable[[str], str], truth: Truth | None) -> list[Card]:
@@ -60,7 +60,7 @@ def hard_negative_cards(
             }
             for one, share in zip(shown, shares, strict=True)
         ]
-        told = (
+        words = (
             f"{record['size']} hard negatives, ranks {record['first']} to {record['last']} of {record['corpus_size']}"
         )
         more = f" ({len(shown)} shown)" if len(shown) < record["size"] else ""
@@ -70,13 +70,13 @@ def hard_negative_cards(
                 "kind": "",
                 "answers": [{"id": record["target"], "picture": picture(record["target"])}],
                 "result": f"target at rank {record['target_rank']}",
-                "sets": [{"title": told + more, "hits": hits}],
+                "sets": [{"title": words + more, "hits": hits}],
             }
         )
     return made
 
 
-def chosen(table: pd.DataFrame) -> list[tuple[str, Row]]:
+def chosen(table: pd.DataFrame) -> list[tuple[str, QueryRow]]:
     """(kind, row) of some queries drawn at random (the same ones every time), the worst, and the best.
 
     >>> table = pd.DataFrame({"query_id": [f"q{n}" for n in range(40)], "rank": range(1, 41), "category": "dress"})
@@ -89,7 +89,7 @@ def chosen(table: pd.DataFrame) -> list[tuple[str, Row]]:
     groups = [_best_first(own) for _, own in table.groupby("category", sort=True)] if _has_categories(table) else []
     groups = groups or [_best_first(table)]
     share = {kind: -(-count // len(groups)) for kind, count in SHOWN.items()}
-    picked: dict[str, list[Row]] = {"random": [], "worst": [], "best": []}
+    picked: dict[str, list[QueryRow]] = {"random": [], "worst": [], "best": []}
     for rows in groups:
         best, rest = rows[: share["best"]], rows[share["best"] :]
         worst, middle = rest[::-1][: share["worst"]], rest[: max(0, len(rest) - share["worst"])]
@@ -100,7 +100,7 @@ def chosen(table: pd.DataFrame) -> list[tuple[str, Row]]:
 
 
 def answers_of(row: Mapping[str, Any]) -> list[str]:
-    """The labelled right answers of a query, the target first: CIRCO has several, the others one.
+    """The labelled right answers of a query, the target first: several where CIRCO's files or people name them.
 
     >>> answers_of({"target": "b", "answers": ["b", "c"]}), answers_of({"target": "b"})
     (['b', 'c'], ['b'])
@@ -131,7 +131,7 @@ def shares_of(truth: Truth | None, query_id: str, images: Sequence[str]) -> list
     return [float(share) for share in truth.relevance(query_id, images)] if truth else [None] * len(images)
 
 
-def _retrieval_card(row: Row, evaluation: Evaluation, picture: Callable[[str], str], truth: Truth | None) -> Card:
+def _retrieval_card(row: QueryRow, evaluation: Evaluation, picture: Callable[[str], str], truth: Truth | None) -> Card:
     hits = evaluation.top[row["query_id"]][:TOP_SHOWN]
     shares = shares_of(truth, row["query_id"], [image for image, _ in hits])
     answers = answers_of(row)
@@ -154,7 +154,7 @@ def _retrieval_card(row: Row, evaluation: Evaluation, picture: Callable[[str], s
     }
 
 
-def _preference_card(row: Row, evaluation: Evaluation, picture: Callable[[str], str], truth: Truth | None) -> Card:
+def _preference_card(row: QueryRow, evaluation: Evaluation, picture: Callable[[str], str], truth: Truth | None) -> Card:
     """HP-FashionIQ: both sets that a person saw. No image of a set is right or wrong by itself."""
     del evaluation, truth
     scores = (row["score_1"], row["score_2"])
@@ -172,7 +172,7 @@ def _preference_card(row: Row, evaluation: Evaluation, picture: Callable[[str], 
     return {**_question(row, picture), "answers": [], "result": agreed, "sets": sets}
 
 
-def _question(row: Row, picture: Callable[[str], str]) -> Card:
+def _question(row: QueryRow, picture: Callable[[str], str]) -> Card:
     return {
         "id": row["query_id"],
         "text": row["text"],
@@ -181,7 +181,7 @@ def _question(row: Row, picture: Callable[[str], str]) -> Card:
     }
 
 
-def _result(row: Row, answers: Sequence[str]) -> str:
+def _result(row: QueryRow, answers: Sequence[str]) -> str:
     if len(answers) == 1:
         return f"target at rank {int(row['rank']):,}"
     more = f" ({ANSWERS_SHOWN} shown)" if len(answers) > ANSWERS_SHOWN else ""
@@ -193,7 +193,7 @@ def _notes(is_reference: bool, share: float | None) -> str:
     return ", ".join([*notes, f"{share:.0%} met"] if share is not None else notes)
 
 
-def _best_first(table: pd.DataFrame) -> list[Row]:
+def _best_first(table: pd.DataFrame) -> list[QueryRow]:
     """By the rank of the target; by average precision (CIRCO); by how clearly model and person agree (HP-FashionIQ)."""
     table = table.reset_index(drop=True)
     if "set_1" in table.columns:

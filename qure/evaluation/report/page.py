@@ -43,7 +43,6 @@ class ReportInputs:
         differences: control name -> metric -> paired difference to the model (comparisons.json).
         findings: what is wrong with the model (`qure.evaluation.findings`).
         champion: the champion's evaluations on the same benchmarks; empty where there is none.
-        champion_name: what the report calls it, for example "The champion, version 3".
         training: the training stage's folder, for its plots and findings.
         excluded: benchmark -> number of images and queries that validation tolerated and dropped.
         plots: the evaluation's plots folder, for its hard negatives.
@@ -57,7 +56,6 @@ class ReportInputs:
     differences: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     findings: Sequence[Finding] = ()
     champion: Sequence[Evaluation] = ()
-    champion_name: str = "The champion"
     training: Path | None = None
     excluded: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     plots: Path | None = None
@@ -67,7 +65,7 @@ def write_report(inputs: ReportInputs, folder: Path) -> None:
     """Writes report.html, summary.md and model_card.md into `folder`."""
     blocks = [_block(evaluation, inputs) for evaluation in inputs.evaluations]
     own = inputs.evaluations[0]
-    told = headline(
+    lead = headline(
         f"qure-{inputs.training_set}",
         own,
         blocks[0]["heading"],
@@ -83,7 +81,7 @@ def write_report(inputs: ReportInputs, folder: Path) -> None:
     )
     page = environment.get_template("report.html.j2").render(
         title=f"Evaluation of qure-{inputs.training_set}",
-        told=told,
+        lead=lead,
         method=_method(inputs),
         unfilled=UNFILLED,
         confidence=f"{inputs.settings.confidence:.0%}",
@@ -96,13 +94,13 @@ def write_report(inputs: ReportInputs, folder: Path) -> None:
     )
     card = model_card(
         inputs.training_set,
-        told,
+        lead,
         inputs.findings,
         {block["heading"]: one for block, one in zip(blocks, inputs.evaluations, strict=True)},
         inputs.controls,
         rendered=blocks[0]["rendered"],
     )
-    texts = {"report.html": page, "summary.md": _markdown(inputs, told, blocks, notes), "model_card.md": card}
+    texts = {"report.html": page, "summary.md": _markdown(inputs, lead, blocks, notes), "model_card.md": card}
     for name, text in texts.items():
         with atomic_file(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -134,7 +132,7 @@ def _block(evaluation: Evaluation, inputs: ReportInputs) -> dict[str, Any]:
         "note": _note(evaluation, inputs, rendered=truth is not None),
         "rendered": truth is not None,
         "has_champion": comparable,
-        "champion_note": _champion_note(champion, comparable, inputs.champion_name),
+        "champion_note": _champion_note(champion, comparable),
         "rows": [_row(evaluation, each, rival, inputs.settings) for each in measured if each.where is None],
         "by_category": [_row(evaluation, each, rival, inputs.settings) for each in measured if each.where is not None],
         "meanings": {
@@ -179,12 +177,12 @@ def _note(evaluation: Evaluation, inputs: ReportInputs, *, rendered: bool) -> st
     return " ".join(sentences)
 
 
-def _champion_note(champion: Evaluation | None, comparable: bool, name: str) -> str:
+def _champion_note(champion: Evaluation | None, comparable: bool) -> str:
     if champion is None:
         return "No champion's evaluation was given to compare with; promotion compares with the registry's champion."
     if not comparable:
-        return f"{name} was evaluated on other data; promotion evaluates it again before it compares."
-    return f"{name}, on the same queries: the interval of the difference comes from a paired bootstrap."
+        return "The champion was evaluated on other data; promotion evaluates it again before it compares."
+    return "The champion, on the same queries: the interval of the difference comes from a paired bootstrap."
 
 
 def _row(
@@ -265,8 +263,8 @@ def _plots(training: Path | None) -> dict[str, Any] | None:
     }
 
 
-def _markdown(inputs: ReportInputs, told: Headline, blocks: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> str:
-    lines = [f"# Evaluation of qure-{inputs.training_set}", "", *warnings(inputs.findings), told.text, ""]
+def _markdown(inputs: ReportInputs, lead: Headline, blocks: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> str:
+    lines = [f"# Evaluation of qure-{inputs.training_set}", "", *warnings(inputs.findings), lead.text, ""]
     lines += [f"<!-- provenance -->{UNFILLED}<!-- /provenance -->", "", _method(inputs), ""]
     lines += [f"> {note}" for note in notes] + ([""] if notes else [])
     for block in blocks:

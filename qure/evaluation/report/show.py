@@ -109,8 +109,8 @@ def legend(all_metrics: Sequence[Mapping[str, Any]], *, confidence: float) -> st
     lines = [f"{heading}: how uncertain the number is, because only so many queries were asked (bootstrap)."]
     lines += [f"{heading}: {words}." for control, (heading, words) in CONTROLS.items() if control in shown]
     for short, words in _meanings(benchmarks).items():
-        told = [word if len(words) == 1 else f"{word} ({', '.join(of)})" for word, of in words.items()]
-        lines.append(f"{short}: {'; '.join(told)}.")
+        sentences = [word if len(words) == 1 else f"{word} ({', '.join(of)})" for word, of in words.items()]
+        lines.append(f"{short}: {'; '.join(sentences)}.")
     return "\n".join(f"  {line}" for line in lines)
 
 
@@ -121,12 +121,12 @@ def _meanings(benchmarks: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, 
         for name, values in benchmarks:
             if metric in values:
                 benchmark = name.replace("_", "-")
-                short, told = short_name(metric), meaning(metric, benchmark)
+                short, sentence = short_name(metric), meaning(metric, benchmark)
                 if "_at_" in metric:
-                    short, told = (re.sub(r"\b\d+\b", "k", words) for words in (short, told))
+                    short, sentence = (re.sub(r"\b\d+\b", "k", words) for words in (short, sentence))
                 else:
-                    told = re.sub(r"[a-z_]+_at_\d+", lambda one: short_name(one[0]), told)
-                of = found.setdefault(short, {}).setdefault(told, [])
+                    sentence = re.sub(r"[a-z_]+_at_\d+", lambda one: short_name(one[0]), sentence)
+                of = found.setdefault(short, {}).setdefault(sentence, [])
                 of += [benchmark] if benchmark not in of else []
     return found
 

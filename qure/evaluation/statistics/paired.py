@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qure.datasets.ids import named
+from qure.datasets.ids import first_few
 from qure.errors import BadInput
 from qure.evaluation.statistics.bootstrap import one_sided, percentiles, ratios_of, resamples
 from qure.evaluation.statistics.results import Evaluation
@@ -83,7 +83,7 @@ def paired_difference(
 def _require_same_queries(a: Evaluation, b: Evaluation) -> None:
     of_a, of_b = set(a.per_query["query_id"]), set(b.per_query["query_id"])
     parts = [
-        f"only the {which} has {named(sorted(extra))}"
+        f"only the {which} has {first_few(sorted(extra))}"
         for which, extra in (("first", of_a - of_b), ("second", of_b - of_a))
         if extra
     ]

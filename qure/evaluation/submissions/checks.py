@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from qure.benchmarks import get_benchmark
-from qure.datasets.ids import named
+from qure.datasets.ids import first_few
 from qure.errors import BadInput
+from qure.files import refuse_pipe
 
 
 def check_submission(benchmark: str, path: Path | str, root: Path | str, *, split: str | None = None) -> str:
@@ -34,14 +35,23 @@ def check_submission(benchmark: str, path: Path | str, root: Path | str, *, spli
     return one.check_submission(Path(path), Path(root), split=split)
 
 
+def benchmark_of(path: Path) -> str:
+    """Whose server a file is for: CIRR's files name a metric, CIRCO's hold queries alone.
+
+    Raises:
+        BadInput: not a readable JSON object.
+    """
+    return "cirr" if {"metric", "version"} & read_object(Path(path), Path(path)).keys() else "circo"
+
+
 def check_queries(content: Mapping[str, Any], query_ids: Sequence[str], name: Path) -> None:
     """Refuses a file that does not answer exactly the split's queries."""
     missing = [query for query in query_ids if query not in content]
     if missing:
-        raise BadInput(f"{len(missing)} of {len(query_ids)} queries are missing: {named(missing)}", file=name)
+        raise BadInput(f"{len(missing)} of {len(query_ids)} queries are missing: {first_few(missing)}", file=name)
     unknown = sorted(content.keys() - set(query_ids))
     if unknown:
-        raise BadInput(f"{len(unknown)} keys are no queries of the split: {named(unknown)}", file=name)
+        raise BadInput(f"{len(unknown)} keys are no queries of the split: {first_few(unknown)}", file=name)
 
 
 def check_list(value: object, count: int, kind: type, query: str, name: Path) -> list[Any]:
@@ -76,6 +86,7 @@ def read_object(file: Path, name: Path) -> dict[str, Any]:
             repeated.extend(key for number, key in enumerate(keys) if key in keys[:number])
         return content
 
+    refuse_pipe(file)
     try:
         content = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=collect)
     except FileNotFoundError:
@@ -83,7 +94,7 @@ def read_object(file: Path, name: Path) -> dict[str, Any]:
     except (ValueError, OSError, RecursionError) as error:
         raise BadInput(f"not a readable JSON file: {error}", file=name) from None
     if repeated:
-        raise BadInput(f"keys that occur more than once: {named(dict.fromkeys(repeated))}", file=name)
+        raise BadInput(f"keys that occur more than once: {first_few(dict.fromkeys(repeated))}", file=name)
     if not isinstance(content, dict):
         raise BadInput(f"not a JSON object but {type(content).__name__}", file=name)
     return content

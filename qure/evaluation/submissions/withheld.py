@@ -25,7 +25,7 @@ def submit(name: str, encoder: Encoder, gallery: Embeddings, source: Source, fol
         folder: where to write.
     """
     one = get_benchmark(name)
-    root = one.root(source.data)
+    root = one.root(source.data.root)
     if one.withheld is None or not present(one.query_files(root, one.withheld)):
         return
     split = source.read(one, one.withheld)

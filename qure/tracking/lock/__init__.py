@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from qure.tracking.connection import sqlite_file
 from qure.tracking.lock.base import LockLost, RegistryLock
+from qure.tracking.retrying import impatient
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -45,4 +46,5 @@ def registry_lock(client: "MlflowClient", name: str, *, lease: float = 30.0, wai
         return PostgresLock(uri, name, wait=wait)
     from qure.tracking.lock.experiments import ExperimentLock
 
-    return ExperimentLock(client, name, lease=lease, wait=wait)
+    # Its signs of life must be in time, and a repeated attempt would find its own lock taken.
+    return ExperimentLock(impatient(client), name, lease=lease, wait=wait)

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[3]
 CONTAINERFILE = ROOT / "infra" / "images" / "Containerfile"
@@ -33,12 +34,25 @@ def test_both_images_run_as_the_user_that_the_pipelines_name(text: str) -> None:
 
 def test_everything_is_installed_from_the_lock_but_torch_whose_version_is_the_projects(text: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    torch = next(one for one in project["dependencies"] if one.startswith("torch=="))
+    allowed = next(Requirement(one) for one in project["dependencies"] if one.startswith("torch"))
+    (torch,) = set(re.findall(r"torch==[\d.]+", text)) & set(
+        re.findall(r"torch==[\d.]+", (ROOT / "Makefile").read_text())
+    )
+    assert allowed.specifier.contains(torch.partition("==")[2])
     commands = re.findall(r"uv pip install (?:[^\n\\]|\\\n)*", text)
     resolving = [command for command in commands if "--no-deps" not in command]
     assert len(resolving) == 3
     assert all(re.search(r"--constraint (\S+/)?requirements\.lock\b", command) for command in resolving)
     assert sum(torch in command for command in resolving) == 2
+
+
+def test_what_a_task_imports_besides_the_library_lies_on_the_path(text: str) -> None:
+    """A wheel holds qure alone; the rest is copied, and a .pth file leads to it."""
+    stage = text.split(" AS application\n")[1].split("\nFROM ")[0]
+    copied = dict(re.findall(r"^COPY (components|pipelines|infra) (\S+)$", stage, re.MULTILINE))
+    assert {Path(folder).name for folder in copied.values()} == {"components", "pipelines", "infra"} == copied.keys()
+    (parent,) = {str(Path(folder).parent) for folder in copied.values()}
+    assert f"echo {parent} > " in stage
 
 
 def test_no_machine_is_named_but_the_official_base_image(text: str) -> None:

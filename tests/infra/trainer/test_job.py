@@ -19,6 +19,7 @@ def settings(**changes: Any) -> TrainJobSettings:
         "image": "registry.example.com/qure-cuda@sha256:" + "1" * 64,
         "nodes": 2,
         "processes_per_node": 4,
+        "accelerator": "nvidia.com/gpu",
         "cpu": "8",
         "memory": "64Gi",
         "shared_memory": "8Gi",
@@ -38,7 +39,8 @@ def build(**changes: Any) -> dict[str, Any]:
         "qure-train-fashioniq-0123456789ab",
         ["-m", "qure.cli", "train", "--training-set", "fashioniq"],
         environment={"QURE_PIPELINE_RUN": "run-1"},
-        labels={"qure.pipelines/run": "run-1"},
+        run="run-1",
+        owner={"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "w", "uid": "u"},
     )
 
 
@@ -72,6 +74,24 @@ def test_accelerators_follow_the_processes_of_a_node() -> None:
 
 def test_without_an_accelerator_no_gpu_is_asked_for() -> None:
     assert set(build(accelerator=None)["spec"]["trainer"]["resourcesPerNode"]["limits"]) == {"cpu", "memory"}
+
+
+def test_the_digest_tells_what_is_run_and_for_whom() -> None:
+    """A job with the same one may be gone on with; whose Workflow was made again under a new uid is still the same."""
+
+    def digest(command: str = "train", run: str = "run-1", **changes: Any) -> str:
+        job = build_train_job(settings(**changes), "job", [command], run=run, owner={"uid": str(changes)})
+        found: str = job["metadata"]["annotations"]["qure/manifest"]
+        return found
+
+    assert digest() == digest()
+    assert len({digest(), digest("other"), digest(run="run-2"), digest(nodes=3), digest(memory="1Gi")}) == 5
+
+
+def test_without_a_run_or_a_namespace_none_is_named() -> None:
+    metadata = build_train_job(settings(namespace=None), "job", ["train"])["metadata"]
+    assert metadata.keys() == {"name", "labels", "annotations"}
+    assert "qure/run-id" not in metadata["labels"]
 
 
 def test_secrets_are_references(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from infra.trainer.launch import train_as_job, train_command
+from infra.trainer import launch as launching
+from infra.trainer.api import ApiUnavailable, End, Problem, Worker
+from infra.trainer.launch import train_command, trained_as_job
 from qure.errors import BadInput, StageFailed
 from qure.layout import Layout
 
@@ -20,12 +22,16 @@ SETTINGS = {"namespace": "qure", "image": "qure@sha256:" + "0" * 64, "workspace_
 
 
 class LocalJobs:
-    """Runs a job's command as a process when it is created; `program` takes torchrun's place where given."""
+    """Runs a job's arguments as a process when it is created; `program` takes torchrun's place."""
 
     def __init__(self, program: list[str]) -> None:
         self.program = program
         self.job: dict[str, Any] = {}
         self.result: subprocess.CompletedProcess[str] | None = None
+        self.deleted = ""
+
+    def owner(self, run: str) -> dict[str, Any] | None:
+        return {"kind": "Workflow", "name": f"workflow-of-{run}", "uid": "u"}
 
     def create(self, job: dict[str, Any]) -> None:
         self.job = job
@@ -39,12 +45,16 @@ class LocalJobs:
     def delete(self, name: str) -> None:
         self.deleted = name
 
-    def pods(self, name: str) -> dict[str, bool]:
-        return {"node-0": False}
-
-    def follow(self, pod: str) -> Iterator[str]:
+    def pods(self, name: str) -> list[Worker]:
         assert self.result is not None
-        yield from self.result.stdout.splitlines()
+        return [Worker("node-0", began=True, ends=(End("node-0", 0, self.result.returncode),))]
+
+    def problems(self, name: str, *, pods_missing: bool) -> list[Problem]:
+        return []
+
+    def follow(self, pod: str, *, previous: bool = False) -> Iterator[str]:
+        assert self.result is not None
+        yield from (self.result.stdout + self.result.stderr).splitlines()
 
 
 @pytest.fixture
@@ -64,7 +74,10 @@ def folders(tmp_path: Path) -> dict[str, Path]:
 
 
 def launch(folders: dict[str, Path], jobs: LocalJobs, workspace: Path) -> Path:
-    return train_as_job(SETTINGS | {"workspace_path": str(workspace)}, "training: {}\n", "cirr", **folders, jobs=jobs)
+    settings = SETTINGS | {"workspace_path": str(workspace)}
+    with trained_as_job(settings, "training: {}\n", "cirr", **folders, jobs=jobs) as output:
+        assert jobs.deleted == "", "until the output is taken, the name is not free"
+    return output
 
 
 def test_the_job_sees_what_the_command_line_expects(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -83,6 +96,7 @@ assert options["--params"].read_text() == "training: {}\\n"
 """
     jobs = LocalJobs([sys.executable, "-c", program])
     for _ in range(2):  # a launcher that is started again finds its own traces
+        jobs.deleted = ""
         output = launch(folders, jobs, tmp_path / "workspace")
         (output / "model").rmdir()
     assert output == folders["work"] / "artifacts" / "cirr"
@@ -94,11 +108,45 @@ def test_the_run_is_known_in_the_job(folders: dict[str, Path], tmp_path: Path, m
     jobs = LocalJobs([sys.executable, "-c", ""])
     launch(folders, jobs, tmp_path / "workspace")
     assert {"name": "QURE_PIPELINE_RUN", "value": "run-7"} in jobs.job["spec"]["trainer"]["env"]
+    assert jobs.job["metadata"]["labels"]["qure/run-id"] == "run-7"
+    assert jobs.job["metadata"]["ownerReferences"] == [{"kind": "Workflow", "name": "workflow-of-run-7", "uid": "u"}]
+
+
+def test_the_runs_workflow_is_asked_for_again_when_the_api_is_away(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QURE_PIPELINE_RUN", "run-7")
+    pauses: list[float] = []
+    monkeypatch.setattr(launching.time, "sleep", pauses.append)
+    jobs = LocalJobs([sys.executable, "-c", ""])
+    answers: list[Any] = [ApiUnavailable("503"), ApiUnavailable("503"), {"uid": "u"}]
+
+    def owner(run: str) -> dict[str, Any] | None:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return dict(answer)
+
+    jobs.owner = owner  # type: ignore[method-assign]
+    launch(folders, jobs, tmp_path / "workspace")
+    assert jobs.job["metadata"]["ownerReferences"] == [{"uid": "u"}]
+    answers[:] = [ApiUnavailable("503")]
+    with pytest.raises(StageFailed, match="does not answer: 503"):
+        launch(folders, jobs, tmp_path / "workspace")
+    assert sum(pauses[2:]) > 60
 
 
 def test_a_failure_of_the_job_is_the_launchers(folders: dict[str, Path], tmp_path: Path) -> None:
     jobs = LocalJobs([sys.executable, "-c", "raise SystemExit('out of memory')"])
     with pytest.raises(StageFailed, match="out of memory"):
+        launch(folders, jobs, tmp_path / "workspace")
+
+
+def test_what_training_refuses_is_the_launchers_bad_input(folders: dict[str, Path], tmp_path: Path) -> None:
+    program = "import sys; print('error: params.yaml: no such strategy', file=sys.stderr); sys.exit(2)"
+    jobs = LocalJobs([sys.executable, "-c", program])
+    jobs.conditions = lambda name: {}  # type: ignore[method-assign]
+    with pytest.raises(BadInput, match=r"exit status 2: error: params\.yaml: no such strategy"):
         launch(folders, jobs, tmp_path / "workspace")
 
 
@@ -113,6 +161,7 @@ def test_the_name_is_a_dns_label_and_stays_the_same(folders: dict[str, Path], tm
         jobs = LocalJobs([sys.executable, "-c", ""])
         launch(folders, jobs, tmp_path / "workspace")
         names.add(jobs.job["metadata"]["name"])
+        assert jobs.deleted
     (name,) = names
     assert len(name) <= 63
     assert name.replace("-", "").isalnum()

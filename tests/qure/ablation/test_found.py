@@ -7,17 +7,17 @@ import pytest
 
 from qure.ablation.found import NegativesOfModels, share_relevant
 from qure.config import TrainingSettings
+from qure.datasets.benchmarks import read_training
 from qure.datasets.truth import read_truth
 from qure.features.store import FeatureStore
 from qure.models.model import QureModel
 from qure.negatives.sets import HardNegatives
 from qure.training.data import training_data
-from qure.training.stage import triplets_and_corpora
 
 
 @pytest.fixture(scope="module")
 def parts(world: Any) -> Any:
-    triplets, corpora, _ = triplets_and_corpora("fashioniq", world.data, None)
+    triplets, corpora = read_training("fashioniq", world.data)
     model = QureModel.load(world.root / "backbone", "cpu", vision=False)
     store = FeatureStore.open(world.root / "features", model.vision_fingerprint)
     assert model.tokenizer is not None

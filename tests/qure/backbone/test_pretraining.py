@@ -14,6 +14,7 @@ from qure.errors import StageFailed
 from qure.images import normalise
 from qure.models.build import build_catalogue_model
 from qure.models.model import QureModel
+from qure.models.relevance import relevance
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
 PLACES = {"top left": (0, 0), "top right": (0, 8), "bottom left": (8, 0), "bottom right": (8, 8)}
@@ -149,7 +150,7 @@ def test_parts_side_by_side_have_the_gradients_of_the_whole_batch():
     model.zero_grad()
     features = model.vision(pixel_values=normalise(pairs.pixels[rows])).last_hidden_state
     logits = (
-        model.relevance(model.encode_texts(pairs.ids[rows], pairs.mask[rows]), model.encode_images(features))
+        relevance(model.encode_texts(pairs.ids[rows], pairs.mask[rows]), model.encode_images(features))
         / model.temperature
     )
     expected = (cross_entropy(logits, rows) + cross_entropy(logits.T, rows)) / 2

@@ -14,6 +14,7 @@ from qure.backbone import stage
 from qure.backbone.captions import captioned_images, training_texts
 from qure.backbone.stage import prepare_backbone
 from qure.config import Settings
+from qure.datasets.validated import ValidatedData
 from qure.errors import BadInput, StageFailed
 from qure.images import ImageError
 from qure.models.folder import read_manifest
@@ -73,9 +74,9 @@ def test_excluded_images_and_triplets_are_left_out(catalogue, tmp_path):
     ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "result.json").write_text(json.dumps({"excluded": excluded}))
-    folders = [tmp_path / "fashioniq", tmp_path / "cirr"]
-    assert len(captioned_images(catalogue, 16, folders).captions) == len(rows) - 2
-    assert len(training_texts(catalogue, folders)) < len(training_texts(catalogue)) - 1
+    found = [ValidatedData(catalogue, tmp_path / name) for name in ("fashioniq", "cirr")]
+    assert len(captioned_images(catalogue, 16, found).captions) == len(rows) - 2
+    assert len(training_texts(catalogue, found)) < len(training_texts(catalogue)) - 1
 
 
 def test_missing_captions_are_named(settings, data, tmp_path):

@@ -97,6 +97,6 @@ def test_a_real_process_says_the_same(project: Any) -> None:
     project.edit(ROWS["empty text"][0])
     done = project.process("validate", "--training-set", "fashioniq")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: data/{DRESS}, row 3, field 'captions': the modification text is empty: ''.")
+    assert done.stderr.startswith(f"error: data/{DRESS}, row 3, field 'captions': the modification text is empty, or ")
     assert "Traceback" not in done.stderr
     assert not project.output.exists()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 Qure = Callable[..., tuple[int, str]]
@@ -61,10 +62,9 @@ def test_weights_that_storage_does_not_have(project: Any, qure: Qure, s3: str) -
 
 
 def test_weights_that_storage_has_damaged(project: Any, qure: Qure, s3: str) -> None:
-    from qure import storage
-
-    (project.root / "cut.pth").write_bytes(b"PK\x03\x04 the beginning of a file")
-    storage.upload_file(project.root / "cut.pth", f"{s3}/weights.pth")
+    boto3.client("s3").put_object(
+        Bucket=s3.removeprefix("s3://"), Key="weights.pth", Body=b"PK\x03\x04 the beginning of a file"
+    )
     code, said = qure("weights", "import", f"{s3}/weights.pth", "--output", "model")
     assert code == 2
     assert "weights.pth" in said
@@ -75,10 +75,9 @@ def test_storage_that_is_away_and_comes_back(
     project: Any, qure: Qure, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The backbone's weights lie on S3: without S3 nothing is written, with it the same command finishes."""
-    from qure import storage
-
     _small_published_model(project.root / "hub")
-    storage.upload_folder(project.root / "hub", f"{s3}/weights")
+    for file in (project.root / "hub").iterdir():
+        boto3.client("s3").upload_file(str(file), s3.removeprefix("s3://"), f"weights/{file.name}")
     project.settings(backbone={"name": "blip2-vitg", "weights": f"{s3}/weights"})
     there = os.environ["AWS_ENDPOINT_URL"]
     with socket.socket() as unused:

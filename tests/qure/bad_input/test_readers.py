@@ -39,15 +39,17 @@ def _registration(folder: Path) -> Any:
 
 
 def _exclusions(folder: Path) -> Any:
-    from qure.datasets.exclusions import read_exclusions
+    from qure.datasets.validated import ValidatedData
 
-    return read_exclusions(folder, "fashioniq")
+    return ValidatedData(folder, folder).exclusions("fashioniq")
 
 
 def _verdict(folder: Path) -> Any:
-    from qure.datasets.validated import require_validated
+    from qure.datasets.validated import IMAGES, require_validated, write_images
 
-    return require_validated(folder)
+    if not (folder / IMAGES).is_file():
+        write_images(folder, [])
+    return require_validated(folder, folder)
 
 
 def _statistics(folder: Path) -> Any:
@@ -80,7 +82,7 @@ def _settings(folder: Path) -> Any:
     return Settings.load(folder / "params.yaml")
 
 
-EXCLUDED = {"success": True, "excluded": {"fashioniq": {"images": ["a"], "queries": []}}}
+EXCLUDED = {"success": True, "annotations": {}, "excluded": {"fashioniq": {"images": ["a"], "queries": []}}}
 READERS = {
     "registration": Reader(
         _registration,
@@ -154,11 +156,11 @@ def test_feature_shards_and_index_cut_anywhere(tmp_path: Path) -> None:
     import torch
 
     from qure.features.store import FeatureStore
-    from qure.features.writing import Identity, Shard, write_shard, write_store
+    from qure.features.writing import Shard, StoreIdentity, write_shard, write_store
 
     rows = [["a", "0" * 64], ["b", "1" * 64]]
     write_shard(tmp_path / "one", torch.zeros(2, 3, 4), rows)
-    identity = Identity("vision", "images", 2, "fp32", 3, 4, 2)
+    identity = StoreIdentity("vision", "images", 2, "fp32", 3, 4, 2)
     write_store(tmp_path / "store", identity, [Shard(0, tmp_path / "one", rows)], share=(0, 1))
     assert FeatureStore.open(tmp_path / "store").ids == ("a", "b")
     for name in ("shard-00000.safetensors", "index.parquet"):

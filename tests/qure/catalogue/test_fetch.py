@@ -3,8 +3,12 @@
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -106,10 +110,77 @@ def test_an_unknown_revision_is_named(repository: Repository, revision: str) -> 
         pin(str(repository.path), revision)
 
 
-def test_a_repository_that_is_none_is_named_without_its_credentials(tmp_path: Path) -> None:
+@pytest.fixture
+def git_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A web server that answers with `answers`, one after the other, then with the last again."""
+
+    class Handler(BaseHTTPRequestHandler):
+        answers: ClassVar[list[int]] = []
+        asked: ClassVar[list[str]] = []
+
+        def do_GET(self) -> None:
+            self.asked.append(self.path)
+            self.send_response(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
+            self.end_headers()
+
+        def log_message(self, *arguments: Any) -> None:
+            """Quiet."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr("qure.tracking.retrying._FIRST_PAUSE", 0.01)
+    Handler.address = f"http://user:sentinel-password@127.0.0.1:{server.server_port}/x.git"  # type: ignore[attr-defined]
+    yield Handler
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_repository_that_is_none_is_named_at_once_without_its_credentials(git_server: Any) -> None:
+    git_server.answers[:] = [404]
+    git_server.asked.clear()
     with pytest.raises(BadInput, match="cannot be cloned") as refusal:
-        pin("http://user:sentinel-password@127.0.0.1:9/x.git", "main")
+        pin(git_server.address, "main")
     assert "sentinel-password" not in str(refusal.value)
+    assert len(git_server.asked) == 1
+
+
+def test_a_git_server_that_is_not_well_is_asked_again(git_server: Any, caplog: pytest.LogCaptureFixture) -> None:
+    git_server.answers[:] = [503, 429, 404]
+    git_server.asked.clear()
+    with pytest.raises(BadInput, match="cannot be cloned"):
+        pin(git_server.address, "main")
+    assert len(git_server.asked) == 3
+    assert caplog.text.count("trying again") == 2
+    assert "sentinel-password" not in caplog.text
+
+
+def test_a_git_server_that_never_answers_is_no_mistake_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QURE_PATIENCE_SECONDS", "0")
+    with pytest.raises(StageFailed, match="its server does not answer") as failure:
+        pin("http://user:sentinel-password@127.0.0.1:9/x.git", "main")
+    assert "sentinel-password" not in str(failure.value)
+
+
+def test_a_pull_that_breaks_off_is_done_again(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The remote's first answer is what DVC says of a store that resets the connection."""
+    from qure.catalogue import fetch as module
+
+    real, broken = module._dvc, [1]
+
+    def dvc_once_broken(folder: Path, *arguments: str) -> None:
+        if arguments[0] == "pull" and broken:
+            broken.pop()
+            raise StageFailed("`dvc pull` failed: ERROR: unexpected error - [Errno 104] Connection reset by peer")
+        real(folder, *arguments)
+
+    monkeypatch.setattr(module, "_dvc", dvc_once_broken)
+    monkeypatch.setattr("qure.tracking.retrying._FIRST_PAUSE", 0.01)
+    fetch(SETTINGS, str(repository.path), pin(str(repository.path), "main"), tmp_path / "output")
+    assert "the DVC remote" in caplog.text
+    assert (tmp_path / "output" / "data").is_dir()
 
 
 def test_a_repository_without_tracked_data_is_said(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 COMMANDS = (
     "catalogue", "validate", "backbone", "precompute", "train", "evaluate", "evaluate-embeddings",
     "register", "promote", "rollback", "report", "results", "search", "ablate", "data", "weights", "demo",
+    "studio", "survey", "labels",
 )  # fmt: skip
 
 

@@ -48,9 +48,7 @@ def test_an_empty_folder_or_an_unknown_name_is_bad_input(tmp_path: Path) -> None
     with pytest.raises(BadInput, match="Benchmarks are fashioniq"):
         benchmarks.image_ids_needed("imagenet", tmp_path)
     with pytest.raises(BadInput, match="Training sets are"):
-        benchmarks.training_triplets("circo", tmp_path)
-    with pytest.raises(BadInput, match="Training sets are"):
-        benchmarks.training_corpus("circo", tmp_path)
+        benchmarks.read_training("circo", tmp_path)
 
 
 def test_fashioniq_corpus_is_its_targets_in_order_of_first_occurrence(fashioniq_root: Path, edit: Any) -> None:
@@ -59,24 +57,25 @@ def test_fashioniq_corpus_is_its_targets_in_order_of_first_occurrence(fashioniq_
         rows[:] = [second, first, {**first, "candidate": "d-train-3"}]
 
     edit(fashioniq_root / "captions" / "cap.dress.train.json", change)
-    corpus = benchmarks.training_corpus("fashioniq", fashioniq_root.parent)
+    triplets, corpus = benchmarks.read_training("fashioniq", fashioniq_root.parent)
     assert corpus["dress"] == ["d-train-2", "d-train-1"]
     assert list(corpus) == ["dress", "shirt", "toptee"]
-    assert len(benchmarks.training_triplets("fashioniq", fashioniq_root.parent)) == 7
+    assert len(triplets) == 7
 
 
 def test_cirr_corpus_is_all_train_images(cirr_root: Path) -> None:
-    corpus = benchmarks.training_corpus("cirr", cirr_root.parent)
+    triplets, corpus = benchmarks.read_training("cirr", cirr_root.parent)
     assert corpus == {"all": [f"train-7-{number}-img0" for number in range(6)]}
-    assert len(benchmarks.training_triplets("cirr", cirr_root.parent)) == 2
+    assert len(triplets) == 2
 
 
 def test_excluded_images_leave_triplets_and_corpus(fashioniq_root: Path, cirr_root: Path) -> None:
     root = cirr_root.parent
     without = Exclusions(images=frozenset({"train-7-0-img0", "d-train-1"}))
-    assert "train-7-0-img0" not in benchmarks.training_corpus("cirr", root, without)["all"]
-    assert [t.query_id for t in benchmarks.training_triplets("cirr", root, without)] == ["1"]
-    assert benchmarks.training_corpus("fashioniq", root, without)["dress"] == []
+    triplets, corpus = benchmarks.read_training("cirr", root, without)
+    assert "train-7-0-img0" not in corpus["all"]
+    assert [triplet.query_id for triplet in triplets] == ["1"]
+    assert benchmarks.read_training("fashioniq", root, without)[1]["dress"] == []
 
 
 def test_the_catalogue_holds_every_image_its_files_name(catalogue: Path) -> None:

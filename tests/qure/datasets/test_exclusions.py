@@ -1,14 +1,9 @@
 """What validation tolerates is left out alike everywhere."""
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from qure.datasets import Gallery, PreferencePair, Triplet
-from qure.datasets.exclusions import Exclusions, query_key, read_exclusions
-from qure.errors import BadInput
+from qure.datasets.exclusions import Exclusions, query_key
 
 TRIPLETS = [
     Triplet("dress/0", "a", "is red", target="b", split="train"),
@@ -48,25 +43,3 @@ def test_a_preference_pair_needs_all_its_images() -> None:
     for image in "rtaj":
         assert Exclusions(images=frozenset({image})).keep_pairs([pair]) == []
     assert Exclusions(queries=frozenset({"u/q/0"})).keep_pairs([pair]) == []
-
-
-def test_reads_a_validation_result(tmp_path: Path) -> None:
-    result = {"passed": True, "excluded": {"fashioniq": {"images": ["x"], "queries": ["train/dress/3"]}}}
-    (tmp_path / "result.json").write_text(json.dumps(result), encoding="utf-8")
-    assert read_exclusions(tmp_path, "fashioniq") == Exclusions(frozenset({"x"}), frozenset({"train/dress/3"}))
-    assert read_exclusions(tmp_path, "hp-fashioniq") == Exclusions()
-    assert read_exclusions(None, "fashioniq") == Exclusions()
-
-
-@pytest.mark.parametrize(
-    "result", [[], {"excluded": []}, {"excluded": {"cirr": [1]}}, {"excluded": {"cirr": {"images": [1]}}}]
-)
-def test_another_shape_is_bad_input(tmp_path: Path, result: Any) -> None:
-    (tmp_path / "result.json").write_text(json.dumps(result), encoding="utf-8")
-    with pytest.raises(BadInput, match="excluded"):
-        read_exclusions(tmp_path, "cirr")
-
-
-def test_a_missing_result_names_the_command(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="qure validate"):
-        read_exclusions(tmp_path, "cirr")

@@ -27,6 +27,7 @@ def test_reads_every_row_of_every_question_set(hp_root: Path) -> None:
         preferred=1,
         scores=(4, 3),
         source=f"{hp_root / 'hpfiq.json'}, user_1/question_set_1/0",
+        exchanged="Has a logo and is white and long-sleeve",
     )
     assert pairs[1].text == "Got honda and is red& blue"
 

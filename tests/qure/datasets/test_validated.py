@@ -5,10 +5,12 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from qure.datasets.validated import require_same_images, require_validated, validated_digests, write_images
+from qure.datasets.exclusions import Exclusions
+from qure.datasets.validated import ValidatedData, require_same_images, require_validated, write_images
 from qure.errors import BadInput
 
 CAPTIONS = "fashioniq/captions/cap.dress.train.json"
@@ -38,7 +40,8 @@ def test_unchanged_data_passes_also_under_another_name_and_time(data: Path, vali
 
 def test_who_vouches_for_the_data_is_believed(tmp_path: Path) -> None:
     require_validated(None, tmp_path / "nowhere")
-    assert validated_digests(None, "fashioniq") is None
+    assert ValidatedData(tmp_path).digests("fashioniq") is None
+    assert ValidatedData(tmp_path).exclusions("fashioniq") == Exclusions()
     require_same_images([("a", "1")], None, file=tmp_path)
 
 
@@ -63,7 +66,6 @@ def test_what_has_changed_is_named(data: Path, validation: Path, change: Callabl
     with pytest.raises(BadInput, match=said) as refused:
         require_validated(validation, data)
     assert "qure validate" in str(refused.value)
-    require_validated(validation)  # the verdict alone
 
 
 def test_a_file_that_was_not_there_is_new(data: Path, validation: Path) -> None:
@@ -84,14 +86,14 @@ def test_images_of_other_sets_are_not_looked_at(data: Path, validation: Path) ->
 def test_an_image_that_was_missing_may_not_turn_up(data: Path, validation: Path) -> None:
     write_images(validation, [("fashioniq", "late", None, None), ("fashioniq", "a", 5, None)])
     require_validated(validation, data)
-    assert validated_digests(validation, "fashioniq") == {"a": None}
+    assert ValidatedData(data, validation).digests("fashioniq") == {"a": None}
     (data / "fashioniq/images/late.jpg").write_bytes(b"here")
     with pytest.raises(BadInput, match="image 'late' has changed since the data was validated: 4 bytes, then no file"):
         require_validated(validation, data)
 
 
 def test_content_of_the_same_size_is_told_apart_by_whoever_reads_it(data: Path, validation: Path) -> None:
-    passed = validated_digests(validation, "fashioniq")
+    passed = ValidatedData(data, validation).digests("fashioniq")
     require_same_images([("a", hashlib.sha256(b"first").hexdigest()), ("unlisted", "0")], passed, file=data)
     other = hashlib.sha256(b"FIRST").hexdigest()
     with pytest.raises(BadInput, match="image 'a' is not the one that was validated") as refused:
@@ -125,9 +127,9 @@ def test_a_failed_validation_is_refused(data: Path, validation: Path, result: st
 def test_sets_keep_their_own_digests(data: Path, validation: Path) -> None:
     """Two sets may name their images alike."""
     write_images(validation, [("fashioniq", "a", 5, "1"), ("cirr", "a", 6, "2"), ("cirr", "b", 7, "3")])
-    assert validated_digests(validation, "fashioniq") == {"a": "1"}
-    assert validated_digests(validation, "cirr") == {"a": "2", "b": "3"}
-    assert validated_digests(validation, "circo") == {}
+    assert ValidatedData(data, validation).digests("fashioniq") == {"a": "1"}
+    assert ValidatedData(data, validation).digests("cirr") == {"a": "2", "b": "3"}
+    assert ValidatedData(data, validation).digests("circo") == {}
 
 
 def test_sets_are_compared_each_with_its_own_images(data: Path, tmp_path: Path, passed: Callable[..., Path]) -> None:
@@ -136,7 +138,7 @@ def test_sets_are_compared_each_with_its_own_images(data: Path, tmp_path: Path, 
         (data / "cirr" / "images" / f"{name}.png").write_bytes(content)
     both = passed(tmp_path / "both", data, ("fashioniq", "cirr"))
     require_validated(both, data)
-    assert validated_digests(both, "cirr") == {
+    assert ValidatedData(data, both).digests("cirr") == {
         "a": hashlib.sha256(b"another first").hexdigest(),
         "dev-1": hashlib.sha256(b"only here").hexdigest(),
     }
@@ -145,3 +147,35 @@ def test_sets_are_compared_each_with_its_own_images(data: Path, tmp_path: Path, 
     for chosen in (["cirr"], ["fashioniq", "cirr"], None):
         with pytest.raises(BadInput, match=r"image 'a' has changed .*: 5 bytes, then 13 bytes"):
             require_validated(both, data, chosen)
+
+
+def excluding(folder: Path, excluded: Any) -> ValidatedData:
+    (folder / "result.json").write_text(json.dumps({"excluded": excluded}), encoding="utf-8")
+    return ValidatedData(folder, folder)
+
+
+def test_what_is_excluded(tmp_path: Path) -> None:
+    """Queries are a benchmark's own; an image that is bad in one is bad in all that share it."""
+    data = excluding(tmp_path, {"fashioniq": {"images": ["x"], "queries": ["train/dress/3"]}})
+    assert data.exclusions("fashioniq") == Exclusions(frozenset({"x"}), frozenset({"train/dress/3"}))
+    assert data.exclusions("hp-fashioniq") == Exclusions(frozenset({"x"}))
+    assert data.exclusions("cirr") == Exclusions()
+
+
+@pytest.mark.parametrize("excluded", [[], {"cirr": [1]}, {"cirr": {"images": [1]}}])
+def test_exclusions_of_another_shape_are_refused(tmp_path: Path, excluded: Any) -> None:
+    with pytest.raises(BadInput, match="excluded"):
+        excluding(tmp_path, excluded).exclusions("cirr")
+
+
+def test_a_missing_result_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="qure validate"):
+        ValidatedData(tmp_path, tmp_path).exclusions("cirr")
+
+
+def test_images_that_passed(data: Path, validation: Path) -> None:
+    assert ValidatedData(data).passed_images("fashioniq") == ["a", "b", "c"]
+    write_images(validation, [("fashioniq", "a", 5, None), ("fashioniq", "b", 6, None), ("fashioniq", "d", None, None)])
+    assert ValidatedData(data, validation).passed_images("fashioniq") == ["a", "b"]
+    with pytest.raises(BadInput, match="no image set 'shoes'"):
+        ValidatedData(data).passed_images("shoes")

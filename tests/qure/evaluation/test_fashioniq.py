@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qure.benchmarks.fashioniq import BENCHMARK
 from qure.benchmarks.fashioniq import files as files
 from qure.benchmarks.fashioniq import protocol as fashioniq
 from qure.config import EvaluationSettings
@@ -160,3 +161,35 @@ def test_withheld_answers_are_refused(
     some = unit_embeddings(["a"], 1)
     with pytest.raises(BadInput, match=r"split 'test' of 'fashioniq' has no answers.*Choose split 'val'"):
         fashioniq.evaluate(triplets, galleries, some, some, settings=settings, split="test")
+
+
+def test_every_number_stands_beside_the_one_without_leaked_queries(
+    fashioniq_root: Path, unit_embeddings: Callable[..., Embeddings], settings: EvaluationSettings
+) -> None:
+    queries = unit_embeddings([f"{category}/{row}" for category in CATEGORIES for row in range(20)], seed=1)
+    gallery = unit_embeddings([f"{category}{number:02d}" for category in CATEGORIES for number in range(30)], 2, 4)
+    galleries = {category: files.read_gallery(fashioniq_root, "val", category) for category in CATEGORIES}
+    triplets = files.read_triplets(fashioniq_root, "val")
+    leaked = {"shirt/0", "shirt/7", "toptee/3"}
+
+    def evaluated(asked: list, **known: object) -> Evaluation:
+        return fashioniq.evaluate(asked, galleries, queries, gallery, settings=settings, **known)
+
+    whole, plain = evaluated(triplets, leaked=leaked), evaluated(triplets)
+    rest = evaluated([one for one in triplets if one.query_id not in leaked])
+    names = [measure.name for measure in plain.measures]
+    assert names
+    for name in names:
+        assert whole.metrics[name] == plain.metrics[name], "what was measured stays"
+        assert whole.intervals[name] == plain.intervals[name]
+        assert whole.metrics[f"{name}_without_leaked"] == pytest.approx(rest.metrics[name], abs=1e-9)
+        low, high = whole.intervals[f"{name}_without_leaked"]
+        assert low <= whole.metrics[f"{name}_without_leaked"] <= high
+    counts = ["queries", "dress_queries", "shirt_queries", "toptee_queries"]
+    assert [whole.metrics[f"{count}_without_leaked"] for count in counts] == [57, 20, 18, 19]
+    assert "queries_without_leaked" not in plain.metrics
+    assert "Of 3 of 60 queries the train triplets name the target" in " ".join(BENCHMARK.notes(whole))
+    clean = evaluated(triplets, leaked=())
+    assert clean.metrics == plain.metrics
+    assert "The train triplets name no query's target." in BENCHMARK.notes(clean)
+    assert len(BENCHMARK.notes(plain)) == 1, "nothing is said of what is not known"

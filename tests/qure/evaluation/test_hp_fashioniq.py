@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qure.benchmarks.fashioniq import files as fashioniq_files
 from qure.benchmarks.hp_fashioniq import files as files
 from qure.benchmarks.hp_fashioniq import protocol as hp_fashioniq
 from qure.config import EvaluationSettings
+from qure.datasets.split import Split, exchanged_id
 from qure.datasets.types import PreferencePair
 from qure.errors import BadInput
 from qure.evaluation.ranking.embeddings import Embeddings
@@ -151,3 +153,55 @@ def test_scores_of_sets_by_hand() -> None:
     assert first.tolist() == pytest.approx([0.75, -0.75, 5 / 3])
     assert second.tolist() == pytest.approx([-0.5 / 3, 0.5 / 3, 0.0])
     assert first.dtype == second.dtype == np.float64
+
+
+def test_the_order_of_captions_is_asked_both_ways(
+    hp_fashioniq_root: Path, unit_embeddings: Callable[..., Embeddings], settings: EvaluationSettings
+) -> None:
+    queries, gallery = embeddings(hp_fashioniq_root, unit_embeddings, 2)
+    pairs = files.read_pairs(hp_fashioniq_root)
+    turned = [pair for pair in pairs if pair.exchanged]
+    assert turned
+    others = unit_embeddings([exchanged_id(pair.query_id) for pair in turned], 7)
+    both = Embeddings([*queries.ids, *others.ids], np.concatenate([queries.vectors[:, 0], others.vectors[:, 0]]))
+    asked = Split("answers", pairs=tuple(pairs)).questions
+    assert sorted(question.query_id for question in asked) == sorted(both.ids)
+    assert {q.query_id: q.text for q in asked}[exchanged_id(turned[0].query_id)] == turned[0].exchanged
+
+    plain = hp_fashioniq.evaluate(pairs, queries, gallery, settings=settings)
+    found = hp_fashioniq.evaluate(pairs, both, gallery, settings=settings)
+    assert {name: found.metrics[name] for name in plain.metrics} == plain.metrics
+    assert found.data_fingerprint == plain.data_fingerprint
+
+    of_turned = dict(zip(others.ids, others.vectors[:, 0], strict=True))
+    as_asked = dict(zip(queries.ids, queries.vectors[:, 0], strict=True))
+    vectors = [of_turned.get(exchanged_id(pair.query_id), as_asked[pair.query_id]) for pair in pairs]
+    alone = hp_fashioniq.evaluate(
+        pairs, Embeddings([pair.query_id for pair in pairs], np.stack(vectors)), gallery, settings=settings
+    )
+    for name in ("preference_rate", "agreement"):
+        assert found.metrics[f"{name}_exchanged"] == pytest.approx(alone.metrics[name], abs=1e-9)
+        assert f"{name}_exchanged" in found.intervals
+    changed = (alone.per_query["picks_1"] != plain.per_query["picks_1"]).mean()
+    assert found.metrics["picks_changed_by_order"] == pytest.approx(100 * changed)
+
+
+def test_public_sentences_are_fashioniqs_own_in_one_order_or_the_other(annotations: Path) -> None:
+    """3,045 of 3,050 rows up to case and blanks; 447 sentences hold stand-ins for characters, which are undone."""
+
+    def words(text: str) -> str:
+        return " ".join(text.casefold().split())
+
+    known: dict[tuple, set[str]] = {}
+    for split in ("train", "val"):
+        for triplet in fashioniq_files.read_triplets(annotations / "fashioniq", split, checked=False):
+            known.setdefault((triplet.reference, triplet.target), set()).add(words(triplet.text))
+    pairs = files.read_pairs(annotations / "hp_fashioniq")
+    own = [words(pair.text) in known.get((pair.reference, pair.target), ()) for pair in pairs]
+    turned = [words(pair.exchanged) in known.get((pair.reference, pair.target), ()) for pair in pairs]
+    assert sum(one or other for one, other in zip(own, turned, strict=True)) == 3045
+    assert sum(other and not one for one, other in zip(own, turned, strict=True)) == 1489
+    assert {pair.category for pair in pairs} == {"shirt", "toptee"}
+    people = json.loads((annotations / "hp_fashioniq" / "hpfiq.json").read_text())
+    sentences = [one for sets in people.values() for content in sets.values() for one in content["sentences"]]
+    assert sum(any(word in one for word in ("dotmark", "questionmark", "andmark")) for one in sentences) == 447

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,6 +235,17 @@ def test_what_validation_excludes_is_left_out(
     names = {path.name for path in (tmp_path / "two" / "submissions").iterdir()}
     assert names == {"circo_test.json"}, "CIRR's server wants the whole split"
     assert "cirr: no submission" in caplog.text
+
+
+def test_data_is_opened_once(built: Built, tmp_path: Path, passed: Callable[..., Path], reads: Counter[Path]) -> None:
+    """An annotation file is read to see that it is what was validated, and to ask its queries."""
+    validation = passed(tmp_path / "validation", built.data)
+    reads.clear()
+    built.evaluate("fashioniq", tmp_path / "evaluation", validation=validation)
+    assert {reads[(validation / name).resolve()] for name in ("result.json", "images.parquet")} == {1}
+    captions = (built.data / "fashioniq" / "captions").resolve()
+    expected = {file.name: 2 if ".val." in file.name else 1 for file in captions.iterdir()}
+    assert {name: reads[captions / name] for name in expected} == expected
 
 
 def test_data_that_did_not_pass_is_not_judged_on(built: Built, tmp_path: Path) -> None:

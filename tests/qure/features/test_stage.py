@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 from qure.config import Settings, TrackingSettings
+from qure.datasets.validated import ValidatedData
 from qure.errors import BadInput, StageFailed
 from qure.features import stage
-from qure.features.images import images_fingerprint, listed_images
+from qure.features.images import images_fingerprint
 from qure.features.stage import collect, precompute
 from qure.features.store import FeatureStore
 from qure.images import ImageError, normalise, prepare_image
@@ -48,6 +49,16 @@ def test_features_are_the_vision_towers_output(settings, data, backbone, tmp_pat
     index = pd.read_parquet(tmp_path / "features" / "index.parquet")
     assert index["shard"].tolist() == [number // 5 for number in range(23)]
     assert list(tmp_path.glob(".*")) == []
+
+
+def test_what_validation_left_is_read_once_and_every_image_once(settings, data, backbone, tmp_path, passed, reads):
+    validation = passed(tmp_path / "validation", data)
+    reads.clear()
+    arguments = {"data": data, "backbone": backbone, "validation": validation}
+    assert precompute(settings, "fashioniq", **arguments, output=tmp_path / "features")["images"] == 23
+    assert {reads[(validation / name).resolve()] for name in ("result.json", "images.parquet")} == {1}
+    images = (data / "fashioniq" / "images").resolve()
+    assert {image.name: reads[image] for image in images.iterdir()} == {f"B{n:03d}.png": 1 for n in range(23)}
 
 
 def test_two_at_once_of_one_store_are_one_too_many(settings, data, backbone, tmp_path):
@@ -152,12 +163,17 @@ def test_features_of_another_backbone_are_refused_naming_both(settings, data, ba
         FeatureStore.open(tmp_path / "f", other.vision_fingerprint)
 
 
+def fingerprint_of(data):
+    opened = ValidatedData(data)
+    return images_fingerprint(opened.images("fashioniq"), opened.passed_images("fashioniq"))
+
+
 def test_features_of_another_data_version_are_refused_naming_both(settings, data, backbone, tmp_path):
     precompute(settings, "fashioniq", data=data, backbone=backbone, output=tmp_path / "f")
-    before = images_fingerprint(*listed_images(data, "fashioniq"))
+    before = fingerprint_of(data)
     FeatureStore.open(tmp_path / "f", expected_images_fingerprint=before)
     Image.new("RGB", (30, 30)).save(data / "fashioniq" / "images" / "B100.png")
-    after = images_fingerprint(*listed_images(data, "fashioniq"))
+    after = fingerprint_of(data)
     with pytest.raises(BadInput, match=f"other images: images_fingerprint is {before}, expected {after}"):
         FeatureStore.open(tmp_path / "f", expected_images_fingerprint=after)
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from qure.errors import BadInput
 from qure.features import store as store_module
 from qure.features.memory import _cgroup_available, available_host_bytes
 from qure.features.store import FeatureStore
-from qure.features.writing import Identity, Shard, link_or_copy, read_shard_rows, write_shard, write_store
+from qure.features.writing import Shard, StoreIdentity, link_or_copy, read_shard_rows, write_shard, write_store
 
 TOKENS, WIDTH = 3, 4
 
@@ -29,7 +30,7 @@ def folder(tmp_path: Path, features: torch.Tensor) -> Path:
         rows = [["abcdefghij"[row], f"digest-{row}"] for row in range(start, end)]
         write_shard(tmp_path / f"{number}.safetensors", features[start:end], rows)
         shards.append(Shard(number, tmp_path / f"{number}.safetensors", rows))
-    identity = Identity("vision", "images", 10, "fp16", TOKENS, WIDTH, 4)
+    identity = StoreIdentity("vision", "images", 10, "fp16", TOKENS, WIDTH, 4)
     write_store(tmp_path / "store", identity, shards, share=(0, 1))
     return tmp_path / "store"
 
@@ -108,16 +109,6 @@ def test_shard_of_another_shape_is_refused(folder, features):
         FeatureStore.open(folder)
 
 
-def test_changed_values_are_found_by_verify(folder):
-    FeatureStore.open(folder).verify()
-    shard = folder / "shard-00011.safetensors"
-    content = bytearray(shard.read_bytes())
-    content[-1] ^= 1
-    shard.write_bytes(content)
-    with pytest.raises(BadInput, match="shard-00011"):
-        FeatureStore.open(folder).verify()
-
-
 @pytest.mark.parametrize("name", ["manifest.json", "index.parquet"])
 @pytest.mark.parametrize("content", [None, b"", b"{}"])
 def test_damaged_description_is_named(folder, name, content):
@@ -133,7 +124,7 @@ def test_reading_from_disk_maps_only_what_is_read(tmp_path):
     big = torch.zeros(64, 256, 2048, dtype=torch.float16)
     rows = [[f"{number:02d}", "digest"] for number in range(64)]
     write_shard(tmp_path / "big.safetensors", big, rows)
-    identity = Identity("vision", "images", 64, "fp16", 256, 2048, 64)
+    identity = StoreIdentity("vision", "images", 64, "fp16", 256, 2048, 64)
     write_store(tmp_path / "store", identity, [Shard(0, tmp_path / "big.safetensors", rows)], share=(0, 1))
     del big
     store = FeatureStore.open(tmp_path / "store")
@@ -162,3 +153,44 @@ def test_files_are_copied_where_they_cannot_be_linked(tmp_path, monkeypatch):
     monkeypatch.setattr("os.link", lambda *_: (_ for _ in ()).throw(OSError("another file system")))
     link_or_copy(tmp_path / "a", tmp_path / "c")
     assert (tmp_path / "c").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda it: it.pop("dtype"), "dtype"),
+        (lambda it: it.update(dtype="int7"), "dtype"),
+        (lambda it: it.update(tokens="3"), "tokens"),
+        (lambda it: it.update(width=0), "width"),
+        (lambda it: it.update(fingerprint=None), "fingerprint"),
+        (lambda it: it.pop("images_fingerprint"), "images_fingerprint"),
+        (lambda it: it.update(shards=[]), "shards"),
+        (lambda it: it.update(share=[0]), "share"),
+        (lambda it: it["shards"].update({"../../x.safetensors": _shard_of(it)}), r"shards.../../x.safetensors"),
+        (lambda it: it["shards"].update({"shard-1": _shard_of(it)}), "shards.shard-1"),
+        (lambda it: _shard_of(it).pop("rows"), "shards.shard-00000.safetensors.rows"),
+        (lambda it: _shard_of(it).update(bytes="many"), "shards.shard-00000.safetensors.bytes"),
+        (lambda it: _shard_of(it).update(sha256="x"), "shards.shard-00000.safetensors.sha256"),
+    ],
+)
+def test_every_field_of_the_manifest_is_checked(folder, change, field):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BadInput) as caught:
+        FeatureStore.open(folder)
+    assert caught.value.field == field
+    assert "qure precompute" in str(caught.value)
+
+
+def _shard_of(manifest):
+    return manifest["shards"]["shard-00000.safetensors"]
+
+
+@pytest.mark.parametrize(("column", "value"), [("shard", 7), ("row", 99), ("row", -1)])
+def test_an_index_that_leads_out_of_the_shards_is_refused(folder, column, value):
+    index = pd.read_parquet(folder / "index.parquet")
+    index.loc[2, column] = value
+    index.to_parquet(folder / "index.parquet", index=False)
+    with pytest.raises(BadInput, match=r"image 'c' is in row .* which the manifest does not have"):
+        FeatureStore.open(folder)

@@ -16,6 +16,7 @@ from qure.models.build import build_catalogue_model
 from qure.models.config import QFormerConfig, QureConfig, VisionConfig
 from qure.models.lavis import convert_state_dict, target_names
 from qure.models.model import QureModel
+from qure.models.relevance import relevance
 
 Change = Callable[[QureModel], None]
 
@@ -99,7 +100,7 @@ class Golden:
         found["target_feature"] = model.encode_images(found["vit_tar"])
         found["negative_feature"] = model.encode_images(found["vit_neg"])
         candidates = torch.cat([found["target_feature"], found["negative_feature"]])
-        matrix = model.relevance(found["query_feature"], candidates)
+        matrix = relevance(found["query_feature"], candidates)
         rows, batch = torch.arange(len(ids)), len(ids)
         found["score_matrix"] = matrix
         found["scores_no_temp"] = torch.stack([matrix[rows, rows], matrix[rows, rows + batch]], dim=1)

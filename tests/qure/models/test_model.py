@@ -9,6 +9,7 @@ from qure.models.build import build_catalogue_model
 from qure.models.config import QFormerConfig, QureConfig, VisionConfig
 from qure.models.model import QureModel
 from qure.models.precision import PrecisionPolicy
+from qure.models.relevance import relevance
 
 CAPTIONS = ["a red dress with long sleeves", "a short blue shirt", "striped top"]
 
@@ -57,16 +58,16 @@ def test_relevance_is_the_best_token_of_each_candidate():
     generator = torch.Generator().manual_seed(1)
     queries, candidates = torch.randn(5, 16, generator=generator), torch.randn(7, 3, 16, generator=generator)
     expected = torch.stack([(candidates @ query).max(dim=1).values for query in queries])
-    torch.testing.assert_close(QureModel.relevance(queries, candidates), expected)
+    torch.testing.assert_close(relevance(queries, candidates), expected)
 
 
 def test_relevance_stays_fp32_under_autocast_and_for_half_precision():
     generator = torch.Generator().manual_seed(1)
     queries, candidates = torch.randn(5, 16, generator=generator), torch.randn(7, 3, 16, generator=generator)
-    expected = QureModel.relevance(queries, candidates)
+    expected = relevance(queries, candidates)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(QureModel.relevance(queries, candidates), expected)
-    assert QureModel.relevance(queries.half(), candidates.half()).dtype == torch.float32
+        assert torch.equal(relevance(queries, candidates), expected)
+    assert relevance(queries.half(), candidates.half()).dtype == torch.float32
 
 
 def test_only_what_the_paper_trains_is_trained(small_model, features):
@@ -75,7 +76,7 @@ def test_only_what_the_paper_trains_is_trained(small_model, features):
         "query_tokens", "temperature", "ln_vision", "text_embeddings", "qformer", "vision_proj", "text_proj",
     }  # fmt: skip
     ids, mask = small_model.tokenizer(["red", "blue", "", "short top"])
-    scores = small_model.relevance(small_model.encode_queries(features, ids, mask), small_model.encode_images(features))
+    scores = relevance(small_model.encode_queries(features, ids, mask), small_model.encode_images(features))
     (scores / small_model.temperature).sum().backward()
     assert all(parameter.grad is not None for parameter in small_model.trainable_parameters())
     frozen = [*small_model.vision.parameters(), *small_model.itm_head.parameters()]
@@ -114,7 +115,7 @@ def test_gradient_checkpointing_recomputes_every_layer(small_model, features):
 
     small_model.train()
     assert calls_per_layer() == [1, 1, 1, 1]
-    small_model.use_gradient_checkpointing()
+    small_model.qformer.gradient_checkpointing_enable({"use_reentrant": False})
     assert calls_per_layer() == [2, 2, 2, 2]
 
 

@@ -1,5 +1,6 @@
 """Import of published files: LAVIS .pth and transformers' BLIP-2, without a network."""
 
+import argparse
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from qure.errors import BadInput
 from qure.models.config import QureConfig
 from qure.models.folder import read_manifest
 from qure.models.model import QureModel
+from qure.models.relevance import relevance
 from qure.models.text import CaptionTokenizer
 from qure.models.weights import import_backbone, import_hub, import_lavis, import_weights, read_tokenizer
 
@@ -61,11 +63,110 @@ def test_file_with_code_is_refused_and_not_run(tmp_path, bert_folder, monkeypatc
     assert not (tmp_path / "out").exists()
 
 
+class Module(torch.nn.Module):
+    """What a TorchScript archive is made of."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values
+
+
+@pytest.mark.parametrize("kind", ["code", "torchscript", "cut off"])
+def test_torchs_advice_to_load_unsafely_is_not_passed_on(tmp_path, kind):
+    from qure.models.weights import read_pth
+
+    file = tmp_path / "weights.pth"
+    if kind == "torchscript":
+        torch.jit.script(Module()).save(str(file))
+    else:
+        torch.save({"model": {"temp": Sneaky()}}, file)
+    if kind == "cut off":
+        file.write_bytes(file.read_bytes()[:-200])
+    with pytest.raises(BadInput, match=r"weights\.pth") as refusal:
+        read_pth(file)
+    said = str(refusal.value)
+    assert "weights_only" not in said
+    assert "add_safe_globals" not in said
+    if kind == "code":
+        assert "it calls for" in said
+
+
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04 cut off"])
 def test_file_that_is_no_pytorch_file_is_refused(tmp_path, content):
     (tmp_path / "weights.pth").write_bytes(content)
     with pytest.raises(BadInput, match=r"weights\.pth"):
         import_lavis(tmp_path / "weights.pth", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "the file is empty"),
+        (b"<!DOCTYPE html><html>Sign in</html>", "this is a web page"),
+        (b"\n  <HTML>404</HTML>", "this is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 2\n", "git-LFS pointer"),
+        (b"\x1f\x8b\x08 compressed", "a gzip archive"),
+        (b"\x02\0\0\0\0\0\0\0{}", "this is a safetensors file"),
+    ],
+)
+@pytest.mark.parametrize("name", ["weights.pth", "weights.bin", "weights.ckpt", "weights.pth.tar"])
+def test_what_is_no_file_of_weights_is_called_by_its_name(tmp_path, content, problem, name):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput, match=problem) as caught:
+        import_weights(tmp_path / name, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert "weights_only" not in str(caught.value), "torch's advice to load unsafely is not passed on"
+
+
+def test_a_class_in_the_file_is_named(tmp_path):
+    torch.save({"model": {"temp": torch.ones(())}, "args": argparse.Namespace(lr=1)}, tmp_path / "weights.pth")
+    with pytest.raises(BadInput, match=r"more than tensors, an object of the class argparse\.Namespace, .*state dict"):
+        import_lavis(tmp_path / "weights.pth", tmp_path / "out")
+
+
+WRAPPED = {
+    "state_dict": lambda state: {"state_dict": state, "epoch": 3},
+    "a class's name": lambda state: {"Blip2QformerCir": state, "epoch": 3},
+    "an optimizer beside": lambda state: {"net": state, "optimizer": {"state": {}, "param_groups": [1]}},
+    "module.": lambda state: {f"module.{key}": tensor for key, tensor in state.items()},
+    "_orig_mod.": lambda state: {"model": {f"_orig_mod.{key}": tensor for key, tensor in state.items()}},
+    "both": lambda state: {"model_state_dict": {f"module.model.{key}": tensor for key, tensor in state.items()}},
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_a_wrapped_state_dict_is_the_same_model(golden, tmp_path, bert_folder, kind):
+    torch.save(golden.published, tmp_path / "plain.pth")
+    torch.save(WRAPPED[kind](golden.published), tmp_path / "wrapped.pth")
+    plain, wrapped = (
+        import_lavis(tmp_path / f"{name}.pth", tmp_path / name, tokenizer=bert_folder, config=golden.config)
+        for name in ("plain", "wrapped")
+    )
+    assert wrapped["fingerprint"] == plain["fingerprint"]
+
+
+def test_several_state_dicts_are_not_chosen_from(golden, tmp_path):
+    torch.save({"student": golden.published, "teacher": golden.published}, tmp_path / "weights.pth")
+    with pytest.raises(BadInput, match="holds several state dicts, 'student', 'teacher'"):
+        import_lavis(tmp_path / "weights.pth", tmp_path / "out", config=golden.config)
+
+
+def test_extra_keys_do_not_make_it_another_model(golden, tmp_path):
+    torch.save(golden.published | {"extra.weight": torch.ones(2)}, tmp_path / "weights.pth")
+    with pytest.raises(BadInput, match=r"unknown keys: extra\.weight\. The other \d+ tensors are"):
+        import_lavis(tmp_path / "weights.pth", tmp_path / "out", config=golden.config)
+
+
+def test_numbers_that_are_not_finite_are_refused(golden, tmp_path):
+    broken = golden.published | {"temp": torch.tensor(float("nan"))}
+    torch.save(broken, tmp_path / "weights.pth")
+    with pytest.raises(BadInput, match="not finite: temp"):
+        import_lavis(tmp_path / "weights.pth", tmp_path / "out", config=golden.config)
+
+
+def test_a_pointer_in_a_folder_of_the_hub_is_called_by_its_name(blip2_folder, tmp_path):
+    (blip2_folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n")
+    with pytest.raises(BadInput, match=r"model\.safetensors.*git-LFS pointer"):
+        import_hub(blip2_folder, tmp_path / "out")
 
 
 def test_truncated_file_is_refused(tmp_path, golden):
@@ -156,7 +257,7 @@ def test_hub_model_gives_its_own_forward(blip2, blip2_folder, tmp_path):
         ).logits_per_image
     torch.testing.assert_close(candidates, expected.image_embeds, atol=1e-9, rtol=0)
     torch.testing.assert_close(texts, expected.text_embeds, atol=1e-9, rtol=0)
-    torch.testing.assert_close(model.relevance(texts, candidates).T, expected.logits_per_image, atol=1e-9, rtol=0)
+    torch.testing.assert_close(relevance(texts, candidates).T, expected.logits_per_image, atol=1e-9, rtol=0)
     torch.testing.assert_close(model.itm_head(composed).mean(dim=1), matching, atol=1e-9, rtol=0)
     assert model.temperature.item() == pytest.approx(0.07)
     blip2.float()

@@ -1,6 +1,6 @@
 import pytest
 
-from qure.negatives.schedule import is_mining_epoch, mining_and_age, mining_epochs, mining_interval
+from qure.negatives.schedule import is_mining_epoch, mining_and_age, mining_interval
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,6 @@ from qure.negatives.schedule import is_mining_epoch, mining_and_age, mining_epoc
     ],
 )
 def test_mines_every_floor_epochs_over_definitions(epochs: int, definitions: int, wanted: list[int]) -> None:
-    assert mining_epochs(epochs, definitions) == wanted
     assert [epoch for epoch in range(epochs) if is_mining_epoch(epoch, epochs, definitions)] == wanted
 
 

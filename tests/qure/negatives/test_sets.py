@@ -42,6 +42,32 @@ def test_the_described_whole_corpus_equals_the_listed_one(size: int, data: st.Da
     assert described.contains(rows, columns).tolist() == plain.contains(rows, columns).tolist()
 
 
+@given(size=st.integers(3, 12), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_further_right_answers_are_left_out_of_the_described_corpus(size: int, data: st.DataObject) -> None:
+    targets = data.draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=5))
+    row = st.lists(st.integers(-1, size - 1), min_size=3, max_size=3)
+    also = data.draw(st.lists(row, min_size=len(targets), max_size=len(targets)))
+    described = whole_corpus(targets, size, also)
+    left = [set(range(size)) - {target, *own} for target, own in zip(targets, also, strict=True)]
+    plain = listed(left)
+    rows = np.arange(len(targets))
+    assert described.sizes.tolist() == plain.sizes.tolist()
+    assert [described.of(row).tolist() for row in range(len(targets))] == [sorted(own) for own in left]
+    for row, own in enumerate(left):
+        assert described.at([row], [list(range(len(own)))]).tolist() == [sorted(own)]
+    assert described.contains(rows, np.arange(size + 2)).tolist() == plain.contains(rows, np.arange(size + 2)).tolist()
+    both = combine([described, whole_corpus([1], 2)], [0, size], [rows + 1, [0]])
+    assert both.of(0).tolist() == [size]
+    assert [both.of(row + 1).tolist() for row in range(len(targets))] == [sorted(own) for own in left]
+
+
+def test_a_described_corpus_with_further_answers_survives_its_file(tmp_path: Path) -> None:
+    whole_corpus([1, 3], 5, [[2, -1], [0, 4]]).save(tmp_path / "sets.safetensors")
+    again = sets.load(tmp_path / "sets.safetensors")
+    assert [again.of(row).tolist() for row in range(2)] == [[0, 3, 4], [1, 2]]
+
+
 @pytest.mark.parametrize("described", [False, True])
 def test_combined_sets_take_their_joint_rows(described: bool) -> None:
     """Two corpora of 4 and 3 images; queries of the second come first and last."""

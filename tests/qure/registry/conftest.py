@@ -1,10 +1,15 @@
 """Small real models, evaluations of chosen quality through the real protocol, and settings with their own MLflow."""
 
+import importlib.util
 import json
+import os
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +17,72 @@ import pytest
 from qure.config import BackboneSettings, Settings
 from qure.files import folder_digest
 
+
+def _importable(name: str) -> None:
+    """Makes a helper module of this folder importable by its name: tests are no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+
+
+_importable("registry_in_memory")
+
 CAPTIONS = ["is a red dress with long sleeves", "has stripes and is shorter", "more formal, darker"]
+
+
+@pytest.fixture(scope="session")
+def _asking() -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
+    """The process that asks packages their example; begun by the first who needs it."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def process() -> "subprocess.Popen[str]":
+        if not begun:
+            from qure.registry import answering
+
+            script = Path(__file__).with_name("asked_by_fork.py")
+            environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+            begun.append(
+                subprocess.Popen(
+                    [sys.executable, "-P", str(script), str(answering.__file__)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                    env=environment | {"PYTHONDONTWRITEBYTECODE": "1", "MLFLOW_DISABLE_TELEMETRY": "true"},
+                )
+            )
+        return begun[0]
+
+    yield process
+    for one in begun:
+        assert one.stdin is not None
+        one.stdin.close()
+        one.wait(timeout=60)
+
+
+@pytest.fixture(autouse=True)
+def _asked_by_fork(
+    request: pytest.FixtureRequest,
+    _asking: Callable[[], "subprocess.Popen[str]"],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A promotion's fresh interpreter, torch imported already; `fresh_interpreter` marks who wants the real one."""
+    if request.node.get_closest_marker("fresh_interpreter"):
+        return
+    from qure.files import read_json
+    from qure.registry import packaging
+
+    def asked(python: str, folder: Path, scratch: Path) -> dict[str, Any]:
+        process, output = _asking(), scratch / "answer.json"
+        assert process.stdin is not None
+        assert process.stdout is not None
+        print(folder.resolve(), output, sep="\t", file=process.stdin, flush=True)
+        assert process.stdout.readline().strip() == "0"
+        return dict(read_json(output))
+
+    monkeypatch.setattr(packaging, "_asked", asked)
 
 
 @pytest.fixture(scope="session")

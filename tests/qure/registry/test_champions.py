@@ -14,7 +14,7 @@ from qure.config import TrackingSettings
 from qure.errors import BadInput, StageFailed
 from qure.registry import champions as module
 from qure.registry.champions import CHAMPION, Champions
-from qure.registry.history import ENTRY, Entry, void
+from qure.registry.history import ENTRY, SET_BY_HAND
 from qure.tracking import LockLost, RegistryLock, connect
 from qure.tracking.lock.experiments import ExperimentLock
 
@@ -118,20 +118,39 @@ def test_entries_of_older_versions_of_qure_are_read(client: Any) -> None:
     ]
 
 
-def test_what_a_dead_writer_began_is_finished(client: Any, caplog: pytest.LogCaptureFixture) -> None:
+def _begun(client: Any, version: int, previous: int, token: int = 99) -> None:
+    """What a writer leaves that dies before it marks its entry done."""
+    entry = {"version": version, "previous": previous, "reason": "promoted", "at": "2026-01-01", "done": False}
+    client.set_registered_model_tag(NAME, f"{ENTRY}{token:08d}", json.dumps(entry))
+
+
+def test_a_dead_writer_that_moved_the_alias_has_made_its_change(client: Any, caplog: pytest.LogCaptureFixture) -> None:
     _crown(client, 1)
-    entry = {"version": 3, "previous": 1, "reason": "promoted", "at": "2026-01-01", "took_over": False, "done": False}
-    client.set_registered_model_tag(NAME, f"{ENTRY}{99:08d}", json.dumps(entry))
+    _begun(client, 3, 1)
+    client.set_registered_model_alias(NAME, CHAMPION, "3")
     champions = Champions(client, NAME)
     with champions.lock() as lock:
         assert champions.settle(lock) == 3
-    assert champions.current() == 3
+    assert champions.history()[-1].version == 3
     assert champions.history()[-1].done
-    assert "finishing it" in caplog.text
-    _crown(client, 4)
-    client.set_registered_model_alias(NAME, CHAMPION, "3")  # whoever began it is dead: this is a person
+    assert "a process ended while it made version 3 champion" in caplog.text
+
+
+@pytest.mark.parametrize("by_hand", [None, 1, 5])
+def test_a_dead_writer_that_did_not_move_it_has_changed_nothing(client: Any, by_hand: int | None) -> None:
+    """Whoever was champion stays, and so does whoever was set by hand since."""
+    _crown(client, 1)
+    _begun(client, 3, 1)
+    if by_hand is not None:
+        client.set_registered_model_alias(NAME, CHAMPION, str(by_hand))
+    champions = Champions(client, NAME)
     with champions.lock() as lock:
-        assert champions.settle(lock) == 3
+        assert champions.settle(lock) == (by_hand or 1)
+    assert champions.current() == (by_hand or 1)
+    assert 3 not in [entry.version for entry in champions.history()]
+    _crown(client, 4)
+    assert champions.current() == 4
+    assert champions.history()[-1].previous == (by_hand or 1)
 
 
 def test_a_person_who_sets_the_alias_is_believed(client: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -141,7 +160,9 @@ def test_a_person_who_sets_the_alias_is_believed(client: Any, caplog: pytest.Log
     with champions.lock() as lock:
         assert champions.settle(lock) == 5
     assert "by hand" in caplog.text
-    assert (champions.history()[-1].version, champions.history()[-1].previous) == (5, 1)
+    entry = champions.history()[-1]
+    assert (entry.version, entry.previous, entry.reason, entry.by) == (5, 1, SET_BY_HAND, "")
+    assert "noticed by" in entry.why
     with champions.lock() as lock:
         assert champions.roll_back(lock, None) == (5, 1)
 
@@ -152,6 +173,37 @@ def test_a_person_who_takes_the_alias_away_is_believed(client: Any) -> None:
     champions = Champions(client, NAME)
     with champions.lock() as lock:
         assert champions.settle(lock) is None
+    assert champions.to_beat() == 1, "the gate stays closed"
+
+
+def test_an_alias_that_is_moved_by_hand_during_a_promotion_stays(client: Any) -> None:
+    _crown(client, 1)
+    champions = Champions(client, NAME)
+    with champions.lock() as lock:
+        champions.settle(lock)
+        client.set_registered_model_alias(NAME, CHAMPION, "5")
+        with pytest.raises(LockLost, match="moved by hand from version 1 to 5"):
+            champions.crown(lock, 3, previous=1, reason="promoted")
+    assert champions.current() == 5
+    assert [entry.version for entry in champions.history()] == [1]
+
+
+def test_rolling_back_skips_who_was_deleted_or_rolled_back(client: Any) -> None:
+    for version in (1, 2, 3, 4):
+        _crown(client, version)
+    client.delete_model_version(NAME, "3")
+    champions = Champions(client, NAME, command="qure rollback")
+    with champions.lock() as lock:
+        assert champions.roll_back(lock, 5) == (4, 5)
+        assert champions.roll_back(lock, None) == (5, 2), "4 was rolled back, 3 is gone"
+        assert champions.roll_back(lock, None) == (2, 1)
+        assert champions.roll_back(lock, 4) == (1, 4)
+        with pytest.raises(BadInput, match=r"version 3 was deleted, version 2 was rolled back, version 1 was rolled"):
+            champions.roll_back(lock, None)
+    last = champions.history()[-1]
+    assert (last.command, last.bars, bool(last.by)) == ("qure rollback", 1, True)
+    tags = {number: client.get_model_version(NAME, str(number)).tags for number in (1, 2, 4, 5)}
+    assert {number for number, told in tags.items() if "qure.rolled_back" in told} == {1, 2, 5}
 
 
 def test_a_champion_whose_version_is_deleted_is_followed_by_the_one_before(
@@ -185,17 +237,6 @@ def test_two_changes_decided_on_the_same_state_do_not_both_pass(client: Any) -> 
         other.crown(NoLock(), 2, previous=1, reason="promoted")
     assert one.current() == 4
     assert [entry.version for entry in one.history()] == [1, 4]
-
-
-def test_entries_begun_side_by_side_count_for_nothing_unless_the_alias_moved() -> None:
-    done = Entry(1, None, "promoted", "", done=True, token=1, writer="a")
-    one, other = (Entry(version, 1, "promoted", "", token=2, writer=str(version)) for version in (2, 3))
-    assert void([], None) == []
-    assert void([done, one], 1) == []
-    assert void([done, one, other], 1) == [one, other]
-    assert void([done, one, other], 3) == [one]
-    late = Entry(4, None, "promoted", "", token=1, writer="b")
-    assert void([done, late, one], 1) == [late]
 
 
 class Stalling:
@@ -359,7 +400,8 @@ def _die_at(uri: str, call: str, version: int) -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
-    ("call", "champion"), [("set_registered_model_tag", 1), ("set_registered_model_alias", 2), ("get_model_version", 2)]
+    ("call", "champion"),
+    [("set_registered_model_tag", 1), ("set_registered_model_alias", 1), ("update_registered_model", 2), ("none", 2)],
 )
 def test_a_promoter_killed_with_kill_9_leaves_no_half_promotion(postgres_uri: str, call: str, champion: int) -> None:
     client = _registry(postgres_uri, 3)
@@ -368,7 +410,7 @@ def test_a_promoter_killed_with_kill_9_leaves_no_half_promotion(postgres_uri: st
     child = multiprocessing.get_context("fork").Process(target=_die_at, args=(postgres_uri, call, 2))
     child.start()
     child.join(timeout=60)
-    died = call != "get_model_version"  # that call does not occur: the control that the others die where they should
+    died = call != "none"  # that call does not occur: the control that the others die where they should
     assert child.exitcode == (-signal.SIGKILL if died else 0)
     champions = Champions(client, NAME)
     with champions.lock() as lock:

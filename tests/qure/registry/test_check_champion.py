@@ -10,7 +10,7 @@ from qure.config import Settings
 from qure.errors import BadInput, StageFailed
 from qure.files import write_json
 from qure.models.folder import read_manifest
-from qure.registry.champion import check_champion
+from qure.registry.monitoring import check_champion
 
 
 @pytest.fixture

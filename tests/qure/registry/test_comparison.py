@@ -11,6 +11,8 @@ from qure.config import PromotionSettings, Settings
 from qure.evaluation.statistics.bootstrap import Measure
 from qure.evaluation.statistics.results import Evaluation
 from qure.registry.comparison import Comparison, compare, risk_of
+from qure.registry.history import PROMOTED, Entry, accumulated_loss
+from qure.registry.selection import gate_part, held_back_part
 
 QUERIES = 600
 
@@ -71,13 +73,13 @@ def test_a_large_difference_is_certain() -> None:
     better, worse = _pair(np.random.default_rng(0), 0.2)
     assert _compare(better, worse).risk < 0.01
     assert _compare(worse, better).risk > 0.99
-    assert not _compare(worse, better, max_risk=0.99).passed
+    assert not _compare(worse, better, max_risk=0.99, max_loss=100.0).passed
 
 
 @pytest.mark.parametrize("true", [-0.04, 0.0, 0.04])
 def test_error_rates_are_those_that_are_documented(true: float) -> None:
     draw = np.random.default_rng(7)
-    trials = [_compare(*_pair(draw, true)) for _ in range(80)]
+    trials = [_compare(*_pair(draw, true), max_loss=100.0) for _ in range(80)]  # the guard is another rule
     differences = [trial.paired.difference for trial in trials]
     normal = NormalDist()
     for max_risk in (0.05, 0.5, 0.95):
@@ -108,3 +110,74 @@ def test_settings_fill_what_is_left_out() -> None:
     }
     with pytest.raises(ValueError, match="max_risk"):
         PromotionSettings(max_risk=1.5)
+
+
+def test_a_risk_that_nothing_can_have_is_refused() -> None:
+    """The least that n resamples tell is 1 / (2 (n + 1)): below it nothing would pass."""
+    better, worse = _pair(np.random.default_rng(0), 0.4)
+    found = _compare(better, worse)
+    assert found.risk == pytest.approx(0.5 / 201)
+    for nothing in (0.0, 0.9 * found.risk):
+        with pytest.raises(ValueError, match="max_risk"):
+            _settings(max_risk=nothing)
+    assert _compare(better, worse, max_risk=1.001 * found.risk).passed
+
+
+def _sunk(promotions: int, **promotion: object) -> float:
+    """True points that a champion loses over promotions of models that are each 0.3 points worse than it."""
+    draw, champion, level, history = np.random.default_rng(5), 0.0, None, [Entry(0, None, PROMOTED, "")]
+    easy = draw.random(QUERIES)
+    quality = 0.6
+    best = _evaluation((easy < quality).astype(float))
+    for number in range(1, promotions + 1):
+        flips = draw.random(QUERIES) < 0.1
+        worse = quality + champion / 100 - 0.003
+        challenger = _evaluation(np.where(flips, draw.random(QUERIES) < worse, easy < worse).astype(float))
+        lost = accumulated_loss(history, history[-1].version, 20)
+        found = compare(_settings(**promotion), "fashioniq", challenger, best if level is None else level, lost=lost)
+        if found.passed:
+            history.append(Entry(number, history[-1].version, PROMOTED, "", difference=found.paired.difference))
+            level, champion = challenger, champion - 0.3
+    return -champion
+
+
+def test_small_losses_do_not_add_up_unnoticed() -> None:
+    assert _sunk(20, max_risk=0.95, max_loss=100.0) > 3.0, "without the guard"
+    assert _sunk(20, max_risk=0.95) < 3.0, "with it: a point, and what chance hides of it"
+
+
+@pytest.mark.parametrize("judged", [2, 20])
+def test_the_best_of_equal_models_measures_too_high_by_what_is_said(judged: int) -> None:
+    draw, share, rounds, above, said = np.random.default_rng(1), 0.3, 150, [], []
+    for _ in range(rounds):
+        hits = (draw.random((judged, QUERIES)) < share).astype(float)
+        above.append(100 * (hits.mean(axis=1).max() - share))
+    for _ in range(5):
+        one, other = ((draw.random(QUERIES) < share).astype(float) for _ in range(2))
+        found = compare(_settings(), "fashioniq", _evaluation(one), _evaluation(other), judged=judged)
+        said.append(found.selection_bias)
+    assert np.mean(said) == pytest.approx(np.mean(above), rel=0.2)
+    assert (f"{judged} versions were judged on these queries" in found.note()) is (judged > 2)
+
+
+def test_held_back_queries_are_the_same_for_every_model_and_decide_nothing() -> None:
+    one, other = _pair(np.random.default_rng(3), 0.1)
+    gate, aside = gate_part(one, 0.25), held_back_part(one, 0.25)
+    assert aside is not None
+    assert set(gate.per_query["query_id"]).isdisjoint(aside.per_query["query_id"])
+    assert len(gate.per_query) + len(aside.per_query) == QUERIES
+    assert list(gate_part(other, 0.25).per_query["query_id"]) == list(gate.per_query["query_id"])
+    hits = one.per_query.set_index("query_id")["hit"]
+    turned = hits.where(~hits.index.isin(aside.per_query["query_id"]), 1 - hits)
+    changed = _compare(_evaluation(turned.to_numpy()), other, held_back=0.25)
+    before = _compare(one, other, held_back=0.25)
+    assert changed.risk == before.risk
+    assert changed.held_back is not None
+    assert before.held_back is not None
+    assert changed.held_back.a != before.held_back.a
+    assert gate_part(one, 0.0) is one
+    assert held_back_part(one, 0.0) is None
+    table = one.per_query.groupby("category")["hit"].mean()
+    assert one.metrics["recall_at_10"] == pytest.approx(100 * table.mean())
+    rest = gate.per_query.groupby("category")["hit"].mean()
+    assert gate.metrics["recall_at_10"] == pytest.approx(100 * rest.mean())

@@ -3,7 +3,13 @@
 import base64
 import json
 import pickletools
-from collections.abc import Callable
+import re
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +23,7 @@ from qure.evaluation.ranking.embeddings import read_embeddings, write_embeddings
 from qure.files import write_json
 from qure.images import normalise, prepare_image
 from qure.models import QureModel
+from qure.models.relevance import relevance
 from qure.registry.packaging import Example, answers, package, requirements
 from qure.serving.retriever import Retriever
 
@@ -103,7 +110,7 @@ def test_it_ranks_as_the_model_does(
     with torch.no_grad():
         queries = model.encode_queries(model.encode_vision(normalise(pixels)), tokens, mask)
         candidates = torch.from_numpy(read_embeddings(gallery / "embeddings.safetensors").vectors)
-        scores = QureModel.relevance(queries, candidates).numpy()
+        scores = relevance(queries, candidates).numpy()
     for row in (0, 1):
         order = np.argsort(-scores[row], kind="stable")
         assert answer["ids"][row] == [IDS[column] for column in order]
@@ -124,7 +131,7 @@ def test_groups_exclusions_and_numbers_of_results(served: Any, pictures: list[by
 
 
 def test_it_embeds_queries_and_images(served: Any, pictures: list[bytes], gallery: Path) -> None:
-    images = served.predict(pd.DataFrame({"reference": pictures[:3]}), params={"mode": "embed_images"})
+    images = served.predict(pd.DataFrame({"reference": pictures[:3], "text": ""}), params={"mode": "embed_images"})
     stored = read_embeddings(gallery / "embeddings.safetensors").vectors[:3]
     np.testing.assert_allclose(np.array(images["embedding"].tolist()), stored, atol=2e-3)
     queries = served.predict(_query(pictures, 0, 1), params={"mode": "embed_queries"})
@@ -182,10 +189,47 @@ def test_a_request_as_a_server_gets_it(packaged: Path, served: Any, pictures: li
     assert len(served.predict(infer_and_parse_data(example, schema=served.metadata.get_input_schema()))) == 1
 
 
+@pytest.mark.fresh_interpreter
 def test_it_answers_its_example_as_when_it_was_packaged(packaged: Path) -> None:
     found = answers(packaged)
     assert found["ids"][0] in IDS[::2]
     assert found == json.loads((packaged / "example_answer.json").read_text())
+
+
+@pytest.mark.fresh_interpreter
+def test_what_is_installed_otherwise_than_the_package_asks_is_said(
+    packaged: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import shutil
+
+    copy = tmp_path / "package"
+    shutil.copytree(packaged, copy)
+    lines = (copy / "requirements.txt").read_text().replace("rich==", "rich==0.0.1 # ")
+    (copy / "requirements.txt").write_text("# a comment\n" + lines + "\nno-such-package-here==1.0\n")
+    answers(copy)
+    assert "rich==0.0.1" in caplog.text
+    assert "no-such-package-here==1.0 is not installed" in caplog.text
+    assert "torch==" not in caplog.text
+    assert "promotion.environment: own" in caplog.text
+
+
+def test_its_own_environment_holds_what_the_package_asks_for_and_nothing_else(packaged: Path, tmp_path: Path) -> None:
+    """Nothing is asked for here, so that no index is needed: the interpreter that answers has no MLflow."""
+    import shutil
+
+    copy = tmp_path / "package"
+    shutil.copytree(packaged, copy)
+    (copy / "requirements.txt").write_text("")
+    from qure.registry.packaging import _own_environment
+
+    python = _own_environment(copy, tmp_path)
+    import subprocess
+
+    told = subprocess.run([python, "-c", "import mlflow"], capture_output=True, text=True, check=False)
+    assert "No module named 'mlflow'" in told.stderr
+    (copy / "requirements.txt").write_text("not a requirement at all\n")
+    with pytest.raises(StageFailed, match="own environment cannot be made"):
+        answers(copy, environment="own")
 
 
 def test_what_is_missing_in_a_package_is_told(packaged: Path, tmp_path: Path) -> None:
@@ -207,3 +251,126 @@ def test_equal_scores_keep_the_gallerys_order(model_of: Callable[[int], Path], p
     ids = ["c", "a", "e", "b", "d"]
     found = Retriever(model, ids, same, {}).retrieve([pictures[0]], ["x"], top_k=[3], groups=[None], exclude=[None])
     assert [identifier for identifier, _ in found[0]] == ["c", "a", "e"]
+
+
+@pytest.fixture(scope="module")
+def ask(served: Any) -> Iterator[Any]:
+    """MLflow's own scoring server on the packaged model: a request's body -> status and answer."""
+    import uvicorn
+    from mlflow.pyfunc.scoring_server import init
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    server = uvicorn.Server(uvicorn.Config(init(served), host="127.0.0.1", port=port, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 60
+    while not server.started:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+    def post(body: Any, kind: str = "application/json") -> tuple[int, Any]:
+        content = (body if isinstance(body, str) else json.dumps(body)).encode()
+        address = f"http://127.0.0.1:{port}/invocations"
+        request = urllib.request.Request(address, data=content, headers={"Content-Type": kind})
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+                return int(answer.status), json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    yield post
+    server.should_exit = True
+    thread.join(timeout=30)
+
+
+def _row(pictures: list[bytes], number: int, **more: Any) -> dict[str, Any]:
+    return {"reference": base64.b64encode(pictures[number]).decode(), "text": "is red with long sleeves", **more}
+
+
+def test_every_form_of_a_request_gets_the_same_answer(ask: Any, served: Any, pictures: list[bytes]) -> None:
+    rows = [_row(pictures, 1), _row(pictures, 2)]
+    columns = {name: [row[name] for row in rows] for name in ("reference", "text")}
+    wanted = served.predict(_query(pictures, 1, 2)).to_dict("records")
+    bodies = [
+        {"dataframe_records": rows},
+        {"dataframe_split": {"columns": ["reference", "text"], "data": [list(row.values()) for row in rows]}},
+        {"inputs": rows},
+        {"inputs": columns},
+        {"instances": rows},
+    ]
+    for body in bodies:
+        status, answer = ask(body)
+        assert status == 200, (list(body), answer)
+        assert [one["ids"] for one in answer["predictions"]] == [one["ids"] for one in wanted], list(body)
+    status, answer = ask("reference,text\n" + ",".join(columns[name][0] for name in columns) + "\n", "text/csv")
+    assert status == 400
+    assert "Failed to parse input" in answer["message"]
+
+
+def test_a_missing_or_null_number_of_results_means_the_default(ask: Any, pictures: list[bytes]) -> None:
+    rows = [_row(pictures, 1), _row(pictures, 1, top_k=3), _row(pictures, 1, top_k=None)]
+    for form in ("dataframe_records", "inputs"):
+        status, answer = ask({form: rows, "params": {"top_k": 5}})
+        assert status == 200, answer
+        assert [len(one["ids"]) for one in answer["predictions"]] == [5, 3, 5]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"reference": "AAAA"}, r"row 1, field 'reference': not an image of a known type"),
+        ({"reference": ""}, r"row 1, field 'reference'.*empty"),
+        ({"text": " "}, r"row 1, field 'text'"),
+        ({"text": None}, r"row 1, field 'text'"),
+        ({"top_k": 0}, r"row 1, field 'top_k': 0 is not a number of results"),
+        ({"top_k": 2.5}, r"row 1, field 'top_k': 2\.5 is not"),
+        ({"group": "nobody's"}, r"row 1, field 'group': no group"),
+    ],
+)
+def test_a_mistake_is_answered_with_the_sentence_that_names_it(
+    ask: Any, pictures: list[bytes], change: dict[str, Any], said: str
+) -> None:
+    rows = [_row(pictures, 0), _row(pictures, 1) | change, _row(pictures, 2)]
+    status, answer = ask({"dataframe_records": rows})
+    assert status == 400
+    assert re.search(said, answer["message"]), answer
+    assert "unexpected error" not in answer["message"]
+    told = json.dumps(answer)
+    assert "stack_trace" not in answer
+    for path in ("Traceback", str(Path(__file__).parents[3]), "site-packages"):
+        assert path not in told
+    status, answer = ask({"dataframe_records": rows, "params": {"partial": True}})
+    assert status == 200, answer
+    good, bad, other = answer["predictions"]
+    assert (good["error"], other["error"], bad["ids"]) == (None, None, [])
+    assert len(good["ids"]) == len(other["ids"]) == 10
+    assert re.search(said, bad["error"])
+
+
+def test_text_is_required_by_the_signature(ask: Any, pictures: list[bytes]) -> None:
+    status, answer = ask({"dataframe_records": [{"reference": _row(pictures, 0)["reference"]}]})
+    assert status == 400
+    assert "missing inputs ['text']" in answer["message"]
+
+
+def test_a_small_file_with_many_pixels_is_refused_before_it_is_decoded(ask: Any) -> None:
+    import io
+    import tracemalloc
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("1", (7900, 7900)).save(file, "PNG")
+    assert len(file.getvalue()) < 100_000
+    row = {"reference": base64.b64encode(file.getvalue()).decode(), "text": "is red"}
+    tracemalloc.start()
+    try:
+        status, answer = ask({"dataframe_records": [row]})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert status == 400
+    assert "row 0, field 'reference': 62,410,000 pixels are too many" in answer["message"]
+    assert peak < 30_000_000

@@ -402,8 +402,11 @@ def test_rolling_back_and_further_back(world: World, caplog: pytest.LogCaptureFi
     assert "rolled back" in told["reason"]
     assert "--to-version 3" in told["reason"]
     assert stage.rollback(world.settings, "fashioniq", to_version=3)["champion"] == 3
-    assert stage.rollback(world.settings, "fashioniq")["champion"] == 2, "as it was when 3 was promoted"
-    assert [(entry.version, entry.reason) for entry in world.champions.history()] == [
+    with pytest.raises(BadInput, match=r"version 2 was rolled back, version 1 was rolled back.*--to-version N"):
+        stage.rollback(world.settings, "fashioniq")
+    assert stage.rollback(world.settings, "fashioniq", to_version=2)["champion"] == 2
+    history = world.champions.history()
+    assert [(entry.version, entry.reason) for entry in history] == [
         (1, "promoted"),
         (2, "promoted"),
         (3, "promoted"),
@@ -412,6 +415,139 @@ def test_rolling_back_and_further_back(world: World, caplog: pytest.LogCaptureFi
         (3, "rolled back"),
         (2, "rolled back"),
     ]
+    assert history[2].command == "qure promote --training-set fashioniq"
+    assert history[-1].command == "qure rollback --training-set fashioniq --to-version 2"
+    (run,) = {one.run for one in history[1:2]}
+    assert connect(world.settings.tracking).get_run(run).data.tags["qure.stage"] == "promote"
+    assert history[1].difference == pytest.approx(
+        json.loads((world.folder / "promotion-2.json").read_text())["comparison"]["difference"]
+    )
+
+
+@pytest.mark.parametrize("what", ["version", "alias"])
+def test_a_champion_that_is_taken_away_opens_no_gate(world: World, what: str) -> None:
+    """1 and 2 are better than 3, which is all that is promoted while nobody is champion."""
+    world.enter(1, 0.45)
+    world.enter(2, 0.5)
+    client = connect(world.settings.tracking)
+    if what == "version":
+        client.delete_model_version("qure-fashioniq", "2")
+    else:
+        client.delete_registered_model_alias("qure-fashioniq", "champion")
+    told = world.enter(3, 0.3)
+    assert told["outcome"] == "refused"
+    assert told["compared_with"] == (1 if what == "version" else 2)
+    assert "worse than the champion: recall_at_10" in told["reason"]
+    assert world.champions.current() == (1 if what == "version" else None)
+    better = world.enter(4, 0.7)
+    assert better["promoted"]
+    assert world.champions.history()[-1].previous == told["compared_with"]
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut off"])
+def test_a_lost_evaluation_of_the_champion_is_made_again(
+    world: World, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    import shutil
+
+    world.enter(1, 0.2)
+    client = connect(world.settings.tracking)
+    version = client.get_model_version("qure-fashioniq", "1")
+    (place,) = (value for key, value in version.tags.items() if key.startswith("qure.evaluation."))
+    artifacts = Path(client.get_run(version.run_id).info.artifact_uri.removeprefix("file://"))
+    if damage == "gone":
+        shutil.rmtree(artifacts / "evaluations")
+    else:
+        file = artifacts / place / "results" / "fashioniq" / "per_query.parquet"
+        file.write_bytes(file.read_bytes()[:100])
+    told = world.enter(2, 0.3)
+    assert told["outcome"] == "refused", "it cannot be compared here"
+    assert "the evaluation of qure-fashioniq version 1 is gone or damaged" in told["reason"]
+    assert "qure promote --training-set fashioniq" in told["reason"]
+    assert world.champions.current() == 1
+
+    def reevaluate(_: Path, output: Path) -> None:
+        shutil.copytree(world.judged(world.model_of(1), 0.2), output)
+
+    told = world.promote(2, 0.3, reevaluate)
+    assert told["promoted"]
+    assert told["comparison"]["b"] < told["comparison"]["a"]
+    assert "keeping it again" in caplog.text
+    again = world.enter(3, 0.15)
+    assert again["outcome"] == "refused"
+    assert "worse than the champion" in again["reason"]
+
+
+def test_a_champion_whose_model_is_lost_too_names_the_ways_out(world: World) -> None:
+    import shutil
+
+    world.enter(1, 0.4, images="old images")
+    client = connect(world.settings.tracking)
+    version = client.get_model_version("qure-fashioniq", "1")
+    shutil.rmtree(Path(client.get_logged_model(version.tags["qure.logged_model"]).artifact_location))
+    with pytest.raises(StageFailed, match=r"models:/qure-fashioniq/1/.*register@fashioniq.*qure rollback"):
+        world.enter(2, 0.5, lambda *_: None, images="new images")
+    assert world.champions.current() == 1
+
+
+def test_losses_that_add_up_end_at_the_bound(world: World) -> None:
+    """Each is let through by `max_risk`, until the best champion is too far away."""
+    lax = world.changed(max_risk=1.0, max_loss=6.0)
+    assert lax.enter(1, 0.3)["promoted"]
+    levels, ended = [0.0], None
+    for seed in range(2, 7):
+        told = lax.enter(seed, 0.3 - 0.03 * (seed - 1))
+        levels.append(levels[-1] + told["comparison"]["difference"])
+        assert told["comparison"]["loss"] == pytest.approx(max(0.0, max(levels[:-1]) - levels[-1]))
+        if not told["promoted"]:
+            ended = told
+            break
+    assert ended is not None
+    assert levels[-1] < -6.0 <= min(levels[:-1])
+    assert "losses have added up" in ended["reason"]
+    assert "promotion.max_loss" in ended["reason"]
+    assert ended["checks"]["not_worse"]
+    assert not ended["checks"]["loss"]
+
+
+def test_queries_that_are_held_back_decide_nothing_and_are_reported(world: World) -> None:
+    some = world.changed(held_back=0.3)
+    some.enter(1, 0.2)
+    told = some.enter(2, 0.3)
+    decides, aside = told["comparison"]["queries"], told["comparison"]["held_back"]
+    whole = world.judged(world.model_of(2), 0.3)
+    from qure.registry.evaluations import read_evaluations
+    from qure.registry.registration import FINGERPRINT
+
+    client = connect(world.settings.tracking)
+    fingerprint = client.get_model_version("qure-fashioniq", "2").tags[FINGERPRINT]
+    queries = len(read_evaluations(whole, "fashioniq", fingerprint)["fashioniq"].per_query)
+    assert decides + aside["queries"] == queries
+    assert 0.2 < aside["queries"] / queries < 0.4
+    assert aside["a"] != told["comparison"]["a"]
+    assert "held back from the decision" in told["note"]
+    assert "held back from the decision" in client.get_model_version("qure-fashioniq", "2").description
+
+
+@pytest.mark.fresh_interpreter
+def test_a_package_whose_code_raises_does_not_pass(world: World) -> None:
+    """The promoter's own copy of the code is whole; the package's is not."""
+    world.enter(1, 0.3)
+    told = world.register(2, 0.9)
+    client = connect(world.settings.tracking)
+    version = client.get_model_version("qure-fashioniq", str(told["version"]))
+    package = Path(client.get_logged_model(version.tags["qure.logged_model"]).artifact_location)
+    code = package / "code" / "qure" / "serving" / "retriever.py"
+    whole = code.read_text()
+    code.write_text("raise RuntimeError('broken code')\n" + whole)
+    told = world.promote(2, 0.9)
+    assert told["outcome"] == "refused"
+    assert "RuntimeError: broken code (code/qure/serving/retriever.py, line 1)" in told["reason"]
+    code.unlink()
+    told = world.promote(2, 0.9)
+    assert "No module named 'qure.serving.retriever'" in told["reason"]
+    code.write_text(whole)
+    assert world.promote(2, 0.9)["promoted"]
 
 
 def test_rolling_back_to_nothing(world: World) -> None:

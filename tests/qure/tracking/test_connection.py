@@ -51,7 +51,7 @@ def test_a_uri_that_cannot_be_right_is_bad_input(uri: str, told: str) -> None:
 def test_a_server_that_is_down_is_told_soon_and_without_its_password(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_PAUSES", (0.1, 0.1))
+    monkeypatch.setenv("QURE_PATIENCE_SECONDS", "2")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"

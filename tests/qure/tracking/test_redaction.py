@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qure.tracking.redaction import names_a_secret, redacted
+from qure.tracking.redaction import holds_secret, is_secret, names_a_secret, redacted
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,8 @@ def test_the_rest_of_a_message_stays() -> None:
 
 @given(st.text(min_size=8), st.text(), st.text())
 def test_a_variable_with_a_secret_name_never_shows(secret: str, before: str, after: str) -> None:
+    if not is_secret("SOME_TOKEN", secret):
+        return
     found = redacted(before + secret + after, {"SOME_TOKEN": secret})
     assert secret not in found.replace("***", "") or secret in (before + after)
 
@@ -62,3 +64,113 @@ def test_the_longer_of_two_overlapping_secrets_goes_whole() -> None:
 )
 def test_names(name: str, secret: bool) -> None:
     assert names_a_secret(name) is secret
+
+
+SECRETS = {
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCY",
+    "AWS_ACCESS_KEY_ID": "an-access-key-of-nobody",
+    "AWS_SESSION_TOKEN": "FwoGZXIvYXdzE",
+    "MLFLOW_TRACKING_PASSWORD": "hunter2hunter2",
+    "MLFLOW_TRACKING_TOKEN": "dG9rZW4tdmFsdWU",
+    "PGPASSWORD": "correct horse battery",
+    "MYSQL_PWD": "letmein-please",
+    "DB_PASS": "letmein-please",
+    "PWD": "hunter2hunter2",
+    "HF_TOKEN": "a-token-of-nobody",
+    "GITHUB_PAT": "a-token-of-nobody",
+    "WANDB_API_KEY": "0123456789abcdef0123",
+    "apiKey": "0123456789abcdef0123",
+    "clientSecret": "0123456789abcdef0123",
+    "storage.dbPassword": "0123456789abcdef0123",
+    "accessToken": "0123456789abcdef0123",
+    "SSH_PRIVATE_KEY": "not a real key at all",
+    "COOKIE_SIGNING_KEY": "0123456789abcdef0123",
+    "AZURE_STORAGE_ACCOUNT_KEY": "/Eby8vdM02xNOcqFlqUwJPLlmEtlCD==",
+    "REDISCLI_AUTH": "letmein-please",
+    "JWT": "letmein-please",
+    "SESSION_COOKIE": "letmein-please",
+}
+NO_SECRETS = {
+    "PWD": "/usr",
+    "OLDPWD": "/usr",
+    "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/secrets/token-of-nobody",
+    "POSTGRES_PASSWORD_FILE": "/run/secrets/postgres",
+    "DOCKER_CREDENTIALS_PATH": "/root/.docker/config.json",
+    "MLFLOW_AUTH_CONFIG_PATH": "/etc/mlflow/auth.ini",
+    "SSH_AUTH_SOCK": "/run/agent/listener",
+    "TOKEN_URL": "https://login.example.com/oauth",
+    "SECRET_NAME": "qure-tracking",
+    "PASSWORD_POLICY": "at-least-twelve",
+    "TOKENIZERS_PARALLELISM": "disabled",
+    "tokenizer": "bert-base-uncased",
+    "qformer.query_tokens": "32-of-them",
+    "text_tokens": "thirty-five",
+    "pad_token": "the-padding",
+    "max_token": 77,
+    "token_count": "seventy-seven",
+    "first_pass": "of-two-passes",
+    "run_key": "shard-of-four",
+    "keyboard": "of-a-piano",
+    "AUTHOR": "Somebody Else",
+    "HISTORY_KEY": "seventy-seven",
+    "use_password": True,
+}
+
+
+@pytest.mark.parametrize(("name", "value"), SECRETS.items())
+def test_what_is_a_secret_does_not_show(name: str, value: str) -> None:
+    assert is_secret(name, value)
+    assert value not in redacted(f"refused: {value}.", {name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), NO_SECRETS.items())
+def test_what_is_none_is_not_hidden(name: str, value: object) -> None:
+    assert not is_secret(name, value)
+    assert redacted(f"it was {value}.", {name: str(value)}) == f"it was {value}."
+
+
+def test_both_kinds_have_twenty_names() -> None:
+    assert min(len(SECRETS), len(NO_SECRETS)) >= 20
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://a-token-of-nobody@git.example.com/qure.git",
+        "https://x-access-token:a-token@git.example.com/qure.git",
+        "http://user:pw@host/path",
+        "postgresql://qure:pw@db/mlflow",
+        "ssh://a1B2c3D4e5F6g7H8i9J0@git.example.com/qure.git",
+        "https://host/data?access_token=abc",
+        "https://host/data?x=1&sig=0f3a",
+        "s3://bucket/key?X-Amz-Credential=abc&X-Amz-Signature=0f3a",
+        "https://host/callback#access_token=abc",
+        "https://host/ghp_0123456789abcdefghij0123456789abcdef/qure.git",
+        "https://hooks.slack.com/services/T000/B000/XXXX",
+        "Server=db;User=qure;Password=pw",
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nabc",
+    ],
+)
+def test_addresses_that_hold_secrets(address: str) -> None:
+    assert holds_secret(address)
+    assert not holds_secret(redacted(address, {})) or redacted(redacted(address, {}), {}) == redacted(address, {})
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://git.example.com/qure.git",
+        "ssh://git@git.example.com/qure.git",
+        "git@git.example.com:group/qure.git",
+        "postgresql://qure@db:5432/mlflow",
+        "s3://bucket/data?versionId=3",
+        "https://host/search?q=a+red+dress&page=2",
+        "registry.example.com/qure@sha256:0123456789abcdef",
+        "models:/qure-fashioniq@champion",
+        "mail me@example.org, recall@10, pad_token=0, max_token=77",
+        "sqlite:///mlflow.db",
+    ],
+)
+def test_addresses_that_hold_none_stay(address: str) -> None:
+    assert not holds_secret(address)
+    assert redacted(address, {}) == address

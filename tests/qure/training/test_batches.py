@@ -1,20 +1,21 @@
 """Draws of an epoch, what a batch holds, and reading ahead."""
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from qure.config import TrainingSettings
-from qure.datasets.benchmarks import training_corpus, training_triplets
+from qure.config import NegativeSettings, TrainingSettings
+from qure.datasets.benchmarks import read_training
 from qure.features.store import FeatureStore
 from qure.models.text import CaptionTokenizer
-from qure.training.batches import EpochNegatives, ahead, candidate_mask, epoch_negatives, make_batch
+from qure.training.batches import EpochNegatives, ahead, batch_numbers, candidate_mask, epoch_negatives, read_batch
 from qure.training.data import TrainingData, training_data
 from qure.training.distributed import Processes
-from qure.training.mining import warm_up
+from qure.training.mining import mine_categories, warm_up
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def store(world: Any) -> FeatureStore:
 def data(world: Any, store: FeatureStore) -> TrainingData:
     root = world.root / "data"
     tokenizer = CaptionTokenizer.load(world.root / "backbone")
-    return training_data(training_triplets("fashioniq", root), training_corpus("fashioniq", root), store, tokenizer)
+    return training_data(*read_training("fashioniq", root), store, tokenizer)
 
 
 def test_warm_up_draws_from_the_own_category_without_repetition(data: TrainingData) -> None:
@@ -60,7 +61,8 @@ def test_a_batch_holds_what_its_triplets_name(data: TrainingData, store: Feature
     settings = TrainingSettings(negatives={"negatives_per_query": 2})
     negatives = epoch_negatives(warm_up(data).sets, settings, 0, len(data))
     rows = np.array([30, 2, 17])
-    batch = make_batch(rows, data, store, negatives, settings, Processes(0, 1, torch.device("cpu")))
+    alone = Processes(0, 1, torch.device("cpu"))
+    batch = read_batch(batch_numbers(rows, data, negatives, settings, alone), store, alone.device)
     assert torch.equal(batch.references, store.read(data.references[rows]))
     assert torch.equal(batch.candidates[:3], store.read(data.corpus[data.targets[rows]]))
     assert torch.equal(batch.candidates[3:6], store.read(data.corpus[negatives.drawn[rows, 0]]))
@@ -74,7 +76,8 @@ def test_processes_share_a_batch(data: TrainingData, store: FeatureStore) -> Non
     negatives = epoch_negatives(warm_up(data).sets, settings, 0, len(data))
     rows = np.array([30, 2, 17])
     first, second = (
-        make_batch(rows, data, store, negatives, settings, Processes(rank, 2, torch.device("cpu"))) for rank in (0, 1)
+        read_batch(batch_numbers(rows, data, negatives, settings, group), store, group.device)
+        for group in (Processes(rank, 2, torch.device("cpu")) for rank in (0, 1))
     )
     assert (first.rows.tolist(), second.rows.tolist()) == ([0, 1], [2, 2])
     assert (first.weights.tolist(), second.weights.tolist()) == ([1, 1], [1, 0])
@@ -132,3 +135,37 @@ def test_reading_ahead_passes_errors_on() -> None:
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_further_right_answers_are_never_negatives(world: Any, store: FeatureStore) -> None:
+    """In the warm-up, after a mining, among a batch's shared candidates, and with the contrastive loss."""
+    root = world.root / "data"
+    tokenizer = CaptionTokenizer.load(world.root / "backbone")
+    triplets, corpora = read_training("fashioniq", root)
+    marked = [
+        replace(one, answers=(str(one.target), *[i for i in corpora[str(one.category)] if i != one.target][:5]))
+        if number % 2
+        else one
+        for number, one in enumerate(triplets)
+    ]
+    data = training_data(marked, corpora, store, tokenizer)
+    also = [set(row[row >= 0].tolist()) for row in data.also_right]
+    assert [len(own) for own in also] == [5 * (number % 2) for number in range(len(marked))]
+    sets = warm_up(data).sets
+    settings = TrainingSettings(epochs=60, negatives={"definitions": 3})
+    for epoch in range(20):
+        drawn = epoch_negatives(sets, settings, epoch, len(data)).drawn[:, 0]
+        assert not [row for row, column in enumerate(drawn.tolist()) if column in also[row]]
+    random = torch.nn.functional.normalize(torch.randn(len(data.corpus), 2, 8), dim=-1)
+    queries = torch.nn.functional.normalize(torch.randn(len(data), 8), dim=-1)
+    for strategy in ("between_steep_drops", "all_corpus"):
+        rule = NegativeSettings.model_validate({"strategy": strategy})
+        mined = mine_categories(queries, random, data, rule, torch.device("cpu")).hard
+        assert not [row for row in range(len(data)) if also[row] & set(mined.of(row).tolist())]
+    alone = Processes(0, 1, torch.device("cpu"))
+    rows = np.arange(len(data))
+    negatives = EpochNegatives(None, np.zeros((len(data), 0), dtype=np.int64))
+    mask = candidate_mask(rows, data, negatives, alone)
+    for row, columns in enumerate(also):
+        images = {int(data.corpus[column]) for column in columns}
+        assert not [place for place in np.flatnonzero(mask[row]) if int(data.corpus[data.targets[place]]) in images]

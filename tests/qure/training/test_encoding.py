@@ -5,14 +5,15 @@ from typing import Any
 import pytest
 import torch
 
-from qure.datasets.benchmarks import training_corpus, training_triplets
+from qure.datasets.benchmarks import read_training
 from qure.features.store import FeatureStore
 from qure.models.model import QureModel
 from qure.models.precision import PrecisionPolicy
+from qure.models.relevance import relevance
 from qure.training import encoding
 from qure.training.data import TrainingData, training_data
 from qure.training.distributed import Processes
-from qure.training.encoding import Encoder, evaluating, recall
+from qure.training.encoding import TrainingEncoder, evaluating, recall
 
 CPU = torch.device("cpu")
 
@@ -31,17 +32,16 @@ def model(world: Any) -> QureModel:
 def data(world: Any, store: FeatureStore, model: QureModel) -> TrainingData:
     root = world.root / "data"
     assert model.tokenizer is not None
-    triplets = training_triplets("fashioniq", root)
-    return training_data(triplets, training_corpus("fashioniq", root), store, model.tokenizer)
+    return training_data(*read_training("fashioniq", root), store, model.tokenizer)
 
 
 @pytest.fixture
-def encoder(model: QureModel, store: FeatureStore) -> Encoder:
-    return Encoder(model, store, PrecisionPolicy.of("fp32", CPU), Processes(0, 1, CPU))
+def encoder(model: QureModel, store: FeatureStore) -> TrainingEncoder:
+    return TrainingEncoder(model, store, PrecisionPolicy.of("fp32", CPU), Processes(0, 1, CPU))
 
 
 def test_blocks_are_put_together(
-    encoder: Encoder, model: QureModel, store: FeatureStore, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+    encoder: TrainingEncoder, model: QureModel, store: FeatureStore, data: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(encoding, "BLOCK", 7)
     with evaluating(model):
@@ -54,7 +54,7 @@ def test_blocks_are_put_together(
 
 
 def test_evaluating_is_without_dropout_and_goes_back_to_training(
-    encoder: Encoder, model: QureModel, data: TrainingData
+    encoder: TrainingEncoder, model: QureModel, data: TrainingData
 ) -> None:
     model.train()
     with evaluating(model):
@@ -68,11 +68,11 @@ def test_evaluating_is_without_dropout_and_goes_back_to_training(
 
 
 def test_recall_counts_targets_near_the_top_of_their_category(
-    encoder: Encoder, model: QureModel, data: TrainingData
+    encoder: TrainingEncoder, model: QureModel, data: TrainingData
 ) -> None:
     with evaluating(model):
         measured = {rank: recall(encoder, data, rank) for rank in (1, 10, 15)}
-        scores = QureModel.relevance(encoder.queries(data), encoder.corpus(data))
+        scores = relevance(encoder.queries(data), encoder.corpus(data))
     found = 0
     for query in range(len(data)):
         corpus = data.corpus_of(int(data.categories[query]))
@@ -83,7 +83,7 @@ def test_recall_counts_targets_near_the_top_of_their_category(
 
 
 def test_ties_count_against_the_target(
-    encoder: Encoder, model: QureModel, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+    encoder: TrainingEncoder, model: QureModel, data: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with evaluating(model):
         corpus = encoder.corpus(data)

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from qure.config import TrainingSettings
-from qure.datasets.benchmarks import training_corpus, training_triplets
+from qure.datasets.benchmarks import read_training
 from qure.errors import BadInput
 from qure.features.store import FeatureStore
 from qure.models.model import QureModel
@@ -33,8 +33,7 @@ def store(world: Any) -> FeatureStore:
 def data_of(world: Any, store: FeatureStore, model: QureModel) -> TrainingData:
     root = world.root / "data"
     assert model.tokenizer is not None
-    triplets = training_triplets("fashioniq", root)
-    return training_data(triplets, training_corpus("fashioniq", root), store, model.tokenizer)
+    return training_data(*read_training("fashioniq", root), store, model.tokenizer)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import qure.training.loop
+from qure.datasets.benchmarks import read_training
 from qure.errors import BadInput, StageFailed
 from qure.features.store import FeatureStore
 from qure.models.model import QureModel
@@ -21,7 +22,6 @@ from qure.training.loop import step_seed
 from qure.training.mining import warm_up
 from qure.training.optimisation import LOWEST_TEMPERATURE, prepare_temperature
 from qure.training.order import epoch_batches
-from qure.training.stage import triplets_and_corpora
 
 _COMMON: dict[str, Any] = {"epochs": 4, "batch_size": 16}
 
@@ -139,7 +139,7 @@ def test_first_losses_are_the_plain_definition(name: str, world: Any, plain_step
     settings = world.settings(**RUNS[name]).training_for("fashioniq")
     model = QureModel.load(world.root / "backbone", vision=False).train()
     store = FeatureStore.open(world.root / "features" / "fashioniq")
-    triplets, corpora, _ = triplets_and_corpora("fashioniq", world.root / "data", None)
+    triplets, corpora = read_training("fashioniq", world.root / "data")
     assert model.tokenizer is not None
     data = training_data(triplets, corpora, store, model.tokenizer)
     sets = None if settings.loss == "contrastive" else warm_up(data).sets

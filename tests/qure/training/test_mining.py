@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qure.config import TrainingSettings
-from qure.datasets.benchmarks import training_corpus, training_triplets
+from qure.datasets.benchmarks import read_training
 from qure.errors import BadInput
 from qure.features.store import FeatureStore
 from qure.models.model import QureModel
@@ -17,7 +17,7 @@ from qure.models.precision import PrecisionPolicy
 from qure.negatives.mining import mine
 from qure.training.data import TrainingData, training_data
 from qure.training.distributed import Processes
-from qure.training.encoding import Encoder, evaluating
+from qure.training.encoding import TrainingEncoder, evaluating
 from qure.training.mining import Mined, mine_all, mining_digest, read_mining, warm_up
 
 CPU = torch.device("cpu")
@@ -31,9 +31,9 @@ def model(world: Any) -> QureModel:
 
 
 @pytest.fixture(scope="module")
-def encoder(world: Any, model: QureModel) -> Encoder:
+def encoder(world: Any, model: QureModel) -> TrainingEncoder:
     store = FeatureStore.open(world.root / "features" / "fashioniq")
-    return Encoder(model, store, PrecisionPolicy.of("fp32", CPU), ALONE)
+    return TrainingEncoder(model, store, PrecisionPolicy.of("fp32", CPU), ALONE)
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,7 @@ def data(world: Any, model: QureModel) -> TrainingData:
     root = world.root / "data"
     store = FeatureStore.open(world.root / "features" / "fashioniq")
     assert model.tokenizer is not None
-    whole = training_data(
-        training_triplets("fashioniq", root), training_corpus("fashioniq", root), store, model.tokenizer
-    )
+    whole = training_data(*read_training("fashioniq", root), store, model.tokenizer)
     # Queries of mixed categories, so that the sets' rows are not simply one category after the other.
     mixed = np.zeros(len(whole), dtype=bool)
     mixed[[0, 3, 5, 16, 20, 31, 44]] = True
@@ -52,7 +50,7 @@ def data(world: Any, model: QureModel) -> TrainingData:
 
 @pytest.fixture(scope="module")
 def mined(
-    data: TrainingData, model: QureModel, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory
+    data: TrainingData, model: QureModel, encoder: TrainingEncoder, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Mined, Path]:
     folder = tmp_path_factory.mktemp("run") / "minings" / "0002"
     with evaluating(model):
@@ -60,7 +58,7 @@ def mined(
 
 
 def test_sets_are_those_of_each_category_alone(
-    mined: tuple[Mined, Path], data: TrainingData, model: QureModel, encoder: Encoder
+    mined: tuple[Mined, Path], data: TrainingData, model: QureModel, encoder: TrainingEncoder
 ) -> None:
     with evaluating(model):
         queries, candidates = encoder.queries(data), encoder.corpus(data)
@@ -86,6 +84,7 @@ def test_what_was_mined_is_kept_and_read_back(mined: tuple[Mined, Path]) -> None
     found, folder = mined
     assert {path.name for path in folder.iterdir()} == {
         "negatives.safetensors",
+        "record.safetensors",
         "statistics.json",
         "example.json",
         "example.png",
@@ -115,7 +114,7 @@ def test_warm_up_is_the_whole_category_but_the_target(data: TrainingData) -> Non
 
 
 def test_a_category_without_queries_is_passed_over(
-    data: TrainingData, model: QureModel, encoder: Encoder, tmp_path: Path
+    data: TrainingData, model: QureModel, encoder: TrainingEncoder, tmp_path: Path
 ) -> None:
     part = data.take(data.categories != 1)
     with evaluating(model):

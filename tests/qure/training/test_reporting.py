@@ -2,7 +2,7 @@
 
 import pytest
 
-from qure.training.reporting import epoch_findings, epoch_record, told
+from qure.training.reporting import epoch_findings, epoch_line, epoch_record
 from qure.training.speed import Speed
 from qure.training.state import RunState
 
@@ -45,7 +45,7 @@ def test_record_takes_means_over_rows_and_pairs() -> None:
 
 
 def test_line_for_the_log() -> None:
-    line = told({**record(), "held_out_recall_at_10": 0.25}, Speed(1, 0))
+    line = epoch_line({**record(), "held_out_recall_at_10": 0.25}, Speed(1, 0))
     assert line.startswith("loss 0.4000, pairs won 0.9000, temperature 0.0500, held-out recall@10 0.2500, 0 images/s")
 
 

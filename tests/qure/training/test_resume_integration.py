@@ -24,7 +24,7 @@ POINTS = {
     "between backward and step": (f"{LOOP}.optimizer_step", 9, "before"),
     "at an epoch's end, before its checkpoint": (f"{LOOP}.epoch_record", 2, "after"),
     "between two epochs": ("qure.training.state.RunState.next_epoch", 1, "after"),
-    "during the corpus encoding": ("qure.training.encoding.Encoder.corpus", 1, "after"),
+    "during the corpus encoding": ("qure.training.encoding.TrainingEncoder.corpus", 1, "after"),
     "during mining, second category": (f"{MINING}.mine", 2, "before"),
     "while a mining is written": (f"{MINING}.draw_ranks", 1, "before"),
     "just after mining": (f"{LOOP}.mining_digest", 1, "after"),

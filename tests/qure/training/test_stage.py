@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def test_writes_model_history_minings_and_summary(folder: Path) -> None:
         "artifacts/training/minings/1-ranks.png",
         "artifacts/training/minings/1.json",
         "artifacts/training/minings/1.png",
+        "artifacts/training/minings/1.safetensors",
         "artifacts/training/sizes.png",
         "artifacts/training/steps.jsonl",
         "artifacts/training/summary.json",
@@ -328,3 +330,23 @@ def _interrupted_in_the_second_epoch(record: dict[str, Any], **_: Any) -> list[t
     if record["epoch"] == 1:
         raise KeyboardInterrupt
     return []
+
+
+@pytest.mark.parametrize("training_set", ["fashioniq", "cirr"])
+def test_data_is_opened_once(world: Any, tmp_path: Path, passed: Any, reads: Counter[Path], training_set: str) -> None:
+    """An annotation file is read to see that it is what was validated, and to train on it; nothing is parsed twice."""
+    data = (world.root / "data").resolve()
+    validation = passed(tmp_path / "validation", data, [training_set])
+    features = world.root / "features" / training_set
+    reads.clear()
+    world.train(tmp_path, training_set, validation=validation, epochs=2, plots=False)
+    opened = {name: count for name, count in reads.items() if name.is_relative_to(data) and name.suffix == ".json"}
+    annotations = set((data / training_set).rglob("*.json"))
+    # CIRR's split file also says where the images lie.
+    expected = {file: 2 if training_set == "fashioniq" or "captions" in file.parts else 3 for file in annotations}
+    assert opened == expected
+    assert reads[(validation / "result.json").resolve()] == 1
+    assert reads[(validation / "images.parquet").resolve()] == 1
+    assert reads[(features / "index.parquet").resolve()] == 1
+    images = [name for name in reads if name.is_relative_to(data) and name.suffix != ".json"]
+    assert images == [], "a training reads features, no images"

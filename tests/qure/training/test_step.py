@@ -16,8 +16,7 @@ from qure.training.batches import (
     batch_numbers,
     candidate_mask,
     epoch_negatives,
-    gathered,
-    make_batch,
+    read_batch,
 )
 from qure.training.data import TrainingData, training_data
 from qure.training.distributed import Processes
@@ -41,12 +40,11 @@ def model(world: Any) -> QureModel:
 
 @pytest.fixture(scope="module")
 def data(world: Any, store: FeatureStore) -> TrainingData:
-    from qure.datasets.benchmarks import training_corpus, training_triplets
+    from qure.datasets.benchmarks import read_training
 
     tokenizer = QureModel.load(world.root / "backbone", vision=False).tokenizer
     assert tokenizer is not None
-    triplets = training_triplets("fashioniq", world.root / "data")
-    return training_data(triplets, training_corpus("fashioniq", world.root / "data"), store, tokenizer)
+    return training_data(*read_training("fashioniq", world.root / "data"), store, tokenizer)
 
 
 def recipe(**changes: Any) -> TrainingSettings:
@@ -61,7 +59,8 @@ def negatives_of(data: TrainingData, settings: TrainingSettings) -> EpochNegativ
 def batch_of(
     rows: list[int], data: TrainingData, store: FeatureStore, settings: TrainingSettings, group: Processes = ALONE
 ) -> Batch:
-    return make_batch(np.array(rows), data, store, negatives_of(data, settings), settings, group)
+    numbers = batch_numbers(np.array(rows), data, negatives_of(data, settings), settings, group)
+    return read_batch(numbers, store, group.device)
 
 
 def module(model: QureModel, settings: TrainingSettings, group: Processes = ALONE) -> TripletLoss:
@@ -108,7 +107,7 @@ def test_rows_that_fill_a_batch_add_no_loss_and_no_pair(
     negatives = negatives_of(data, settings)
     expected = plain_step(model.eval(), data, store, negatives, settings, ROWS)
     numbers = batch_numbers(np.array(ROWS), data, negatives, settings, ALONE, length=9)
-    outcome = module(model, settings)(gathered(numbers, store, CPU))
+    outcome = module(model, settings)(read_batch(numbers, store, CPU))
     assert outcome.counts.tolist() == [pytest.approx(sum(expected.losses), rel=1e-5), expected.won, expected.pairs]
 
 

@@ -165,8 +165,13 @@ PUBLIC_WARNINGS = {
         "cross_category_leakage": 1880,
         "pair_in_two_splits": 3,
     },
-    "hp-fashioniq": {"inconsistent_preference": 32, "identical_sets": 11},
-    "cirr": {"empty_text_unlabelled": 1, "duplicate_unlabelled": 4},
+    "hp-fashioniq": {
+        "inconsistent_preference": 32,
+        "identical_sets": 11,
+        "repeated_question": 3,
+        "contradicting_answers": 1,
+    },
+    "cirr": {"empty_text_unlabelled": 1, "duplicate_unlabelled": 4, "soft_answers": 40},
     "circo": {"duplicate_unlabelled": 1},
 }
 

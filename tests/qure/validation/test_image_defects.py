@@ -1,6 +1,7 @@
 """Every defect that is planted into images is listed by name; tolerated, the image is dropped everywhere."""
 
 import io
+import json
 import shutil
 import struct
 import zlib
@@ -8,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from qure.benchmarks.fashioniq import files as fashioniq
-from qure.datasets.exclusions import read_exclusions
 from qure.datasets.image_store import pack_images
+from qure.datasets.validated import ValidatedData
 from qure.errors import BadInput, StageFailed
 from qure.validation import rules
 
@@ -35,18 +37,32 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
+def texture(mode: str, size: tuple[int, int], seed: int) -> Image.Image:
+    """A picture that is like no other: coarse noise, which JPEG keeps."""
+    noise = np.random.default_rng(seed).integers(0, 256, size=(8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).convert(mode)
+
+
+def whole_scan() -> bytes:
+    return encoded(texture("RGB", (160, 160), 5), "JPEG", quality=95)
+
+
+def sixteen_bit() -> Image.Image:
+    return Image.fromarray(np.arange(40 * 42, dtype=np.uint16).reshape(42, 40) * 39)
+
+
 def rotated() -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6
-    return encoded(Image.new("RGB", (40, 30), "red"), "JPEG", exif=exif)
+    return encoded(texture("RGB", (40, 30), 1), "JPEG", exif=exif)
 
 
 UNUSUAL: dict[str, Callable[[], bytes]] = {
-    "CMYK": lambda: encoded(Image.new("CMYK", (40, 40)), "JPEG"),
-    "palette": lambda: encoded(Image.new("P", (40, 41)), "PNG"),
-    "16 bit": lambda: encoded(Image.new("I;16", (40, 42)), "PNG"),
-    "grey": lambda: encoded(Image.new("L", (40, 43)), "PNG"),
-    "alpha": lambda: encoded(Image.new("RGBA", (40, 44)), "PNG"),
+    "CMYK": lambda: encoded(texture("CMYK", (40, 40), 2), "JPEG"),
+    "palette": lambda: encoded(texture("P", (40, 41), 3), "PNG"),
+    "16 bit": lambda: encoded(sixteen_bit(), "PNG"),
+    "grey": lambda: encoded(texture("L", (40, 43), 4), "PNG"),
+    "alpha": lambda: encoded(texture("RGBA", (40, 44), 6), "PNG"),
     "rotated": rotated,
 }
 
@@ -57,15 +73,51 @@ BROKEN: dict[str, tuple[str, str, Callable[[bytes], bytes] | None]] = {
     "empty": ("image_unreadable", "the file is empty", lambda good: b""),
     "wrong type": ("image_unreadable", "not an image", lambda good: b"<html>404</html>" * 9),
     "bomb": ("image_too_large", "pixels", lambda good: bomb()),
-    "tiny": ("image_size", "8", lambda good: encoded(Image.new("RGB", (8, 9)), "PNG")),
-    "elongated": ("image_aspect", "20", lambda good: encoded(Image.new("RGB", (20, 400)), "PNG")),
+    "tiny": ("image_size", "8", lambda good: encoded(texture("RGB", (8, 9), 7), "PNG")),
+    "elongated": ("image_aspect", "20", lambda good: encoded(texture("RGB", (20, 400), 8), "PNG")),
 }
-RULES = sorted({rule for rule, *_ in BROKEN.values()} | {"image_duplicate"})
+
+#: Pictures that are looked at, not refused.
+DOUBTFUL: dict[str, tuple[str, str, Callable[[], bytes]]] = {
+    "one colour": (
+        "image_blank",
+        "every pixel is #0a141e",
+        lambda: encoded(Image.new("RGB", (40, 40), (10, 20, 30)), "PNG"),
+    ),
+    "one colour, JPEG": (
+        "image_blank",
+        "every pixel is #",
+        lambda: encoded(Image.new("RGB", (40, 40), (9, 90, 200)), "JPEG"),
+    ),
+    "transparent": (
+        "image_blank",
+        "every pixel is transparent",
+        lambda: encoded(Image.new("RGBA", (40, 45), (10, 20, 30, 0)), "PNG"),
+    ),
+    "PNG without end": (
+        "image_damaged",
+        "the PNG ends before its last chunk",
+        lambda: encoded(texture("RGB", (40, 40), 9), "PNG")[:-12],
+    ),
+    "GIF without end": (
+        "image_damaged",
+        "the GIF ends before its last block",
+        lambda: encoded(texture("P", (40, 40), 10), "GIF").rstrip(b";"),
+    ),
+    "damaged scan": (
+        "image_damaged",
+        "Corrupt JPEG data",
+        lambda: whole_scan()[:3000] + bytes(400) + whole_scan()[3400:],
+    ),
+}
+ERRORS = sorted({rule for rule, *_ in BROKEN.values()} | {"image_duplicate"})
+WARNINGS = sorted({rule for rule, *_ in DOUBTFUL.values()} | {"image_near_duplicate"})
+RULES = sorted({*ERRORS, *WARNINGS})
 
 
 @pytest.fixture(scope="module")
 def broken(new_workplace: Any) -> tuple[Any, dict[str, str], StageFailed]:
-    """One training image of every broken kind, one duplicate, and one image of every unusual but good kind."""
+    """One training image of every broken and doubtful kind, copies of a val image, and one of every unusual kind."""
     place = new_workplace()
     images = place.data / "fashioniq" / "images"
     train = iter(fashioniq.split_ids(place.data / "fashioniq", "train", "shirt"))
@@ -78,8 +130,19 @@ def broken(new_workplace: Any) -> tuple[Any, dict[str, str], StageFailed]:
         path.unlink()
         if change is not None:
             path.write_bytes(change(good))
-    planted["duplicate"] = next(train)
-    shutil.copy(images / f"{val[0]}.jpg", images / f"{planted['duplicate']}.jpg")
+    for defect, (_, _, make) in DOUBTFUL.items():
+        planted[defect] = next(train)
+        (images / f"{planted[defect]}.jpg").write_bytes(make())
+    copies = {
+        "duplicate": lambda picture: (images / f"{val[0]}.jpg").read_bytes(),
+        "saved as PNG": lambda picture: encoded(picture, "PNG"),
+        "with a comment": lambda picture: with_comment((images / f"{val[0]}.jpg").read_bytes()),
+        "saved again": lambda picture: encoded(picture, "JPEG", quality=75),
+    }
+    for defect, copy in copies.items():
+        planted[defect] = next(train)
+        with Image.open(images / f"{val[0]}.jpg") as picture:
+            (images / f"{planted[defect]}.jpg").write_bytes(copy(picture))
     for make in UNUSUAL.values():
         (images / f"{next(train)}.jpg").write_bytes(make())
     with pytest.raises(StageFailed) as caught:
@@ -87,10 +150,48 @@ def broken(new_workplace: Any) -> tuple[Any, dict[str, str], StageFailed]:
     return place, planted, caught.value
 
 
-@pytest.mark.parametrize("defect", [*BROKEN, "duplicate"])
+def with_comment(jpeg: bytes) -> bytes:
+    return jpeg[:2] + b"\xff\xfe\x00\x08hello!" + jpeg[2:]
+
+
+COPIES = {
+    "duplicate": ("image_duplicate", "pixel for pixel"),
+    "saved as PNG": ("image_duplicate", "pixel for pixel"),
+    "with a comment": ("image_duplicate", "pixel for pixel"),
+    "saved again": ("image_near_duplicate", "looks like one of"),
+}
+
+
+@pytest.mark.parametrize("defect", COPIES)
+def test_a_copy_of_a_judging_image_names_both_and_shows_both(
+    broken: tuple[Any, dict[str, str], StageFailed], defect: str
+) -> None:
+    place, planted, _ = broken
+    (row,) = (row for row in place.bad_rows() if row["value"] == repr(planted[defect]))
+    original = fashioniq.split_ids(place.data / "fashioniq", "val", "shirt")[0]
+    rule, reason = COPIES[defect]
+    assert row["rule"] == rule
+    assert reason in row["reason"]
+    assert f"{original} of val (fashioniq/images/{original}.jpg)" in row["reason"]
+    page = (place.output / "data_docs" / "index.html").read_text()
+    for image in (planted[defect], original):
+        assert f'" alt="{image}">' in page
+    assert '<img src="data:image/jpeg;base64,' in page
+
+
+@pytest.mark.parametrize("defect", DOUBTFUL)
+def test_a_doubtful_picture_warns(broken: tuple[Any, dict[str, str], StageFailed], defect: str) -> None:
+    place, planted, _ = broken
+    rule, reason = DOUBTFUL[defect][:2]
+    (row,) = (row for row in place.bad_rows() if row["value"] == repr(planted[defect]))
+    assert (row["rule"], row["severity"]) == (rule, "warning")
+    assert reason in row["reason"]
+
+
+@pytest.mark.parametrize("defect", BROKEN)
 def test_broken_image_is_listed(broken: tuple[Any, dict[str, str], StageFailed], defect: str) -> None:
     place, planted, _ = broken
-    rule, reason = BROKEN[defect][:2] if defect != "duplicate" else ("image_duplicate", "byte for byte")
+    rule, reason = BROKEN[defect][:2]
     rows = [row for row in place.bad_rows() if row["value"] == repr(planted[defect])]
     assert [row["rule"] for row in rows] == [rule]
     assert reason in rows[0]["reason"]
@@ -99,13 +200,18 @@ def test_broken_image_is_listed(broken: tuple[Any, dict[str, str], StageFailed],
 
 
 def test_every_rule_about_images_has_a_defect_that_breaks_it() -> None:
-    assert sorted(rule.name for rule in rules.RULES.values() if rule.about == "image") == RULES
+    planted_elsewhere = ["image_not_as_packed"]
+    found = sorted(rule.name for rule in rules.RULES.values() if rule.about == "image")
+    assert found == sorted([*RULES, *planted_elsewhere])
 
 
 def test_unusual_images_are_no_defects(broken: tuple[Any, dict[str, str], StageFailed]) -> None:
     place, planted, _ = broken
     named = {row["value"] for row in place.bad_rows() if row["severity"] == "error"}
-    assert named == {repr(image) for image in planted.values()}
+    doubtful = {planted[name] for name in (*DOUBTFUL, "saved again")}
+    assert named == {repr(image) for image in planted.values() if image not in doubtful}
+    warned = {row["value"] for row in place.bad_rows() if row["rule"] in WARNINGS}
+    assert warned == {repr(image) for image in doubtful}
 
 
 def test_the_stage_fails_with_a_written_result(broken: tuple[Any, dict[str, str], StageFailed]) -> None:
@@ -129,7 +235,7 @@ def test_tolerated_images_are_dropped_everywhere_and_counted(
     assert sorted(counted) == RULES
     assert counted["image_unreadable"]["rows"] == 3
 
-    left_out = read_exclusions(place.output, "fashioniq")
+    left_out = ValidatedData(place.data, place.output).exclusions("fashioniq")
     kept = fashioniq.read_triplets(place.data / "fashioniq", "train", exclusions=left_out)
     named = {image for triplet in kept for image in (triplet.reference, triplet.target)}
     assert named.isdisjoint(planted.values())
@@ -161,3 +267,77 @@ def test_shards_are_checked_like_files(new_workplace: Any) -> None:
     with pytest.raises(BadInput, match="the shard has"):
         place.validate("fashioniq")
     assert not place.output.exists()
+
+
+def _packed(place: Any) -> Path:
+    """The place's garments packed into shards, the files removed; returns the folder of shards."""
+    root = place.data / "fashioniq"
+    pack_images(root, place.root / "packed")
+    (place.root / "packed").rename(root / "image_shards")
+    shutil.rmtree(root / "images")
+    return Path(root / "image_shards")
+
+
+@pytest.mark.parametrize("kind", ["another's bytes", "other bytes", "edited file"])
+def test_what_is_not_as_packed_is_named(new_workplace: Any, kind: str) -> None:
+    place = new_workplace()
+    ids = fashioniq.split_ids(place.data / "fashioniq", "val", "dress")
+    original = (place.data / "fashioniq" / "images" / f"{ids[0]}.jpg").read_bytes()
+    shards = _packed(place)
+    assert place.validate("fashioniq")["success"] is True
+    index = json.loads((shards / "index.json").read_text())
+    shard, offset, size = index["images"][ids[0]]
+    if kind == "another's bytes":
+        index["images"][ids[0]] = index["images"][ids[1]]
+        del index["packed"]  # as an index of before digests were kept
+        (shards / "index.json").write_text(json.dumps(index))
+    elif kind == "other bytes":
+        with (shards / index["shards"][shard]["file"]).open("r+b") as stream:
+            stream.seek(offset + size - 2)
+            stream.write(b"XX")
+    else:
+        beside = place.data / "fashioniq" / "images" / f"{ids[0]}.jpg"
+        beside.parent.mkdir()
+        beside.write_bytes(original + b"edited")
+    with pytest.raises(StageFailed, match="image_not_as_packed"):
+        place.validate("fashioniq")
+    rows = [row for row in place.bad_rows() if row["rule"] == "image_not_as_packed"]
+    assert [row["value"] for row in rows] == [repr(ids[0])]
+    said = {"another's bytes": f"points at 'images/{ids[1]}", "other bytes": "SHA-256", "edited file": "edited since"}
+    assert said[kind] in rows[0]["reason"]
+
+
+@pytest.mark.parametrize("layout", ["a folder deeper", "a folder flatter"])
+def test_files_in_the_wrong_place_are_hinted_at(new_workplace: Any, layout: str) -> None:
+    place = new_workplace()
+    if layout == "a folder deeper":
+        images = place.data / "fashioniq" / "images"
+        moved = fashioniq.split_ids(place.data / "fashioniq", "val", "dress")[0]
+        (images / "dress").mkdir()
+        (images / f"{moved}.jpg").rename(images / "dress" / f"{moved}.jpg")
+        expected, training_set = f"fashioniq/images/dress/{moved}.jpg", "fashioniq"
+    else:
+        (path,) = (place.data / "cirr" / "train" / "3").glob("*-0-img0.png")
+        path.rename(path.parents[1] / path.name)
+        expected, training_set = f"cirr/train/{path.name}", "cirr"
+    with pytest.raises(StageFailed, match="image_missing"):
+        place.validate(training_set)
+    (row,) = (row for row in place.bad_rows() if row["rule"] == "image_missing")
+    assert f"a file of its name lies at {expected}" in row["reason"]
+
+
+def test_a_link_to_nothing_and_a_stray_file(new_workplace: Any) -> None:
+    place = new_workplace()
+    images = place.data / "fashioniq" / "images"
+    dangling = fashioniq.split_ids(place.data / "fashioniq", "val", "dress")[0]
+    (images / f"{dangling}.jpg").unlink()
+    (images / f"{dangling}.jpg").symlink_to("gone.jpg")
+    (images / "not..an id.jpg").write_bytes(b"stray")
+    with pytest.raises(StageFailed, match="image_unreadable"):
+        place.validate("fashioniq")
+    (row,) = (row for row in place.bad_rows() if row["severity"] == "error")
+    assert row["value"] == repr(dangling)
+    assert "a link to nothing: no file is at gone.jpg" in row["reason"]
+    tolerated = place.validate("fashioniq", tolerate={"image_unreadable": 1})
+    assert tolerated["excluded"]["fashioniq"]["images"] == [dangling]
+    ValidatedData(place.data, place.output).require_unchanged()

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from qure.datasets.image_store import ImageStore, open_images
 from qure.errors import StageFailed
 from qure.validation import images
 from qure.validation.cache import ImageCache, Stamp
-from qure.validation.decode import check_image, decoded_facts
+from qure.validation.decode import ImageFacts, check_image, decoded_facts
 from qure.validation.images import ImageChecks
 
 BYTES = ValidationSettings().max_image_bytes
@@ -68,7 +69,7 @@ def test_reasons_hold_no_memory_address() -> None:
 
 
 def test_cache_remembers_unchanged_files_and_known_content(tmp_path: Path) -> None:
-    facts = {"sha256": "ab", "width": 3, "height": 4, "refused": None, "unreadable": None}
+    facts = asdict(ImageFacts("ab", 3, 4, pixels="cd", phash="ef", colours="01"))
     cache = ImageCache(tmp_path, BYTES)
     cache.put(Stamp("x.jpg", 10, 1), facts)
     cache.save(complete=True)
@@ -82,7 +83,7 @@ def test_cache_remembers_unchanged_files_and_known_content(tmp_path: Path) -> No
 
 
 def test_cache_forgets_what_a_complete_run_did_not_use(tmp_path: Path) -> None:
-    facts = {"sha256": "ab", "width": 3, "height": 4, "refused": None, "unreadable": None}
+    facts = asdict(ImageFacts("ab", 3, 4, pixels="cd", phash="ef", colours="01"))
     cache = ImageCache(tmp_path, BYTES)
     cache.put(Stamp("x.jpg", 10, 1), facts)
     cache.save(complete=True)
@@ -93,7 +94,7 @@ def test_cache_forgets_what_a_complete_run_did_not_use(tmp_path: Path) -> None:
 
 
 def test_a_file_that_has_just_changed_is_looked_at_again(tmp_path: Path) -> None:
-    facts = {"sha256": "ab", "width": 3, "height": 4, "refused": None, "unreadable": None}
+    facts = asdict(ImageFacts("ab", 3, 4, pixels="cd", phash="ef", colours="01"))
     stamp = Stamp("x.jpg", 10, time.time_ns())
     cache = ImageCache(tmp_path, BYTES)
     cache.put(stamp, facts)
@@ -102,7 +103,7 @@ def test_a_file_that_has_just_changed_is_looked_at_again(tmp_path: Path) -> None
 
 
 def test_a_damaged_cache_is_built_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    facts = {"sha256": "ab", "width": 3, "height": 4, "refused": None, "unreadable": None}
+    facts = asdict(ImageFacts("ab", 3, 4, pixels="cd", phash="ef", colours="01"))
     cache = ImageCache(tmp_path, BYTES)
     cache.put(Stamp("x.jpg", 10, 1), facts)
     cache.save(complete=True)

@@ -4,6 +4,8 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -228,3 +230,69 @@ def _in_child(action: Callable[[], Any]) -> int:
             os._exit(1)
         os._exit(0)
     return child
+
+
+SAME = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from conftest import make_settings
+from qure.validation.stage import validate
+validate(make_settings(), "fashioniq", data=Path(sys.argv[2]), output=Path(sys.argv[3]), work=Path(sys.argv[4]))
+"""
+
+
+def test_two_processes_write_the_same_bytes(workplace: Any) -> None:
+    """Great Expectations puts columns in the order of a set of strings, which a process draws anew."""
+    workplace.edit("hp_fashioniq/hpfiq.json", _prefer_the_lower_score)
+    written = []
+    for seed in ("1", "2", "3"):
+        output = workplace.root / seed
+        arguments = [Path(__file__).parent, workplace.data, output, workplace.root / f"work-{seed}"]
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", SAME, *map(str, arguments)], check=True, env=environment)
+        written.append(contents(output))
+    assert "data_docs/hp-fashioniq.answers.html" in written[0]
+    assert b"(1, 5)" in written[0]["data_docs/hp-fashioniq.answers.html"]
+    assert written[1] == written[0]
+    assert written[2] == written[0]
+
+
+def _prefer_the_lower_score(people: Any) -> None:
+    questions = people["user_1"]["question_set_1"]
+    for row, (preferred, other) in enumerate((("1", "5"), ("2", "3"), ("2", "4"), ("1", "3"))):
+        questions["retrieved_set1"][row]["user_score"], questions["retrieved_set2"][row]["user_score"] = (
+            preferred,
+            other,
+        )
+        questions["preferred set"][row] = "1"
+
+
+def test_a_caption_of_megabytes_does_not_make_a_page_of_megabytes(workplace: Any) -> None:
+    workplace.edit(
+        "fashioniq/captions/cap.dress.train.json", lambda rows: rows[3].update(captions=["x" * 8_000_000, "y"])
+    )
+    workplace.edit("fashioniq/captions/cap.dress.val.json", lambda rows: rows[3].update(candidate="z" * 8_000_000))
+    with pytest.raises(BadInput):
+        workplace.validate()
+    written = [path for path in (workplace.work / "validation-report").rglob("*") if path.is_file()]
+    assert max(path.stat().st_size for path in written) < 1_000_000
+    rows = {row["rule"] for row in workplace.bad_rows()}
+    assert {"text_length", "unsafe_id"} <= rows
+
+
+def test_a_named_pipe_is_not_waited_for(workplace: Any) -> None:
+    captions = workplace.data / "fashioniq" / "captions" / "cap.dress.train.json"
+    captions.unlink()
+    os.mkfifo(captions)
+    with pytest.raises(BadInput, match=r"cap\.dress\.train\.json: this is a named pipe, not a file"):
+        workplace.validate()
+
+
+def test_a_layout_one_folder_too_deep_is_hinted_at(workplace: Any) -> None:
+    root = workplace.data / "fashioniq"
+    root.rename(workplace.data / "inner")
+    root.mkdir()
+    (workplace.data / "inner").rename(root / "fashioniq")
+    with pytest.raises(BadInput, match=r"lies at .*fashioniq/fashioniq/image_splits/split\.dress\.train\.json"):
+        workplace.validate()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qure.datasets.types import Triplet
-from qure.evaluation.ranking.true_relevance import judge, ndcg
+from qure.evaluation.ranking.true_relevance import measure_top, ndcg
 
 shares = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=30)
 
@@ -43,7 +43,7 @@ class Table:
 def test_judges_the_best_ten_and_leaves_out_what_is_no_candidate() -> None:
     triplets = [Triplet("0", "r", "is red"), Triplet("1", "r", "is blue")]
     best = np.array([[3, 1, 2, 4], [2, 0, 1, 4]])
-    found = judge(Table(), triplets, ["0", "1", "2", "3", "4"], best, np.array([0, 3]))
+    found = measure_top(Table(), triplets, ["0", "1", "2", "3", "4"], best, np.array([0, 3]))
     assert found["ndcg_at_10"] == pytest.approx([plain_ndcg([1.0, 0.5, 0.0, 0.25]), plain_ndcg([1.0, 0.0, 0.0, 0.5])])
     assert found["wanted_share_at_10"] == pytest.approx([1.75 / 4, 1.5 / 4])
     assert found["relevant_at_10"] == pytest.approx([0.25, 0.25])

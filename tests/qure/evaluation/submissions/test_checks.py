@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from qure.benchmarks.circo import files as circo_files
 from qure.benchmarks.circo import protocol as circo
@@ -15,6 +16,7 @@ from qure.benchmarks.circo.submission import write_submission
 from qure.benchmarks.cirr import files as cirr_files
 from qure.benchmarks.cirr import protocol as cirr
 from qure.benchmarks.cirr.submission import write_submissions
+from qure.cli.application import app
 from qure.errors import BadInput
 from qure.evaluation.ranking.embeddings import Embeddings
 from qure.evaluation.submissions.checks import check_submission
@@ -132,7 +134,8 @@ def test_size_and_form_are_checked(cirr_root: Path, cirr_files_written: dict[str
         (lambda it: it.pop("7"), r"1 of 25 queries are missing: '7'"),
         (lambda it: it.update({"25": it["7"]}), r"1 keys are no queries of the split: '25'"),
         (lambda it: it["7"].pop(), r"query '7': 49 entries, must be 50"),
-        (lambda it: it["7"].__setitem__(3, "12"), r"query '7': '12' is not a whole number"),
+        (lambda it: it["7"].__setitem__(3, "12x"), r"query '7': '12x' is not a whole number"),
+        (lambda it: it["7"].__setitem__(3, str(it["7"][0])), r"query '7': .* occurs more than once"),
         (lambda it: it["7"].__setitem__(3, True), r"query '7': True is not a whole number"),
         (lambda it: it["7"].__setitem__(3, 999_999), r"query '7': no image 999999 in COCO's index"),
         (lambda it: it["7"].__setitem__(3, it["7"][0]), r"query '7': .* occurs more than once"),
@@ -144,6 +147,27 @@ def test_what_circos_server_refuses_is_named(
     check_submission("circo", circo_file_written, circo_root)
     with pytest.raises(BadInput, match=message):
         check_submission("circo", change(circo_file_written, edit), circo_root)
+
+
+def test_circos_server_takes_numbers_as_text(circo_root: Path, circo_file_written: Path) -> None:
+    """So the published code of QuRe writes them."""
+    as_text = change(circo_file_written, lambda it: it.update({key: list(map(str, ids)) for key, ids in it.items()}))
+    assert check_submission("circo", as_text, circo_root) == "map"
+
+
+def test_the_command_line_tells_whose_file_it_is(
+    cirr_root: Path, circo_root: Path, cirr_files_written: dict[str, Path], circo_file_written: Path
+) -> None:
+    runner = CliRunner()
+    for file, root, said in (
+        (cirr_files_written["recall_subset"], cirr_root, "CIRR's server, metric recall_subset"),
+        (circo_file_written, circo_root, "CIRCO's server, metric map"),
+    ):
+        done = runner.invoke(app, ["check-submission", str(file), "--data", str(root.parent)])
+        assert (done.exit_code, said in done.output) == (0, True), done.output
+    file = change(cirr_files_written["recall"], lambda it: it.update(version="rc1"))
+    with pytest.raises(BadInput, match="field 'version'"):
+        runner.invoke(app, ["check-submission", str(file), "--data", str(cirr_root.parent)], catch_exceptions=False)
 
 
 def test_without_cocos_index_any_number_is_an_image(circo_root: Path, circo_file_written: Path) -> None:

@@ -1,0 +1,250 @@
+"""One page of what is measured: tables and a figure, made of benchmarks/results and of nothing else.
+
+python -m benchmarks.page            # writes docs/benchmarks.md and docs/images/benchmarks.png
+python -m benchmarks.page --check    # fails when the page does not say what the results say
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import RESULTS
+from qure.files import atomic_file
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGE, IMAGE = DOCS / "benchmarks.md", DOCS / "images" / "benchmarks.png"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A measured number, and what it is compared with where there is something.
+
+    Attributes:
+        what: in words.
+        now: the number; `unit` says of what.
+        before: the other way's number, in the same unit.
+        more_is_better: whether it is a rate.
+    """
+
+    what: str
+    now: float
+    unit: str
+    before: float | None = None
+    more_is_better: bool = False
+
+    @property
+    def times(self) -> float | None:
+        """How many times better; None without a comparison, or where there was too little to measure."""
+        if not self.before or not self.now:
+            return None
+        return self.now / self.before if self.more_is_better else self.before / self.now
+
+
+@dataclass(frozen=True)
+class Section:
+    """A benchmark on the page: its name, title, what both columns are, and how its rows are read from its result."""
+
+    name: str
+    title: str
+    says: str
+    rows: Callable[[dict[str, Any]], Iterator[Row]]
+
+
+def _mining(found: dict[str, Any]) -> Iterator[Row]:
+    loop, blocks = found["loop"], found["blocks"]
+    for what, key, unit in (
+        ("relevance", "relevance_s", "CPU s"),
+        ("ranking and drops", "ranking_and_drops_s", "CPU s"),
+        ("all", "all_s", "CPU s"),
+        ("peak memory", "peak_mib", "MiB"),
+    ):
+        yield Row(what, blocks[key], unit, loop[key])
+
+
+def _training_step(found: dict[str, Any]) -> Iterator[Row]:
+    cached, published = found["cached_features"]["median"], found["three_vit_passes"]["median"]
+    yield Row(f"step of {found['batch']} triplets, {found['size']}", cached, found["unit"], published)
+
+
+def _search(found: dict[str, Any]) -> Iterator[Row]:
+    yield Row(f"{found['size']['images']:,} images", found["index_s"]["median"], "s", found["converting_s"]["median"])
+
+
+def _gpu(found: dict[str, Any]) -> Iterator[Row]:
+    for kind in ("bf16", "fp16"):
+        now, before = found["training"][f"graph_{kind}"], found["training"][f"launched_{kind}"]
+        yield Row(f"training step, {kind}", now["step_ms"], "ms", before["step_ms"])
+        minutes = found["projected_recipe"]
+        now, before = minutes[f"graph_{kind}"], minutes[f"launched_{kind}"]
+        yield Row(f"FashionIQ's recipe, projected, {kind}", now["minutes"], "min", before["minutes"])
+    for name, one in found["mining"].items():
+        seconds = {kind: min(values) for kind, values in one["seconds"].items()}
+        size = " x ".join(f"{number:,}" for number in one["size"])
+        yield Row(f"mining {name}, {size}", seconds["large_tiles"], "s", seconds["small_tiles"])
+
+
+def _validation(found: dict[str, Any]) -> Iterator[Row]:
+    yield Row("first run", found["first_run"]["seconds"], "s")
+    yield Row("second run, nothing changed", found["second_run"]["seconds"], "s", found["first_run"]["seconds"])
+    touched = found["second_run_all_files_touched"]["seconds"]
+    yield Row("all files touched", touched, "s", found["first_run"]["seconds"])
+    yield Row("images checked", found["parts"]["images_per_second"], "a second")
+    yield Row("annotation rows checked", found["parts"]["rows_per_second"], "a second")
+
+
+def _dvc_shards(found: dict[str, Any]) -> Iterator[Row]:
+    for name, seconds in found["shards_s"].items():
+        yield Row(f"dvc {name.replace('_', ' ')}", seconds, "s", found["files_s"][name])
+
+
+def _kfp_overhead(found: dict[str, Any]) -> Iterator[Row]:
+    for name, seconds in found["compile_seconds"].items():
+        yield Row(f"compile {name}", seconds, "s")
+    for runner in ("subprocess", "docker"):
+        for key, seconds in found.get(runner, {}).items():
+            yield Row(f"{runner}: {key.replace('_', ' ')}", seconds, "s")
+
+
+def _evaluation(found: dict[str, Any]) -> Iterator[Row]:
+    for name, one in found["protocols"].items():
+        size = f"{one['queries']:,} queries, {one['images']:,} images"
+        yield Row(f"{name}, {size}", one["seconds"], "s")
+        yield Row(f"{name}, peak memory", one["peak_mib"], "MiB")
+
+
+def _demo(found: dict[str, Any]) -> Iterator[Row]:
+    yield Row("first run", found["whole_seconds"], "s")
+    yield Row("second run, nothing to do", found["second_run_seconds"], "s", found["whole_seconds"])
+
+
+def _first_run(found: dict[str, Any]) -> Iterator[Row]:
+    for name, (least, most) in found["ranges"].items():
+        if name.endswith("recall_at_10"):
+            yield Row(f"{name.split('/')[0]}: R@10, least of all runs", least, "%")
+            yield Row(f"{name.split('/')[0]}: R@10, most", most, "%")
+
+
+SECTIONS = [
+    Section("gpu", "One GPU", "Before: every operation launched by itself, small tiles ([more](gpu.md)).", _gpu),
+    Section("mining", "Mining", "Before: the published loop over queries. Both find the same sets.", _mining),
+    Section(
+        "training_step",
+        "A training step",
+        "Before: three passes of the frozen ViT a triplet, as published. Now: features from the cache.",
+        _training_step,
+    ),
+    Section("search", "A search", "Before: half-precision embeddings converted at every request.", _search),
+    Section("evaluation", "Protocols at full size", "Real annotation files, synthetic embeddings.", _evaluation),
+    Section("validation", "Validation", "Before: the first run of the same data.", _validation),
+    Section("dvc_shards", "DVC", "Before: a folder of image files. Now: the same images in tar shards.", _dvc_shards),
+    Section("kfp_overhead", "Kubeflow's overhead", "What a pipeline costs beside its work.", _kfp_overhead),
+    Section("demo", "The demo", "In a fresh clone. Before: the first run.", _demo),
+    Section("first_run", "What the demo learns", "Over seeds and processors ([more](first-run.md)).", _first_run),
+]
+
+
+def text(results: Path = RESULTS) -> str:
+    """The page."""
+    parts = [
+        "# Benchmarks",
+        "`make bench` runs every benchmark that a machine can run and writes this page. A result is a file in "
+        "`benchmarks/results/`, with the machine, the commit and the date that its numbers hold for. "
+        "Compare rows of one table only: tables are of different machines and days.",
+        "![How many times better, by benchmark](images/benchmarks.png)",
+    ]
+    for section in SECTIONS:
+        found = _result(section.name, results)
+        command = f"`python -m benchmarks.{section.name}`"
+        parts.append(f"## {section.title}\n\n{section.says}")
+        parts.append(f"Not measured yet: {command}." if found is None else _table(list(section.rows(found))))
+        if found is not None:
+            parts.append(f"{command}: {circumstances(found)}.")
+    parts.append(
+        "What the strategies do to the results is in [ablation.md](ablation.md), what separates healthy from collapsed "
+        "models in [evaluation.md](evaluation.md)."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def circumstances(found: dict[str, Any]) -> str:
+    """Where and when, in words; of several processors each."""
+    measured = [one["measured"] for one in found.get("processors", [found])]
+    return "; ".join(
+        f"{one['machine']['accelerator'] or one['machine']['processor']}, {one['machine']['cores']} cores, "
+        f"torch {one['versions']['torch']}, {one['date'][:10]}, commit {(one['commit'] or 'unknown')[:7]}"
+        + (" with changes" if str(one["commit"]).endswith("+changes") else "")
+        for one in measured
+    )
+
+
+def draw(results: Path, image: Path) -> None:
+    """Bars of how many times better, on a logarithmic axis, a colour a benchmark."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    bars = [
+        (f"{section.title}: {row.what}", row.times, f"C{number}")
+        for number, section in enumerate(SECTIONS)
+        if (found := _result(section.name, results)) is not None
+        for row in section.rows(found)
+        if row.times is not None
+    ]
+    figure, axes = plt.subplots(figsize=(9, 0.3 * len(bars) + 1), layout="constrained")
+    names, times, colours = zip(*reversed(bars), strict=True)
+    axes.barh(range(len(bars)), [value - 1 for value in times], left=1, color=colours)
+    axes.set(yticks=range(len(bars)), yticklabels=names, xscale="log", xlabel="times faster, or less memory")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.axvline(1, color="black", linewidth=1)
+    for place, value in enumerate(times):
+        axes.text(max(value, 1), place, f" {value:.1f}", va="center")
+    axes.spines[["top", "right"]].set_visible(False)
+    with atomic_file(image) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+    plt.close(figure)
+
+
+def write() -> Path:
+    """Writes page and figure."""
+    draw(RESULTS, IMAGE)
+    with atomic_file(PAGE) as temporary:
+        temporary.write_text(text(), encoding="utf-8")
+    return PAGE
+
+
+def _result(name: str, results: Path) -> dict[str, Any] | None:
+    file = results / f"{name}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def _table(rows: list[Row]) -> str:
+    compared = any(row.before is not None for row in rows)
+    lines = ["| | before | now | times |", "|---|---|---|---|"] if compared else ["| | now |", "|---|---|"]
+    for row in rows:
+        now, before = (_number(value, row.unit) for value in (row.now, row.before))
+        times = f"{row.times:.1f}" if row.times is not None else ""
+        lines.append(f"| {row.what} | {before} | {now} | {times} |" if compared else f"| {row.what} | {now} |")
+    return "\n".join(lines)
+
+
+def _number(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{value:,.{0 if value >= 1000 else 4}{'f' if value >= 1000 else 'g'}} {unit}"
+
+
+def main(arguments: list[str]) -> int:
+    """Writes, or with --check compares."""
+    if arguments == ["--check"]:
+        current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text()
+        print("current" if current else f"{PAGE}: not current: run `python -m benchmarks.page`")
+        return 0 if current else 1
+    print(write())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

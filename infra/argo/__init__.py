@@ -1,0 +1,1 @@
+"""What Argo's Workflow of a pipeline run says of its tasks and its end."""

@@ -1,0 +1,90 @@
+"""A run's Workflow and its pods' logs, through the official Kubernetes client."""
+
+import re
+from typing import Any
+
+from qure.errors import StageFailed
+from qure.tracking.retrying import PASSING_STATUSES, retried
+
+_TAIL_LINES = 400
+#: Lines of Kubeflow's launcher, which are of no use to whoever wants to know why a task failed.
+_LAUNCHER = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d")
+_ERROR = re.compile(r"error: |[\w.]*(Error|Exception|Interrupt|Exit)\b: ?|[\w.]+Error$|Killed$|ERROR ")
+_LONGEST_LINE = 500
+
+
+class Cluster:
+    """Reads Workflows and logs of one namespace, with the credentials of this pod (or of a kubeconfig).
+
+    Raises:
+        StageFailed: there are no credentials.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        from kubernetes import client, config
+
+        try:
+            config.load_incluster_config()
+        except config.ConfigException:
+            try:
+                config.load_kube_config()
+            except config.ConfigException as error:
+                raise StageFailed(f"no credentials for the cluster: {error}") from None
+        self._namespace = namespace
+        self._objects, self._core = client.CustomObjectsApi(), client.CoreV1Api()
+
+    def workflow(self, name: str) -> dict[str, Any]:
+        """The Workflow object.
+
+        Raises:
+            StageFailed: it is not there, may not be read, or the cluster does not answer.
+        """
+
+        def read() -> Any:
+            return self._objects.get_namespaced_custom_object(
+                "argoproj.io", "v1alpha1", self._namespace, "workflows", name, _request_timeout=30
+            )
+
+        return dict(self._asked(read, f"Workflow {name!r}"))
+
+    def log(self, pod: str) -> list[str]:
+        """The last lines of a task's pod.
+
+        Raises:
+            StageFailed: the pod is not there any more, its log may not be read, or the cluster does not answer.
+        """
+
+        def read() -> Any:
+            return self._core.read_namespaced_pod_log(
+                pod, self._namespace, container="main", tail_lines=_TAIL_LINES, _request_timeout=30
+            )
+
+        return str(self._asked(read, f"log of {pod!r}")).splitlines()
+
+    def _asked(self, read: Any, what: str) -> Any:
+        from kubernetes.client.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        def passes(error: Exception) -> bool:
+            if isinstance(error, ApiException):
+                return not error.status or error.status in PASSING_STATUSES
+            return isinstance(error, HTTPError | OSError)
+
+        try:
+            return retried(read, passes=passes, what=f"the cluster ({what})")
+        except ApiException as error:
+            remedy = ". The role needs `get` on it (infra/kubernetes/base)" if error.status == 403 else ""
+            raise StageFailed(f"{what} cannot be read: {error.status} {error.reason}{remedy}") from None
+        except (HTTPError, OSError) as error:
+            raise StageFailed(f"{what} cannot be read: {error}") from None
+
+
+def error_line(lines: list[str]) -> str:
+    """The line of a log that says why it ended; empty when none does.
+
+    >>> error_line(["INFO qure: reading", "error: data/a.json, row 3: no target", "I1127 08:07:26 launcher.go:1] x"])
+    'error: data/a.json, row 3: no target'
+    """
+    own = [line.strip() for line in lines if line.strip() and not _LAUNCHER.match(line)]
+    told = [line for line in own if _ERROR.match(line)]
+    return (told or [""])[-1][:_LONGEST_LINE]

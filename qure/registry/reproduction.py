@@ -1,0 +1,189 @@
+"""The commands that rebuild a registered version from git, DVC and its recorded settings; and whether bytes agree.
+
+A version is rebuilt in a worktree of its own at its commit, with the data of its fingerprint, by the stages up to
+training. The result is compared with the registered model file by file.
+"""
+
+import json
+import logging
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qure.config import Settings
+from qure.errors import BadInput, StageFailed
+from qure.files import file_digest
+from qure.registry.lineage import find, is_rebuildable, lineage
+from qure.registry.packaging import MODEL
+from qure.tracking import connect, tracking_uri
+from qure.tracking.connection import NONE, URI_VARIABLE, first_line, translated
+
+logger = logging.getLogger(__name__)
+
+SETTINGS = "reproduced.json"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command.
+
+    Attributes:
+        command: its words.
+        folder: where it is run.
+    """
+
+    command: tuple[str, ...]
+    folder: Path
+
+    def line(self) -> str:
+        """As a line of a shell."""
+        return f"cd {shlex.quote(str(self.folder))} && {shlex.join(self.command)}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a version is rebuilt.
+
+    Attributes:
+        address: `models:/NAME/VERSION`.
+        training_set: what it was trained on.
+        folder: the worktree.
+        settings: what becomes params.yaml there.
+        steps: in order; the first makes the worktree.
+        warnings: what may make the result differ.
+    """
+
+    address: str
+    training_set: str
+    folder: Path
+    settings: dict[str, Any]
+    steps: tuple[Step, ...]
+    warnings: tuple[str, ...]
+
+
+def plan(settings: Settings, address: str, folder: Path, *, project: Path = Path()) -> Plan:
+    """What would be done.
+
+    Args:
+        settings: `tracking` is read.
+        address: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+        folder: the worktree to make; must not exist.
+        project: a checkout of the repository, with DVC's cache or remote.
+
+    Raises:
+        BadInput: the version does not say enough to be rebuilt, or `folder` exists; names what is missing.
+        StageFailed: MLflow cannot be reached.
+    """
+    if folder.exists():
+        raise BadInput("it exists already", file=folder, remedy="Name another folder: --folder")
+    told = lineage(settings, address, project=project)
+    code, data, made_with = told["code"]["commit"] or "", told["data"], told["settings"]
+    if not is_rebuildable(code):
+        raise BadInput(
+            f"{address} was made of {code or 'code that was not recorded'}, which is no commit of git",
+            remedy="Only what was committed can be rebuilt",
+        )
+    if made_with is None or data["revision"] is None:
+        raise BadInput(f"{address} cannot be rebuilt: {'; '.join(told['missing'])}")
+    project, folder = project.resolve(), folder.resolve()
+    training_set = str(told["name"]).removeprefix("qure-")
+    qure = (sys.executable, "-m", "qure.cli")
+    common = ("--params", SETTINGS)
+    dvc = (sys.executable, "-m", "dvc")
+    steps = [
+        Step(("git", "worktree", "add", "--detach", str(folder), code), project),
+        Step(("git", "checkout", data["revision"], "--", "data.dvc"), folder),
+        Step((*dvc, "cache", "dir", "--local", _cache(project)), folder),
+        Step((*dvc, "checkout", "data.dvc"), folder),
+        *(Step((*qure, "validate", "--training-set", one, *common), folder) for one in sorted(made_with["training"])),
+        Step((*qure, "backbone", *common), folder),
+        Step((*qure, "precompute", "--training-set", training_set, *common), folder),
+        Step((*qure, "train", "--training-set", training_set, *common), folder),
+    ]
+    return Plan(
+        f"models:/{told['name']}/{told['version']}",
+        training_set,
+        folder,
+        made_with,
+        tuple(steps),
+        tuple(_differences(told["environment"])),
+    )
+
+
+def rebuild(settings: Settings, planned: Plan) -> dict[str, Any]:
+    """Runs a plan and compares.
+
+    Returns:
+        `identical`, and per file of the model whether its bytes are the registered ones'.
+
+    Raises:
+        StageFailed: a command fails, or the registered model cannot be downloaded.
+    """
+    environment = os.environ | {"PYTHONPATH": str(planned.folder), URI_VARIABLE: NONE}
+    for number, step in enumerate(planned.steps):
+        logger.info("%s", step.line())
+        done = subprocess.run(step.command, cwd=step.folder, env=environment, check=False, stdout=sys.stderr)
+        if done.returncode:
+            raise StageFailed(
+                f"step {number + 1} of {len(planned.steps)} ended with {done.returncode}, its message stands above: "
+                f"{step.line()}"
+            )
+        if number == 0:
+            (planned.folder / SETTINGS).write_text(json.dumps(planned.settings, indent=2), encoding="utf-8")
+    return compare(settings, planned.address, planned.folder / "artifacts" / planned.training_set / "model")
+
+
+def compare(settings: Settings, address: str, rebuilt: Path) -> dict[str, Any]:
+    """The registered model's files against those of a model folder, byte by byte.
+
+    Raises:
+        StageFailed: the registered model cannot be downloaded.
+    """
+    import tempfile
+
+    client = connect(settings.tracking)
+    import mlflow
+
+    with translated(tracking_uri(settings.tracking)), tempfile.TemporaryDirectory(prefix="qure.") as scratch:
+        version = find(client, address)
+        uri = f"models:/{version.name}/{version.version}/{MODEL}"
+        try:
+            kept = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch))
+        except Exception as error:
+            raise StageFailed(f"{uri} cannot be downloaded: {first_line(error)}") from error
+        files = {
+            str(file.relative_to(folder)) for folder in (kept, rebuilt) for file in folder.rglob("*") if file.is_file()
+        }
+        same = {name: _digest(kept / name) == _digest(rebuilt / name) for name in sorted(files)}
+    return {"model": address, "rebuilt": str(rebuilt), "identical": all(same.values()), "files": same}
+
+
+def _digest(file: Path) -> str | None:
+    return file_digest(file) if file.is_file() else None
+
+
+def _cache(project: Path) -> str:
+    """DVC's cache of a checkout."""
+    command = [sys.executable, "-m", "dvc", "cache", "dir"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    told = done.stdout.strip()
+    if done.returncode or not told:
+        raise BadInput(
+            "DVC does not say where its cache is", file=project, remedy="Run it in a checkout: dvc cache dir"
+        )
+    return str((project / told).resolve())
+
+
+def _differences(recorded: dict[str, str]) -> list[str]:
+    from qure.tracking import environment
+
+    now = environment()
+    return [
+        f"{name}: {value} then, {now.get(name, 'nothing')} here"
+        for name, value in sorted(recorded.items())
+        if name not in ("image", "qure") and now.get(name) != value
+    ]

@@ -1,0 +1,1 @@
+"""The pages, a module each: `routes(studio)` says what each answers to."""

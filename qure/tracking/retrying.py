@@ -1,0 +1,115 @@
+"""Tries again what passes by nature: a server that restarts, a connection that breaks, two writers at one moment.
+
+A stock Kubeflow Pipelines does not start a task again whose command fails, so a task tries again itself. Nothing here
+waits longer than the patience: `QURE_PATIENCE_SECONDS`, which the pipelines set; a few seconds at a terminal.
+"""
+
+import functools
+import logging
+import os
+import random
+import re
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from qure.tracking.redaction import redacted
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+PATIENCE_VARIABLE = "QURE_PATIENCE_SECONDS"
+_AT_A_TERMINAL = 4.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+
+#: HTTP statuses of a server that is busy, restarting or out of order.
+PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
+#: What databases say when another writer was first; MLflow passes it on as 400, which its own retries leave alone.
+_ANOTHER_WRITER = re.compile(
+    r"UNIQUE constraint failed|duplicate key value|Duplicate entry|database is locked|deadlock|could not serialize"
+    r"|too many (clients|connections)|server closed the connection|connection refused",
+    re.IGNORECASE,
+)
+_NO_ANSWER = re.compile(r"API request to .* failed with exception|timed out|Connection (aborted|reset|refused)")
+
+
+def retried(
+    operation: Callable[[], Result],
+    *,
+    passes: Callable[[Exception], bool],
+    what: str,
+    patience: float | None = None,
+) -> Result:
+    """Does something, and again while what stopped it passes by nature, with pauses of 1, 2, 4 ... 30 s, jittered.
+
+    Args:
+        operation: what to do; safe to do again.
+        passes: whether an error may be gone next time.
+        what: what it is, for the log.
+        patience: seconds from the first attempt in which a further one may begin; the variable's when left out.
+
+    Raises:
+        Exception: the last attempt's, once patience is over; the first that does not pass, at once.
+    """
+    end = time.monotonic() + (_patience() if patience is None else patience)
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return operation()
+        except Exception as error:
+            wait = pause * random.uniform(0.75, 1.25)
+            if not passes(error) or time.monotonic() + wait > end:
+                raise
+            lines = redacted(str(error)).strip().splitlines() or [type(error).__name__]
+            logger.warning("%s: %s; trying again in %.0f s", what, lines[0][:300], wait)
+        time.sleep(wait)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def patient(client: "MlflowClient") -> "MlflowClient":
+    """The client, whose calls are made again when what stopped them passes by nature."""
+    return cast("MlflowClient", _Patient(client))
+
+
+def impatient(client: "MlflowClient") -> "MlflowClient":
+    """The client without that: for calls in the midst of work, which must not wait, and for locks."""
+    return client._client if isinstance(client, _Patient) else client
+
+
+def passes_in_mlflow(error: Exception) -> bool:
+    """Whether what MLflow or its transport raised may be gone next time."""
+    from mlflow.exceptions import MlflowException, RestException
+    from requests import exceptions as transport  # type: ignore[import-untyped]
+    from urllib3.exceptions import HTTPError
+
+    if isinstance(error, transport.ConnectionError | transport.Timeout | HTTPError):
+        return True
+    if not isinstance(error, MlflowException) or error.error_code == "RESOURCE_ALREADY_EXISTS":
+        return False
+    if isinstance(error, RestException) and error.get_http_status_code() in PASSING_STATUSES:
+        return True
+    return bool(_ANOTHER_WRITER.search(str(error)) or _NO_ANSWER.search(str(error)))
+
+
+class _Patient:
+    def __init__(self, client: "MlflowClient") -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        if not callable(found):
+            return found
+
+        @functools.wraps(found)
+        def call(*arguments: Any, **named: Any) -> Any:
+            return retried(lambda: found(*arguments, **named), passes=passes_in_mlflow, what=f"MLflow ({name})")
+
+        return call
+
+
+def _patience() -> float:
+    told = os.environ.get(PATIENCE_VARIABLE, "").strip()
+    return float(told) if re.fullmatch(r"[0-9]+(\.[0-9]+)?", told) else _AT_A_TERMINAL

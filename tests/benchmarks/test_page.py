@@ -1,0 +1,58 @@
+"""The page says what the results say, and nothing that is not measured."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import page
+from benchmarks.common import RESULTS
+
+MEASURED = {
+    "date": "2026-01-02T03:04:05+00:00",
+    "commit": "0123456789abcdef+changes",
+    "machine": {"processor": "a processor", "cores": 2, "accelerator": None},
+    "versions": {"torch": "2.13.0"},
+}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A folder with one result."""
+    seconds = {"relevance_s": 2.0, "ranking_and_drops_s": 1.0, "all_s": 3.0, "peak_mib": 1000.0}
+    loop = {**seconds, "all_s": 12.0, "peak_mib": 12_345.6}
+    (tmp_path / "mining.json").write_text(json.dumps({"loop": loop, "blocks": seconds, "measured": MEASURED}))
+    return tmp_path
+
+
+def test_the_page_in_the_repository_is_current() -> None:
+    assert page.main(["--check"]) == 0, "run `python -m benchmarks.page`"
+
+
+def test_numbers_stand_with_what_they_are_compared_with(results: Path) -> None:
+    text = page.text(results)
+    assert "| all | 12 CPU s | 3 CPU s | 4.0 |" in text
+    assert "| peak memory | 12,346 MiB | 1,000 MiB | 12.3 |" in text
+    assert "a processor, 2 cores, torch 2.13.0, 2026-01-02, commit 0123456 with changes" in text
+
+
+def test_what_is_not_measured_is_said(results: Path) -> None:
+    assert "Not measured yet: `python -m benchmarks.gpu`" in page.text(results)
+
+
+def test_a_rate_is_better_when_it_is_more() -> None:
+    assert page.Row("images", 200.0, "a second", before=50.0, more_is_better=True).times == 4
+    assert page.Row("step", 50.0, "ms", before=200.0).times == 4
+    assert page.Row("step", 50.0, "ms").times is None
+
+
+def test_every_section_reads_the_result_that_is_kept() -> None:
+    for section in page.SECTIONS:
+        file = RESULTS / f"{section.name}.json"
+        if file.is_file():
+            assert list(section.rows(json.loads(file.read_text()))), section.name
+
+
+def test_the_figure_is_drawn(results: Path, tmp_path: Path) -> None:
+    page.draw(results, tmp_path / "page.png")
+    assert (tmp_path / "page.png").read_bytes().startswith(b"\x89PNG")

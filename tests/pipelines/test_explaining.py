@@ -1,0 +1,76 @@
+"""Rows of runs and what their Workflows add, out of recordings of one run each."""
+
+import copy
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import kfp_server_api
+import pytest
+
+from pipelines.client.status import run_row, task_rows, workflow_of
+from pipelines.explaining import explain
+from qure.errors import StageFailed
+
+POD = "probe-exit-bad-f4nhd-system-container-impl-3801720876"
+
+
+class Recorded:
+    """A cluster that holds the recorded Workflows, and one log."""
+
+    def __init__(self, folder: Path) -> None:
+        every = (json.loads(file.read_text()) for file in folder.glob("*.json"))
+        self.workflows = {one["metadata"]["name"]: one for one in every}
+
+    def workflow(self, name: str) -> dict[str, Any]:
+        if name not in self.workflows:
+            raise StageFailed(f"Workflow {name!r} cannot be read: 404 Not Found")
+        return copy.deepcopy(self.workflows[name])
+
+    def log(self, pod: str) -> list[str]:
+        if pod != POD:
+            raise StageFailed("gone")
+        return ["INFO x", "error: exit 7"]
+
+
+@pytest.fixture
+def row(recordings: Path) -> Any:
+    def read(name: str) -> dict[str, Any]:
+        text = (recordings / "runs" / f"{name}.json").read_text()
+        run = kfp_server_api.ApiClient().deserialize(SimpleNamespace(data=text), "V2beta1Run")
+        return run_row(run) | {"workflow": workflow_of(run), "tasks": task_rows(run)}
+
+    return read
+
+
+def test_a_failure_is_explained(row: Any, recordings: Path) -> None:
+    run = row("failed")
+    explain([run], None, Recorded(recordings / "workflows"))
+    (task, _) = run["tasks"]
+    assert (task["name"], task["state"], task["error"], task["pod"]) == ("fail", "failed", "error: exit 7", POD)
+    assert task["message"] == "main: Error (exit code 1)"
+    assert task["started"] == "2026-11-27T08:07:23Z"
+
+
+def test_tasks_that_the_api_has_not_written_down_are_filled_in(row: Any, recordings: Path) -> None:
+    run = row("training-succeeded")
+    assert "not recorded" in {task["state"] for task in run["tasks"]}
+    explain([run], None, Recorded(recordings / "workflows"))
+    assert {task["state"] for task in run["tasks"]} == {"succeeded"}
+    assert len(run["tasks"]) == 17
+
+
+def test_a_workflow_that_is_gone_is_said(row: Any, recordings: Path) -> None:
+    run = row("terminated")
+    before = copy.deepcopy(run)
+    explain([run], None, Recorded(recordings / "workflows"))
+    assert run.pop("unexplained") == "Workflow 'probe-exit-slow-ggnrq' cannot be read: 404 Not Found"
+    assert run == before
+
+
+def test_what_is_clear_is_not_asked_for(row: Any) -> None:
+    runs = [row("training-from-cache"), row("workflow-deleted")]
+    before = copy.deepcopy(runs)
+    explain(runs, None, SimpleNamespace())  # type: ignore[arg-type]
+    assert runs == before

@@ -1,0 +1,38 @@
+"""Which texts show nothing, and which say the same."""
+
+import unicodedata
+
+import pytest
+
+from qure.datasets.texts import id_key, shows_nothing, text_key
+
+
+@pytest.mark.parametrize(
+    "code", [0x200B, 0xFEFF, 0x2060, 0x00AD, 0x180E, 0x034F, 0xFE0F, 0x3164, 0x115F, 0xFFA0, 0x2800]
+)
+def test_characters_that_do_not_show(code: int) -> None:
+    assert shows_nothing(chr(code) * 3)
+    assert not shows_nothing(chr(code) + "red")
+
+
+@pytest.mark.parametrize("text", ["", " \t\n", "!!", "--", "...", "\u2026\u2013", "$+=", "\u3000\u3002"])
+def test_blanks_and_punctuation_alone(text: str) -> None:
+    assert shows_nothing(text)
+
+
+@pytest.mark.parametrize("text", ["7", "x", "\u00e9", "\u8d64\u3044", "\u0441\u0438\u043d\u0438\u0439", "\u2665"])
+def test_what_says_something(text: str) -> None:
+    assert not shows_nothing(f"-- {text} --")
+
+
+def test_order_case_blanks_and_unicode_form_do_not_make_another_text() -> None:
+    decomposed = unicodedata.normalize("NFD", "is  caf\u00e9 brown")
+    assert text_key("is caf\u00e9 brown", "long") == text_key("LONG", decomposed)
+    assert text_key("is red", "is long") != text_key("is red", "is short")
+    assert text_key("is red and long") != text_key("is red", "long")
+
+
+def test_ids_that_some_file_systems_take_for_one() -> None:
+    assert id_key("B00A.x") == id_key("b00a.X")
+    assert id_key("caf\u00e9") == id_key("cafe\u0301")
+    assert id_key("a1") != id_key("a2")

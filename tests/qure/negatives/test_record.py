@@ -1,0 +1,81 @@
+"""What is kept of a mining equals what a plain ranking says, over blocks, corpora and a file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from qure.config import NegativeSettings
+from qure.errors import BadInput
+from qure.negatives.mining import Mining, concatenate, mine
+from qure.negatives.record import BEST, HARD, load, positions_in, save
+from qure.negatives.relevance import BYTES_PER_PAIR, QUERY_TILE, relevance_block
+
+
+def unit(*shape: int, seed: int = 0) -> torch.Tensor:
+    values = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(values, dim=-1)
+
+
+def mined(queries: int, size: int, seed: int = 0, budget: int | None = None) -> tuple[Mining, torch.Tensor]:
+    asked, candidates = unit(queries, 16, seed=seed), unit(size, 3, 16, seed=seed + 1)
+    targets = torch.arange(queries) % size
+    found = mine(asked, candidates, targets, NegativeSettings(), recorded=True, memory_budget=budget)
+    return found, relevance_block(asked, candidates)
+
+
+@pytest.mark.parametrize("size", [30, 700])
+def test_it_is_what_a_plain_ranking_says(size: int) -> None:
+    queries = QUERY_TILE + 5
+    mining, scores = mined(queries, size, budget=QUERY_TILE * size * BYTES_PER_PAIR)  # two blocks
+    record = mining.record
+    assert record is not None
+    for row in (0, 7, QUERY_TILE, queries - 1):
+        order = np.argsort(-scores[row].numpy(), kind="stable")
+        assert record.best[row].tolist() == [*order[:BEST].tolist(), *[-1] * max(0, BEST - size)]
+        assert np.array_equal(record.scores[row], scores[row].numpy()[order][positions_in(size)])
+        assert record.target_rank[row] == order.tolist().index(row % size)
+        hard = set(mining.hard.of(row).tolist())
+        ranked = [(int(column), rank) for rank, column in enumerate(order) if int(column) in hard][:HARD]
+        kept = [
+            (c, r) for c, r in zip(record.hard[row].tolist(), record.hard_ranks[row].tolist(), strict=True) if c >= 0
+        ]
+        assert kept == ranked
+        assert record.size[row] == len(hard)
+        assert record.corpus_size[row] == size
+
+
+def test_several_corpora_become_one(tmp_path: Path) -> None:
+    (one, _), (other, _) = mined(4, 30), mined(3, 700, seed=5)
+    rows = [[0, 2, 4, 6], [1, 3, 5]]
+    joint = concatenate([one, other], [0, 30], rows).record
+    assert joint is not None
+    assert one.record is not None
+    assert other.record is not None
+    for place, row in enumerate(rows[1]):
+        assert joint.best[row].tolist() == (other.record.best[place] + 30).tolist()
+        assert np.array_equal(joint.scores[row], other.record.scores[place])
+    for place, row in enumerate(rows[0]):
+        assert joint.best[row][:30].tolist() == one.record.best[place][:30].tolist()
+        assert joint.best[row][30:].tolist() == [-1] * 20
+        assert np.isnan(joint.scores[row][30:]).all()
+    file = tmp_path / "record.safetensors"
+    images = [f"i{number}" for number in range(730)]
+    save(file, joint, queries=[f"q{number}" for number in range(7)], images=images)
+    kept = load(file)
+    assert np.array_equal(kept.record.scores, joint.scores, equal_nan=True)
+    assert kept.queries[6] == "q6"
+    assert kept.named(joint.best[1][:2]) == [images[column] for column in joint.best[1][:2]]
+
+
+def test_unasked_nothing_is_kept() -> None:
+    assert mine(unit(3, 8), unit(5, 2, 8), [0, 1, 2], NegativeSettings()).record is None
+
+
+def test_damaged_records_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="does not exist"):
+        load(tmp_path / "none.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
+    with pytest.raises(BadInput, match="not a whole record"):
+        load(tmp_path / "cut.safetensors")

@@ -1,0 +1,119 @@
+"""The database of answers: only ever added to, by several at once, and whole after a kill."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from qure.errors import BadInput, StageFailed
+from qure.studio.answers import Answers, new_token, person_of
+
+
+@pytest.fixture
+def answers(tmp_path: Path) -> Answers:
+    return Answers(tmp_path / "studio" / "answers.db")
+
+
+def test_what_was_said_is_read_back_in_order(answers: Answers) -> None:
+    assert answers.of("mark") == []
+    answers.add("mark", "ann", "dress/1", {"image": "ä<b>", "right": True})
+    answers.add("mark", "bob", "dress/2", {"image": "b", "right": False})
+    answers.add("consent", "ann", "s", {"set": 0})
+    again = Answers(answers.file)
+    assert [(one.person, one.subject, one.content["image"]) for one in again.of("mark")] == [
+        ("ann", "dress/1", "ä<b>"),
+        ("bob", "dress/2", "b"),
+    ]
+    assert [one.number for one in again.of("mark", person="bob")] == [2]
+    assert again.of("mark", subject="dress/1")[0].at.endswith("+00:00")
+
+
+def test_what_is_said_once_stays_as_it_was_said_first(answers: Answers) -> None:
+    first = answers.add("preference", "ann", "s", {"preferred": 1}, once="ann/q1")
+    assert first is not None
+    assert answers.add("preference", "ann", "s", {"preferred": 2}, once="ann/q1") is None
+    assert [one.content for one in answers.of("preference")] == [{"preferred": 1}]
+
+
+@pytest.mark.parametrize("statement", ["UPDATE answers SET content = '{}'", "DELETE FROM answers"])
+def test_the_table_itself_refuses_changes(answers: Answers, statement: str) -> None:
+    answers.add("mark", "ann", "dress/1", {"right": True})
+    with sqlite3.connect(answers.file) as database, pytest.raises(sqlite3.IntegrityError, match="only added"):
+        database.execute(statement)
+
+
+def test_several_at_once_lose_nothing_and_count_one_after_the_other(answers: Answers) -> None:
+    def begin(number: int) -> int:
+        found = Answers(answers.file).add_decided("consent", f"person {number}", "s", lambda before: {"set": before})
+        assert found is not None
+        return int(found.content["set"])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(begin, range(40))) == list(range(40))
+
+
+def test_it_is_in_wal_mode(answers: Answers) -> None:
+    answers.add("mark", "ann", "dress/1", {})
+    with sqlite3.connect(answers.file) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_read_only_shows_and_takes_nothing(answers: Answers) -> None:
+    shown = Answers(answers.file, read_only=True)
+    assert shown.of("mark") == []
+    answers.add("mark", "ann", "dress/1", {"right": True})
+    assert len(shown.of("mark")) == 1
+    with pytest.raises(StageFailed, match="none are taken"):
+        shown.add("mark", "bob", "dress/1", {})
+
+
+def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
+    text = tmp_path / "answers.db"
+    text.write_text("no database, but long enough to look like something" * 100)
+    with pytest.raises(BadInput, match="no database of answers"):
+        Answers(text)
+    newer = tmp_path / "newer.db"
+    with sqlite3.connect(newer) as database:
+        database.execute("PRAGMA user_version = 7")
+        database.execute("CREATE TABLE t (x)")
+    with pytest.raises(BadInput, match="format 7"):
+        Answers(newer)
+
+
+def test_tokens_are_not_kept(answers: Answers) -> None:
+    token = new_token()
+    answers.add("consent", person_of(token), "s", {})
+    assert token.encode() not in b"".join(file.read_bytes() for file in answers.file.parent.iterdir())
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from qure.studio.answers import Answers
+answers = Answers(Path(sys.argv[1]))
+for number in range(100_000):
+    answers.add("mark", "ann", "dress/1", {"number": number})
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.integration
+def test_a_killed_writer_loses_nothing_that_it_acknowledged(answers: Answers, no_bytecode: None) -> None:
+    expected = 0
+    for _ in range(5):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(answers.file)], stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(0.2)
+        os.kill(writer.pid, signal.SIGKILL)
+        acknowledged = 1 + len(writer.stdout.read().splitlines())
+        writer.wait()
+        found = len(answers.of("mark")) - expected
+        assert found - acknowledged in (0, 1)  # one may have been written and not yet been told
+        expected += found

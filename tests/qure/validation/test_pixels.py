@@ -1,0 +1,98 @@
+"""What a picture shows: the same in another file, near when saved again, blank or damaged."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from qure.validation.pixels import NEAR_BITS, as_words, damage_of, look_of, near_pairs
+
+
+def picture(seed: int, size: tuple[int, int] = (120, 160)) -> Image.Image:
+    noise = np.random.default_rng(seed).integers(0, 256, size=(16, 16, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+
+
+def saved(image: Image.Image, kind: str = "JPEG", **options: int) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def hashes(images: list[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
+    looks = [look_of(image) for image in images]
+    colours = np.stack([np.frombuffer(bytes.fromhex(look.colours), dtype=np.uint8) for look in looks])
+    return as_words([look.phash for look in looks]), colours
+
+
+def test_equal_pixels_are_equal_and_one_pixel_makes_another_picture() -> None:
+    image = picture(1)
+    assert look_of(image) == look_of(opened(saved(image, "PNG")))
+    changed = image.copy()
+    changed.putpixel((3, 3), (0, 0, 0) if image.getpixel((3, 3)) != (0, 0, 0) else (9, 9, 9))
+    assert look_of(changed).pixels != look_of(image).pixels
+    assert look_of(image.resize((160, 120))).pixels != look_of(image).pixels
+
+
+@pytest.mark.parametrize("quality", [50, 75, 90])
+def test_saved_again_is_near_and_nothing_else_is(quality: int) -> None:
+    images = [picture(seed) for seed in range(40)]
+    again = [opened(saved(image, quality=quality)) for image in reversed(images)]
+    assert near_pairs(*hashes(images), *hashes(again)) == [(row, 39 - row) for row in range(40)]
+
+
+def test_the_same_garment_in_another_colour_is_another_picture() -> None:
+    image = picture(2)
+    red, green, blue = image.split()
+    recoloured = Image.merge("RGB", (blue, green, red))
+    assert near_pairs(*hashes([image]), *hashes([recoloured])) == []
+
+
+def test_near_pairs_are_those_of_a_plain_loop() -> None:
+    generator = np.random.default_rng(3)
+    ours = generator.integers(0, 2**63, size=(700, 4), dtype=np.uint64)
+    others = generator.integers(0, 2**63, size=(50, 4), dtype=np.uint64)
+    for row in range(0, 700, 7):
+        others_row = others[row % 50].copy()
+        for bit in generator.choice(250, size=row % 16, replace=False):
+            others_row[bit // 64] ^= np.uint64(1 << int(bit % 64))
+        ours[row] = others_row
+    colours = np.zeros((700, 192), dtype=np.uint8)
+    expected = []
+    for row in range(700):
+        apart = [sum(int(a ^ b).bit_count() for a, b in zip(ours[row], other, strict=True)) for other in others]
+        if min(apart) <= NEAR_BITS:
+            expected.append((row, int(np.argmin(apart))))
+    assert len(expected) > 40
+    assert near_pairs(ours, colours, others, colours[:50]) == expected
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP"])
+def test_whole_files_are_not_damaged(kind: str) -> None:
+    assert damage_of(saved(picture(4), kind)) is None
+    assert damage_of(saved(picture(4).convert("L"), kind)) is None
+
+
+def test_progressive_and_trailing_bytes_are_whole() -> None:
+    assert damage_of(saved(picture(4), quality=90, progressive=True)) is None
+    assert damage_of(saved(picture(4)) + b"added by a camera") is None
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_hole_in_the_scan_is_damage(progressive: bool) -> None:
+    whole = saved(picture(5, (400, 400)), quality=95, progressive=progressive)
+    middle = len(whole) // 2
+    hole = whole[:middle] + bytes(600) + whole[middle + 600 :]
+    opened(hole)  # Pillow says nothing
+    assert "Corrupt JPEG data" in str(damage_of(hole))
+
+
+def test_a_png_without_its_end_is_damage_and_is_decoded_all_the_same() -> None:
+    cut = saved(picture(6), "PNG")[:-12]
+    opened(cut)
+    assert damage_of(cut) == "the PNG ends before its last chunk (IEND)"
