@@ -65,4 +65,4 @@ def promote_model(
         metrics.metadata |= headline_numbers(training_set, located(evaluation.path), found["comparison"])
         told = places(settings.tracking, runs, name=found["name"], version=found["version"])
         page = promotion_page(training_set, found, located(evaluation.path))
-        page.write(summary.path, links=links(told, report=True))
+        page.write(summary.path, links=links(told, report=found["comparison"] is not None))
