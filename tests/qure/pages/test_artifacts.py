@@ -126,6 +126,8 @@ def test_links_lead_to_the_run_the_version_and_the_report(tasks: Any) -> None:
     assert client.get_run(run.rsplit("/", 1)[1]).data.tags["qure.stage"] == "promote"
     assert named["qure-fashioniq version 2"].endswith("/models/qure-fashioniq/versions/2")
     assert named["the report"] == f"{run}/artifacts"
+    assert [one.path for one in client.list_artifacts(run.rsplit("/", 1)[1], "report")]
+    assert "the report]" not in tasks.pages()["first/promote_model"].read_text(), "it had no champion to stand beside"
 
 
 def test_models_are_told_apart(tasks: Any) -> None:
