@@ -15,7 +15,15 @@ from docstring_parser.google import GoogleParser, Section, SectionType  # what k
 
 ROOT = Path(__file__).parent
 #: What a component uses besides its one step.
-_BESIDE = ("qure.files", "qure.config", "qure.benchmarks", "qure.pages", "qure.tracking", "qure.registry.labels")
+_BESIDE = (
+    "qure.files",
+    "qure.config",
+    "qure.benchmarks",
+    "qure.datasets",
+    "qure.pages",
+    "qure.tracking",
+    "qure.registry.labels",
+)
 
 _ARGS = Section("Args", "param", SectionType.MULTIPLE)
 #: By whether a function returns one value, which kfp calls "Output", or several that have names.

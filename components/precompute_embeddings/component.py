@@ -38,6 +38,7 @@ def precompute_embeddings(
     """
     from components.runtime import stage
     from components.workspace import content_folder, place_output
+    from qure.datasets.validated import ValidatedData
     from qure.features.stage import precompute
     from qure.pages.features import features_page
     from qure.pages.links import links, places
@@ -56,5 +57,6 @@ def precompute_embeddings(
             shard=(shard, shards),
         )
         features.metadata |= found
-        page = features_page(image_set, shard, shards, found, content_folder(validation.path))
+        passed = ValidatedData(content_folder(data.path) / "data", content_folder(validation.path))
+        page = features_page(image_set, shard, shards, found, passed)
         page.write(summary.path, links=links(places(settings.tracking, runs)))

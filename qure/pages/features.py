@@ -1,24 +1,23 @@
 """The pages of precompute tasks and of the task that merges their shares."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from qure.datasets.exclusions import read_exclusions
+from qure.datasets.validated import ValidatedData
 from qure.pages.markdown import Page, code, table
 from qure.progress import counted
 
 
-def features_page(image_set: str, shard: int, shards: int, summary: Mapping[str, Any], validation: Path) -> Page:
+def features_page(image_set: str, shard: int, shards: int, summary: Mapping[str, Any], passed: ValidatedData) -> Page:
     """One share of an image set's features.
 
     Args:
         image_set: which.
         shard, shards: share `shard`, from 0, of `shards`.
         summary: what `qure.features.stage.precompute` returns.
-        validation: validation folder: what it excludes was skipped.
+        passed: what passed validation: what that excludes was skipped.
     """
-    skipped, reused = len(read_exclusions(validation, image_set).images), int(summary["reused_images"])
+    skipped, reused = len(passed.exclusions(image_set).images), int(summary["reused_images"])
     rate = float(summary["images_per_second"])
     told = f"{rate:,.1f} images/s" if reused < summary["images"] else "nothing had to be computed"
     return Page(

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from qure.datasets.benchmarks import training_triplets
+from qure.datasets.benchmarks import read_training
 from qure.errors import BadInput
 from qure.evaluation.report.pictures import data_uri
 from qure.evaluation.statistics.curves import training_curve
@@ -88,7 +88,7 @@ def _example(training_set: str, training: Path, data: Path) -> list[Part]:
 
 def _text_of(training_set: str, data: Path, query_id: str) -> str:
     try:
-        triplets = training_triplets(training_set, data)
+        triplets, _ = read_training(training_set, data)
     except BadInput:
         return ""
     return next((triplet.text for triplet in triplets if triplet.query_id == query_id), "")
