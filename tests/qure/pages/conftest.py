@@ -23,7 +23,12 @@ PARAMS: dict[str, Any] = {
     },
     "training": {"fashioniq": {"recipe": "catalogue", "overrides": {"batch_size": 64, "epochs": 2}}},
     "evaluation": {"bootstrap_samples": 100},
-    "promotion": {"refuse_collapsed": False, "max_risk": 1.0, "thresholds": {"fashioniq": {"recall_at_10": 0.1}}},
+    "promotion": {
+        "refuse_collapsed": False,
+        "max_risk": 1.0,
+        "max_loss": 100.0,
+        "thresholds": {"fashioniq": {"recall_at_10": 0.1}},
+    },
     "validation": {"tolerate": {"image_unreadable": 2, "image_aspect": 2}},
 }
 
