@@ -155,8 +155,10 @@ def test_the_exit_handler_needs_nothing_that_may_be_missing(
     pod = compiled[1]["exec-report-outcome"]
     (secret,) = pod["secretAsEnv"]
     assert secret["optional"] is True
-    names = {key["envVar"] for key in secret["keyToEnv"]}
-    assert names == {"QURE_SECRET_QURE_NOTIFICATION_URL", "QURE_SECRET_QURE_NOTIFICATION_SECRET"}
+    assert [key["envVar"] for key in secret["keyToEnv"]] == [
+        "QURE_SECRET_QURE_NOTIFICATION_URL",
+        "QURE_SECRET_QURE_NOTIFICATION_SECRET",
+    ]
     fields = {one["name"]: one["fieldPath"] for one in pod["fieldPathAsEnv"]}
     assert fields["QURE_WORKFLOW"] == "metadata.labels['workflows.argoproj.io/workflow']"
     assert fields["QURE_NAMESPACE"] == "metadata.namespace"
