@@ -14,6 +14,16 @@ from typing import Any
 from docstring_parser.google import GoogleParser, Section, SectionType  # what kfp reads docstrings with
 
 ROOT = Path(__file__).parent
+#: What a component uses besides its one step.
+_BESIDE = (
+    "qure.files",
+    "qure.config",
+    "qure.benchmarks",
+    "qure.datasets",
+    "qure.pages",
+    "qure.tracking",
+    "qure.registry.labels",
+)
 
 _ARGS = Section("Args", "param", SectionType.MULTIPLE)
 #: By whether a function returns one value, which kfp calls "Output", or several that have names.
@@ -85,7 +95,7 @@ def _where(name: str, made: Any) -> str:
 
 
 def _is_stage(module: str) -> bool:
-    return module.startswith("qure.") and not module.startswith(("qure.files", "qure.config", "qure.benchmarks"))
+    return module.startswith("qure.") and not module.startswith(_BESIDE)
 
 
 def main(arguments: list[str]) -> int:

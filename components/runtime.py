@@ -3,15 +3,17 @@
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 
-from qure.config import Settings, parsed_yaml, validated
-from qure.errors import BadInput, QureError
+from components.settings import parse
+from qure.config import Settings
+from qure.errors import QureError
 from qure.tracking import kubeflow
 
-PARAMS = "pipeline argument params"
+logger = logging.getLogger(__name__)
 
 #: Off before any library can look: nothing here reports usage to anyone.
 QUIET = {
@@ -20,6 +22,10 @@ QUIET = {
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
+
+#: Who speaks from INFO on.
+OURS = ("qure", "components", "infra")
+UNEXPECTED = "Nobody expected this: start the run again, and report it with the lines above when it comes back"
 
 
 #: How variables from our secrets are called until a task puts them in place: pipelines.placement gives them so.
@@ -46,7 +52,8 @@ def stage(params: str) -> Iterator[Settings]:
         params: the text of params.yaml.
 
     Exit codes: 2 for bad input (a retry cannot help), 1 for every other failure. What is printed holds no secret
-    that the environment knows of, tracebacks included.
+    that the environment knows of, tracebacks included. The log has lines of ours from INFO on, of others from WARNING
+    on; its last line says how long the stage took, or what went wrong and what to do.
     """
     with guarded():
         yield parse(params)
@@ -60,14 +67,22 @@ def guarded() -> Iterator[None]:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     put_secrets_in_place(os.environ)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout, force=True)
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout, force=True
+    )
+    for name in OURS:
+        logging.getLogger(name).setLevel(logging.INFO)
+    begun = time.monotonic()
     try:
         yield
+        logger.info("done in %.0f s", time.monotonic() - begun)
     except QureError as error:
         print(f"error: {redacted(str(error))}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
-    except Exception:
+    except Exception as error:
         print(redacted(traceback.format_exc()), file=sys.stderr, flush=True)
+        told = traceback.format_exception_only(error)[-1].strip()
+        print(f"error: {redacted(told)}. {UNEXPECTED}", file=sys.stderr, flush=True)
         raise SystemExit(1) from None
 
 
@@ -96,18 +111,3 @@ def put_secrets_in_place(environment: MutableMapping[str, str]) -> None:
         for name in _OF_THE_SERVER:
             environment.pop(name, None)
     environment.update(ours)
-
-
-def parse(params: str) -> Settings:
-    """Settings from the text of params.yaml.
-
-    Raises:
-        BadInput: not YAML, an unknown key or a value out of range; names the field.
-    """
-    try:
-        value = parsed_yaml(params)
-    except ValueError as error:
-        raise BadInput(f"not valid YAML: {error}", file=PARAMS) from None
-    if not isinstance(value, dict):
-        raise BadInput("not a mapping of settings", file=PARAMS)
-    return validated(Settings, value, file=PARAMS)

@@ -6,13 +6,9 @@ whether the bytes travel through the artifact store or lie in a volume that all 
 
 import shutil
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
 
 from qure.errors import BadInput
 from qure.files import read_json, write_json
-
-if TYPE_CHECKING:
-    from kfp import dsl
 
 POINTER = "location.json"
 
@@ -72,25 +68,3 @@ def scratch(artifact: str, workspace: str, *key: str) -> Path:
 def deliver(folder: Path, artifact: str) -> None:
     """Makes a finished folder an artifact's content; it stays where it is too, for a task that is tried again."""
     shutil.copytree(folder, artifact, dirs_exist_ok=True)
-
-
-def show_evaluation(evaluation: Path, metrics: "dsl.Metrics", report: "dsl.HTML", summary: "dsl.Markdown") -> None:
-    """Puts an evaluation's numbers, report and summary where Kubeflow's interface shows them."""
-    values = read_json(evaluation / "metrics.json")
-    for name, value in flat(values).items():
-        metrics.log_metric(name, value)
-    write_json(Path(metrics.path), values)
-    shutil.copyfile(evaluation / "report.html", report.path)
-    shutil.copyfile(evaluation / "summary.md", summary.path)
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """Nested numbers by dotted names.
-
-    >>> flat({"fashioniq": {"recall_at_10": 52.6}})
-    {'fashioniq.recall_at_10': 52.6}
-    """
-    found: dict[str, float] = {}
-    for name, value in values.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found

@@ -5,16 +5,18 @@ from kfp.dsl.base_component import BaseComponent
 
 from components.ablate.component import ablate
 from components.prepare_backbone.component import prepare_backbone
+from components.read_settings.component import read_settings
 from pipelines.config import PipelineConfig
 from pipelines.outcome import reported
 from pipelines.placement import place, workspace_path
+from pipelines.release import Release
 from pipelines.training import featured, fetched, validated
 
 NAME = "qure-ablation"
 
 
-def ablation(config: PipelineConfig) -> BaseComponent:
-    """The pipeline for a configuration; call it to run it locally, or hand it to the compiler."""
+def ablation(config: PipelineConfig, release: Release) -> BaseComponent:
+    """The pipeline for a configuration and a release; call it to run it locally, or hand it to the compiler."""
     workspace = workspace_path(config)
 
     @dsl.pipeline(
@@ -23,19 +25,21 @@ def ablation(config: PipelineConfig) -> BaseComponent:
         pipeline_config=dsl.PipelineConfig(active_deadline_seconds=config.timeout_seconds),
     )
     def qure_ablation(
-        params: str,
         training_set: str = "fashioniq",
-        repository: str = config.data.repository,
-        revision: str = config.data.revision,
-        code_version: str = "unknown",
-        shards: int = config.shards,
         arms: list = [],  # noqa: B006  (kfp takes no None for a list; the default is never changed)
         seeds: int = 3,
         epochs: int = 0,
+        backbone: str = "",
+        recipe: str = "",
+        exclude_leaked: bool = False,
+        repository: str = config.data.repository,
+        revision: str = config.data.revision,
+        shards: int = config.shards,
+        params: str = release.params,
     ) -> None:
         """Compare the strategies of negatives, their options and the contrastive baseline under one budget.
 
-        1. resolve data, fetch data: what the revision means now.
+        1. read settings: the run ends here when they are wrong. resolve data, fetch data: what the revision means now.
         2. validate dataset: annotations and images; the run ends here when they are not in order.
         3. prepare backbone: the model that every training starts from.
         4. list shards, precompute embeddings: the frozen image tower over all images, in parallel shards.
@@ -44,48 +48,60 @@ def ablation(config: PipelineConfig) -> BaseComponent:
         7. report outcome: success or failure, whatever happened.
 
         Args:
-            params: Text of params.yaml (qure-pipelines submit fills it in).
             training_set: fashioniq or cirr.
             repository: Git URL of the repository that holds data.dvc; empty for the rendered catalogue.
             revision: Branch, tag or commit, or DVC hash of the data.
-            code_version: Version of the code, part of every cache key.
             shards: Precompute tasks per image set.
+            params: All settings, as JSON on one line or YAML; the values above win over it.
             arms: Names of arms of qure/ablation/arms.yaml; empty for all.
             seeds: How many seeds.
             epochs: Budget of every arm; 0 for the recipe's.
+            backbone: Name of the backbone; empty for that of params.
+            recipe: Name of a recipe that comes with qure; empty for that of params.
+            exclude_leaked: Leave out training triplets that show images of the splits that judge.
         """
         outcome = reported(config, pipeline=NAME, training_set=training_set)
-        with dsl.ExitHandler(outcome, name="run"):
-            data = fetched(config, params=params, repository=repository, revision=revision, code_version=code_version)
-            validation = validated(
-                config, params=params, training_set=training_set, code_version=code_version, data=data
-            )
-            backbone = place(
-                prepare_backbone(
+        with dsl.ExitHandler(outcome, name="compare negatives"):
+            settings = place(
+                read_settings(
                     params=params,
-                    data_fingerprint=f"{data.outputs['Output']} {validation.outputs['Output']}",
-                    code_version=code_version,
+                    training_set=training_set,
+                    epochs=0,
+                    seed=-1,
+                    backbone=backbone,
+                    recipe=recipe,
+                    exclude_leaked=exclude_leaked,
+                ),
+                config,
+            ).output
+            code_version = release.code_version
+            data = fetched(config, params=settings, repository=repository, revision=revision, code_version=code_version)
+            validation = validated(
+                config, params=settings, training_set=training_set, code_version=code_version, data=data
+            )
+            base = place(
+                prepare_backbone(
+                    params=settings,
+                    fingerprints=validation.outputs["Output"],
                     data=data.outputs["data"],
                     validation=validation.outputs["validation"],
                 ),
                 config,
             )
-            fingerprints = (
-                f"{data.outputs['Output']} {validation.outputs['Output']} {backbone.outputs['Output']} {code_version}"
-            )
+            fingerprints = base.outputs["Output"]
             features = featured(
                 config,
-                params=params,
+                params=settings,
                 training_set=training_set,
                 shards=shards,
                 fingerprints=fingerprints,
                 data=data.outputs["data"],
-                backbone=backbone.outputs["backbone"],
+                backbone=base.outputs["backbone"],
                 validation=validation.outputs["validation"],
             )
             place(
                 ablate(
-                    params=params,
+                    params=settings,
                     training_set=training_set,
                     fingerprints=fingerprints,
                     workspace=workspace,
@@ -94,7 +110,7 @@ def ablation(config: PipelineConfig) -> BaseComponent:
                     epochs=epochs,
                     data=data.outputs["data"],
                     features=features.outputs["features"],
-                    backbone=backbone.outputs["backbone"],
+                    backbone=base.outputs["backbone"],
                     validation=validation.outputs["validation"],
                 ),
                 config,

@@ -72,7 +72,7 @@ def submit(
     settings, service = _service(config)
     parameters = _parameters(settings, params, training_set, revision)
     version = _uploaded(service, pipeline, settings)
-    name = name or f"{pipeline}-{training_set}-{fingerprint([version.name, parameters])[:8]}"
+    name = name or f"{pipeline}-{training_set}-{fingerprint([version.digest, parameters])[:8]}"
     _say("run", name, service.submit(name, version, parameters, replace=replace))
 
 
@@ -176,18 +176,19 @@ def _service(file: Path, *, images: bool = True) -> "tuple[PipelineConfig, Pipel
 
 def _parameters(config: "PipelineConfig", params: Path, training_set: str, revision: str | None) -> dict[str, Any]:
     from pipelines.parameters import run_parameters
-    from qure.tracking.identity import commit
 
-    return run_parameters(config, params, training_set, revision=revision, code_version=commit())
+    return run_parameters(config, params, training_set, revision=revision)
 
 
 def _uploaded(service: "PipelinesService", pipeline: str, config: "PipelineConfig") -> "Version":
     import tempfile
 
     from pipelines.compiling import compile_one
+    from pipelines.release import Release
+    from qure.tracking.identity import commit
 
     with tempfile.TemporaryDirectory() as folder:
-        return service.upload(compile_one(pipeline, config, Path(folder) / f"{pipeline}.yaml"))
+        return service.upload(compile_one(pipeline, config, Path(folder) / f"{pipeline}.yaml", Release.load(commit())))
 
 
 def _say(kind: str, name: str, done: "Done") -> None:

@@ -11,6 +11,7 @@ from kfp.dsl.base_component import BaseComponent
 from pipelines.ablation import ablation
 from pipelines.config import PipelineConfig
 from pipelines.evaluate_champion import evaluate_champion
+from pipelines.release import Release
 from pipelines.training import training
 from qure.errors import BadInput
 from qure.files import atomic_file
@@ -18,22 +19,27 @@ from qure.files import atomic_file
 COMPILED = Path(__file__).parent / "compiled"
 
 #: Every pipeline by the name that people use.
-PIPELINES: dict[str, Callable[[PipelineConfig], BaseComponent]] = {
+PIPELINES: dict[str, Callable[[PipelineConfig, Release], BaseComponent]] = {
     "training": training,
     "evaluate_champion": evaluate_champion,
     "ablation": ablation,
 }
 
 
-def pipeline(name: str, config: PipelineConfig) -> BaseComponent:
+def pipeline(name: str, config: PipelineConfig, release: Release | None = None) -> BaseComponent:
     """A pipeline by name.
+
+    Args:
+        name: of `PIPELINES`.
+        config: the pipelines' configuration.
+        release: what is compiled in; the shipped settings and no version when left out.
 
     Raises:
         BadInput: there is none of this name.
     """
     if name not in PIPELINES:
         raise BadInput(f"no pipeline {name!r}; there are {', '.join(PIPELINES)}")
-    return PIPELINES[name](config)
+    return PIPELINES[name](config, release or Release.load())
 
 
 def compile_to(folder: Path, config: PipelineConfig) -> list[Path]:
@@ -41,11 +47,11 @@ def compile_to(folder: Path, config: PipelineConfig) -> list[Path]:
     return [compile_one(name, config, folder / f"{name}.yaml") for name in PIPELINES]
 
 
-def compile_one(name: str, config: PipelineConfig, file: Path) -> Path:
+def compile_one(name: str, config: PipelineConfig, file: Path, release: Release | None = None) -> Path:
     """Compiles one pipeline; the file appears whole or not at all."""
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "pipeline.yaml"
-        compiler.Compiler().compile(pipeline(name, config), str(package))
+        compiler.Compiler().compile(pipeline(name, config, release), str(package))
         with atomic_file(file) as temporary:
             temporary.write_bytes(package.read_bytes())
     return file

@@ -24,6 +24,7 @@ EXAMPLE_REGISTRY = "registry.example.com/"
 WAITING_SECONDS = 600
 
 TaskName = Literal[
+    "read_settings",
     "resolve_data",
     "fetch_data",
     "validate_dataset",
@@ -37,6 +38,7 @@ TaskName = Literal[
     "join_evaluations",
     "register_model",
     "promote_model",
+    "find_champion",
     "fetch_champion",
     "evaluate_champion",
     "ablate",

@@ -8,13 +8,14 @@ from components.fetch_champion.component import fetch_champion
 from pipelines.config import PipelineConfig
 from pipelines.outcome import reported
 from pipelines.placement import place
+from pipelines.release import Release
 from pipelines.training import compared, featured, fetched, validated
 
 NAME = "qure-evaluate-champion"
 
 
-def evaluate_champion(config: PipelineConfig) -> BaseComponent:
-    """The pipeline for a configuration; call it to run it locally, or hand it to the compiler."""
+def evaluate_champion(config: PipelineConfig, release: Release) -> BaseComponent:
+    """The pipeline for a configuration and a release; call it to run it locally, or hand it to the compiler."""
 
     @dsl.pipeline(
         name=NAME,
@@ -22,12 +23,11 @@ def evaluate_champion(config: PipelineConfig) -> BaseComponent:
         pipeline_config=dsl.PipelineConfig(active_deadline_seconds=config.timeout_seconds),
     )
     def qure_evaluate_champion(
-        params: str,
         training_set: str = "fashioniq",
         repository: str = config.data.repository,
         revision: str = config.data.revision,
-        code_version: str = "unknown",
         shards: int = config.shards,
+        params: str = release.params,
     ) -> None:
         """Evaluate the champion on fresh data and tell whether the data has drifted.
 
@@ -39,17 +39,17 @@ def evaluate_champion(config: PipelineConfig) -> BaseComponent:
         6. report outcome: success or failure, whatever happened.
 
         Args:
-            params: Text of params.yaml (qure-pipelines submit fills it in).
             training_set: fashioniq or cirr.
             repository: Git URL of the repository that holds data.dvc; empty for the rendered catalogue.
             revision: Branch, tag or commit, or DVC hash of the data.
-            code_version: Version of the code, part of every cache key.
             shards: Precompute tasks per image set.
+            params: All settings, as JSON on one line or YAML.
         """
         outcome = reported(config, pipeline=NAME, training_set=training_set)
-        with dsl.ExitHandler(outcome, name="run"):
+        with dsl.ExitHandler(outcome, name="check the champion"):
+            code_version = release.code_version
             data = fetched(config, params=params, repository=repository, revision=revision, code_version=code_version)
-            champion = place(fetch_champion(params=params, training_set=training_set, required=True), config)
+            champion = place(fetch_champion(params=params, training_set=training_set), config)
             validation = validated(
                 config, params=params, training_set=training_set, code_version=code_version, data=data
             )
@@ -59,7 +59,8 @@ def evaluate_champion(config: PipelineConfig) -> BaseComponent:
                 params=params,
                 training_set=training_set,
                 shards=shards,
-                fingerprints=f"{validation.outputs['Output']} {champion.outputs['Output']} {code_version}",
+                fingerprints=validation.outputs["Output"],
+                model=champion.outputs["Output"],
                 data=data.outputs["data"],
                 backbone=champion.outputs["model"],
                 validation=validation.outputs["validation"],

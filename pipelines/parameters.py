@@ -1,18 +1,17 @@
-"""A pipeline run's arguments: params.yaml made whole, the data's revision, the code's version. Nothing secret."""
+"""A pipeline run's arguments: params.yaml made whole, and the data's revision. Nothing secret."""
 
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from components.settings import one_line
 from pipelines.config import PipelineConfig
-from qure.config import Settings, read_yaml
+from qure.config import Settings, read_recipe, read_yaml, recipe_names
 from qure.errors import BadInput
 from qure.tracking.redaction import holds_secret, is_secret
 
 
 def run_parameters(
-    config: PipelineConfig, params: Path, training_set: str, *, revision: str | None = None, code_version: str
+    config: PipelineConfig, params: Path, training_set: str, *, revision: str | None = None
 ) -> dict[str, Any]:
     """Arguments of the training and evaluate_champion pipelines.
 
@@ -21,7 +20,6 @@ def run_parameters(
         params: params.yaml.
         training_set: fashioniq or cirr.
         revision: of the data; the configured one when left out.
-        code_version: version of the code, part of every cache key.
 
     Raises:
         BadInput: params.yaml is wrong, or holds credentials.
@@ -33,13 +31,15 @@ def run_parameters(
         "training_set": training_set,
         "repository": config.data.repository,
         "revision": revision or config.data.revision,
-        "code_version": code_version,
         "shards": config.shards,
     }
 
 
 def public_params(settings: Settings, file: Path) -> str:
     """params.yaml as a task needs it: files of this machine (recipes, strategies) written out, credentials refused.
+
+    Returns:
+        JSON on one line (`components.settings.one_line`).
 
     Raises:
         BadInput: a value in it is or holds a secret, in an address or by itself: whoever sees the run would see it.
@@ -48,10 +48,15 @@ def public_params(settings: Settings, file: Path) -> str:
     _refuse_credentials(values, file)
     for name, chosen in settings.training.items():
         recipe = settings.training_for(name)
-        if chosen.recipe.endswith((".yaml", ".yml")) or recipe.negatives.code is not None:
+        if not _comes_with_qure(chosen.recipe) or recipe.negatives.code is not None:
             whole = recipe.model_dump(mode="json")
             values["training"][name] = {"recipe": "catalogue", "overrides": whole}
-    return yaml.safe_dump(values, sort_keys=True, allow_unicode=True)
+    return one_line(values)
+
+
+def _comes_with_qure(recipe: str) -> bool:
+    name = Path(recipe).stem
+    return recipe == name or (name in recipe_names() and read_recipe(recipe) == read_recipe(name))
 
 
 def _refuse_credentials(value: Any, file: Path, field: str = "") -> None:

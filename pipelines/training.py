@@ -8,13 +8,14 @@ from kfp.dsl.base_component import BaseComponent
 from components.collect_embeddings.component import collect_embeddings
 from components.compare_data.component import compare_data
 from components.evaluate.component import evaluate
-from components.fetch_champion.component import fetch_champion
 from components.fetch_data.component import fetch_data
+from components.find_champion.component import find_champion
 from components.join_evaluations.component import join_evaluations
 from components.list_shards.component import list_shards
 from components.precompute_embeddings.component import precompute_embeddings
 from components.prepare_backbone.component import prepare_backbone
 from components.promote_model.component import promote_model
+from components.read_settings.component import read_settings
 from components.register_model.component import register_model
 from components.resolve_data.component import resolve_data
 from components.train_qure.component import train_qure
@@ -23,12 +24,13 @@ from pipelines.config import PipelineConfig
 from pipelines.distributed import train_job_settings
 from pipelines.outcome import reported
 from pipelines.placement import place, workspace_path
+from pipelines.release import Release
 
 NAME = "qure-training"
 
 
-def training(config: PipelineConfig) -> BaseComponent:
-    """The pipeline for a configuration; call it to run it locally, or hand it to the compiler."""
+def training(config: PipelineConfig, release: Release) -> BaseComponent:
+    """The pipeline for a configuration and a release; call it to run it locally, or hand it to the compiler."""
     workspace = workspace_path(config)
 
     @dsl.pipeline(
@@ -37,18 +39,22 @@ def training(config: PipelineConfig) -> BaseComponent:
         pipeline_config=dsl.PipelineConfig(active_deadline_seconds=config.timeout_seconds),
     )
     def qure_training(
-        params: str,
         training_set: str = "fashioniq",
+        epochs: int = 0,
+        seed: int = -1,
+        backbone: str = "",
+        recipe: str = "",
+        exclude_leaked: bool = False,
         repository: str = config.data.repository,
         revision: str = config.data.revision,
-        code_version: str = "unknown",
         shards: int = config.shards,
+        params: str = release.params,
     ) -> None:
         """Retrain QuRe for one training set and promote the model if it is better.
 
-        1. resolve data: what the revision means now.
+        1. read settings: the run ends here when they are wrong. resolve data: what the revision means now.
         2. fetch data: that data from the DVC remote; the rendered catalogue where no repository is set.
-        3. validate dataset: annotations and images; the run ends here when they are not in order. fetch champion,
+        3. validate dataset: annotations and images; the run ends here when they are not in order. find champion,
            compare data: whether the data is like that which the champion was trained on.
         4. prepare backbone: the model that training starts from.
         5. list shards, precompute embeddings: the frozen image tower over all images, in parallel shards.
@@ -61,54 +67,68 @@ def training(config: PipelineConfig) -> BaseComponent:
         11. report outcome: success or failure, whatever happened.
 
         Args:
-            params: Text of params.yaml (qure-pipelines submit fills it in).
             training_set: fashioniq or cirr.
+            epochs: Epochs of the training; 0 for those of params.
+            seed: Seed of the training; -1 for that of params.
+            backbone: Name of the backbone; empty for that of params.
+            recipe: Name of a recipe that comes with qure; empty for that of params.
+            exclude_leaked: Leave out training triplets that show images of the splits that judge.
             repository: Git URL of the repository that holds data.dvc; empty for the rendered catalogue.
             revision: Branch, tag or commit, or DVC hash of the data.
-            code_version: Version of the code, part of every cache key.
             shards: Precompute tasks per image set.
+            params: All settings, as JSON on one line or YAML; the values above win over it.
         """
         outcome = reported(config, pipeline=NAME, training_set=training_set)
-        with dsl.ExitHandler(outcome, name="run"):
-            data = fetched(config, params=params, repository=repository, revision=revision, code_version=code_version)
-            champion = place(fetch_champion(params=params, training_set=training_set, required=False), config)
-            validation = validated(
-                config, params=params, training_set=training_set, code_version=code_version, data=data
-            )
-            compared(config, params=params, validation=validation, champion=champion)
-            backbone = place(
-                prepare_backbone(
+        with dsl.ExitHandler(outcome, name="train, judge, promote"):
+            settings = place(
+                read_settings(
                     params=params,
-                    data_fingerprint=f"{data.outputs['Output']} {validation.outputs['Output']}",
-                    code_version=code_version,
+                    training_set=training_set,
+                    epochs=epochs,
+                    seed=seed,
+                    backbone=backbone,
+                    recipe=recipe,
+                    exclude_leaked=exclude_leaked,
+                ),
+                config,
+            ).output
+            code_version = release.code_version
+            data = fetched(config, params=settings, repository=repository, revision=revision, code_version=code_version)
+            champion = place(find_champion(params=settings, training_set=training_set), config)
+            validation = validated(
+                config, params=settings, training_set=training_set, code_version=code_version, data=data
+            )
+            compared(config, params=settings, validation=validation, champion=champion)
+            base = place(
+                prepare_backbone(
+                    params=settings,
+                    fingerprints=validation.outputs["Output"],
                     data=data.outputs["data"],
                     validation=validation.outputs["validation"],
                 ),
                 config,
             )
-            fingerprints = (
-                f"{data.outputs['Output']} {validation.outputs['Output']} {backbone.outputs['Output']} {code_version}"
-            )
+            fingerprints = base.outputs["Output"]
             features = featured(
                 config,
-                params=params,
+                params=settings,
                 training_set=training_set,
                 shards=shards,
                 fingerprints=fingerprints,
                 data=data.outputs["data"],
-                backbone=backbone.outputs["backbone"],
+                backbone=base.outputs["backbone"],
                 validation=validation.outputs["validation"],
             )
             trained = place(
                 train_qure(
-                    params=params,
+                    params=settings,
                     training_set=training_set,
                     fingerprints=fingerprints,
                     workspace=workspace,
                     distributed=train_job_settings(config),
                     data=data.outputs["data"],
                     features=features.outputs["features"],
-                    backbone=backbone.outputs["backbone"],
+                    backbone=base.outputs["backbone"],
                     validation=validation.outputs["validation"],
                 ),
                 config,
@@ -116,18 +136,18 @@ def training(config: PipelineConfig) -> BaseComponent:
             )
             evaluated = judged(
                 config,
-                params=params,
+                params=settings,
                 training_set=training_set,
                 fingerprints=fingerprints,
                 data=data.outputs["data"],
                 features=features.outputs["features"],
-                backbone=backbone.outputs["backbone"],
+                backbone=base.outputs["backbone"],
                 trained=trained,
                 validation=validation.outputs["validation"],
             )
             registered = place(
                 register_model(
-                    params=params,
+                    params=settings,
                     training_set=training_set,
                     data=data.outputs["data"],
                     features=features.outputs["features"],
@@ -140,7 +160,7 @@ def training(config: PipelineConfig) -> BaseComponent:
             )
             place(
                 promote_model(
-                    params=params,
+                    params=settings,
                     training_set=training_set,
                     data=data.outputs["data"],
                     features=features.outputs["features"],
@@ -214,16 +234,18 @@ def featured(
     params: Any,
     training_set: Any,
     shards: Any,
-    fingerprints: str,
+    fingerprints: Any,
     data: Any,
     backbone: Any,
     validation: Any,
+    model: Any = "",
 ) -> dsl.PipelineTask:
     """Adds the tasks that compute features in parallel shards and merge them; returns the merging one."""
     listed = place(
-        list_shards(params=params, training_set=training_set, shards=shards, fingerprints=fingerprints), config
+        list_shards(params=params, training_set=training_set, shards=shards, fingerprints=fingerprints, model=model),
+        config,
     )
-    with dsl.ParallelFor(items=listed.output, name="shards", parallelism=config.parallelism) as item:
+    with dsl.ParallelFor(items=listed.output, name="features, shard by shard", parallelism=config.parallelism) as item:
         share = place(
             precompute_embeddings(
                 params=params,
@@ -254,7 +276,7 @@ def judged(
     *,
     params: Any,
     training_set: Any,
-    fingerprints: str,
+    fingerprints: Any,
     data: Any,
     features: Any,
     backbone: Any,

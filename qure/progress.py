@@ -1,21 +1,34 @@
 """What a command says while it works: log lines, and progress bars on a terminal.
 
 A log line is one line, however narrow the terminal is: whoever keeps it in a file can search it. Progress bars are
-drawn on a terminal and silent elsewhere, where the loops' own lines tell how far they are.
+drawn on a terminal; elsewhere a line tells every half minute how far they are.
 """
 
 import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Sized
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 Item = TypeVar("Item")
 
+logger = logging.getLogger(__name__)
+
+#: Seconds between two lines of a hidden progress bar.
+SPOKEN_SECONDS = 30.0
 #: Variable with what the lines of a process begin with: set where the stages of several training sets run at once.
 LABEL = "QURE_LOG_LABEL"
 #: Variable with how much processes say that another command starts: 1 more, -1 less (`qure -v demo`).
@@ -76,9 +89,35 @@ def log_to_terminal(verbosity: int = 0) -> None:
     logging.getLogger("qure").setLevel(_LEVELS[verbosity])
 
 
+class SpokenProgress(Progress):
+    """A display that says how far it is in the log, now and then, where it is hidden: in a file, in a pod."""
+
+    def __init__(self, *columns: ProgressColumn, **options: Any) -> None:
+        self._say_at = time.monotonic() + SPOKEN_SECONDS
+        super().__init__(*columns, **options)
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        """Moves a task on."""
+        super().advance(task_id, advance)
+        self._say(task_id)
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        """Changes a task."""
+        super().update(task_id, **changes)
+        self._say(task_id)
+
+    def _say(self, task_id: TaskID) -> None:
+        if not self.disable or time.monotonic() < self._say_at:
+            return
+        self._say_at = time.monotonic() + SPOKEN_SECONDS
+        task = next(one for one in self.tasks if one.id == task_id)
+        whole = f" of {task.total:,.0f}" if task.total else ""
+        logger.info("%s: %s%s", task.description, f"{task.completed:,.0f}", whole)
+
+
 def progress_bar() -> Progress:
-    """A progress display with count, elapsed and remaining time; hidden when standard error is no terminal."""
-    return Progress(
+    """A progress display with count, elapsed and remaining time; lines of the log where it cannot be seen."""
+    return SpokenProgress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),

@@ -29,7 +29,7 @@ def ablate(
     Args:
         params: Text of params.yaml; its recipe of the training set is what the arms change.
         training_set: fashioniq or cirr.
-        fingerprints: Fingerprints of everything that decides the result: data, validation, backbone, code.
+        fingerprints: Fingerprints of everything that decides the result: data, validation, code, backbone.
         workspace: Path of the shared volume that finished runs and checkpoints go to; empty for none.
         arms: Names of arms of qure/ablation/arms.yaml; empty for all.
         seeds: How many seeds, 0, 1, ...; intervals are over them.
@@ -39,19 +39,21 @@ def ablate(
         backbone: From prepare_backbone.
         validation: From validate_dataset; rows that it excluded are left out.
         ablation: results.json, results.csv, report.html, table.md, figure.png.
-        metrics: Mean recall and nDCG of every arm.
-        summary: The table.
+        metrics: The main metric of the best arms and of the baseline.
+        summary: The arms, best first, and the figure.
     """
-    import shutil
     from pathlib import Path
 
     from components.runtime import stage
     from components.workspace import content_folder, scratch
-    from qure.ablation.stage import TABLE
     from qure.ablation.stage import ablate as compare
     from qure.files import fingerprint
+    from qure.pages.ablation import ablation_page
+    from qure.pages.links import links, places
+    from qure.pages.numbers import ablation_numbers
+    from qure.tracking import opened_runs
 
-    with stage(params) as settings:
+    with stage(params) as settings, opened_runs() as runs:
         output = Path(ablation.path)
         results = compare(
             settings,
@@ -66,8 +68,5 @@ def ablate(
             seeds=range(seeds),
             epochs=epochs or None,
         )
-        for arm in results["arms"]:
-            for name in ("recall_at_10", "ndcg_at_10"):
-                if name in arm["metrics"]:
-                    metrics.log_metric(f"{arm['arm']}.{name}", arm["metrics"][name]["mean"])
-        shutil.copyfile(output / TABLE, summary.path)
+        metrics.metadata |= ablation_numbers(results)
+        ablation_page(results, output).write(summary.path, links=links(places(settings.tracking, runs)))

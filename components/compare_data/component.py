@@ -11,6 +11,7 @@ def compare_data(
     validation: dsl.Input[dsl.Dataset],
     champion: dsl.Input[dsl.Artifact],
     drift: dsl.Output[dsl.Artifact],
+    summary: dsl.Output[dsl.Markdown],
 ) -> None:
     """Compare the data with what the champion was trained on, and say what has shifted; decide nothing.
 
@@ -21,17 +22,20 @@ def compare_data(
         validation: From validate_dataset.
         champion: From fetch_champion.
         drift: JSON: what has shifted, in sentences, and every measure with its effect size.
+        summary: The same as a page.
     """
     from pathlib import Path
 
     from components.runtime import stage
     from components.workspace import content_folder
+    from qure.pages.validation import drift_page
     from qure.registry.monitoring import compare_data as compare
 
     with stage(params) as settings:
-        compare(
+        found = compare(
             settings,
             validation=content_folder(validation.path),
             champion=content_folder(champion.path),
             output=Path(drift.path),
         )
+        drift_page(found).write(summary.path)

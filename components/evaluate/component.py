@@ -17,6 +17,7 @@ def evaluate(
     model: dsl.Input[dsl.Model],
     validation: dsl.Input[dsl.Dataset],
     part: dsl.Output[dsl.Dataset],
+    summary: dsl.Output[dsl.Markdown],
 ) -> None:
     """Judge the trained model on one benchmark of its training set, beside the untrained one and other controls.
 
@@ -27,13 +28,14 @@ def evaluate(
         params: Text of params.yaml.
         training_set: fashioniq or cirr.
         number: Which of its benchmarks (qure.benchmarks.judged_on): 0 for its own, 1 for the one beside it.
-        fingerprints: Fingerprints of everything that decides the model: data, validation, backbone, code.
+        fingerprints: Fingerprints of everything that decides the model: data, validation, code, backbone.
         data: From fetch_data.
         features: From collect_embeddings.
         backbone: From prepare_backbone: the untrained model, as a control.
         model: From train_qure.
         validation: From validate_dataset; rows that it excluded are left out.
         part: Metrics, results per query, submissions of this benchmark.
+        summary: The main metrics with their intervals.
     """
     from pathlib import Path
 
@@ -41,8 +43,11 @@ def evaluate(
     from components.workspace import content_folder
     from qure.benchmarks import image_sets_of, judged_on
     from qure.evaluation.stage import evaluate_benchmark
+    from qure.pages.evaluation import part_page
+    from qure.pages.links import links, places
+    from qure.tracking import opened_runs
 
-    with stage(params) as settings:
+    with stage(params) as settings, opened_runs() as runs:
         benchmark = judged_on(training_set)[number]
         part.metadata["benchmark"] = benchmark
         evaluate_benchmark(
@@ -56,3 +61,4 @@ def evaluate(
             validation=content_folder(validation.path),
             output=Path(part.path),
         )
+        part_page(Path(part.path)).write(summary.path, links=links(places(settings.tracking, runs)))

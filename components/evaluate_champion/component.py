@@ -33,20 +33,24 @@ def evaluate_champion(
         champion: From fetch_champion.
         validation: From validate_dataset; rows that it excluded are left out.
         drift: From compare_data.
-        check: JSON: version, metrics, missed thresholds, drift.
-        metrics: Every metric, flat.
+        check: JSON: the verdict, version, metrics, missed thresholds, drift.
+        metrics: About ten numbers: the champion, its interval, chance.
         report: Self-contained report with pictures.
-        summary: The table of results.
+        summary: The verdict, thresholds, drift and the main metrics.
     """
     from pathlib import Path
 
     from components.runtime import stage
-    from components.workspace import content_folder, show_evaluation
+    from components.workspace import content_folder
     from qure.benchmarks import image_sets_of
     from qure.evaluation.stage import evaluate
+    from qure.pages.links import links, places, write_framed
+    from qure.pages.numbers import headline_numbers
+    from qure.pages.registry import check_page
     from qure.registry.monitoring import check_champion
+    from qure.tracking import opened_runs
 
-    with stage(params) as settings:
+    with stage(params) as settings, opened_runs() as runs:
         evaluation = Path(f"{check.path}.evaluation")
         evaluate(
             settings,
@@ -57,8 +61,8 @@ def evaluate_champion(
             validation=content_folder(validation.path),
             output=evaluation,
         )
-        show_evaluation(evaluation, metrics, report, summary)
-        check_champion(
+        metrics.metadata |= headline_numbers(training_set, evaluation)
+        found = check_champion(
             settings,
             training_set,
             champion=content_folder(champion.path),
@@ -66,3 +70,6 @@ def evaluate_champion(
             drift=Path(drift.path),
             output=Path(check.path),
         )
+        told = places(settings.tracking, runs, name=found["name"], version=found["version"])
+        write_framed(evaluation / "report.html", told, report.path)
+        check_page(found).write(summary.path, links=links(told, report=True))

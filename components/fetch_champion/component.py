@@ -9,29 +9,32 @@ from components import BASE_IMAGE
 def fetch_champion(
     params: str,
     training_set: str,
-    required: bool,
     model: dsl.Output[dsl.Model],
     champion: dsl.Output[dsl.Artifact],
 ) -> str:
     """Bring the champion from the MLflow registry, with the statistics of its training data.
 
-    Runs without cache: the champion changes.
+    There must be one. Runs without cache: the champion changes.
 
     Args:
         params: Text of params.yaml.
         training_set: fashioniq or cirr.
-        required: Whether there must be a champion; without one the model is an empty folder.
         model: The champion's model folder.
         champion: champion.json: name, version, fingerprints; statistics.json of its training data.
 
     Returns:
-        Name and version; the name alone where there is no champion.
+        Name and version.
     """
+    import logging
     from pathlib import Path
 
     from components.runtime import stage
+    from qure.registry.labels import version_label
     from qure.registry.monitoring import fetch_champion as fetch
 
     with stage(params) as settings:
-        found = fetch(settings, training_set, model=Path(model.path), facts=Path(champion.path), required=required)
-        return f"{found['name']} {found['version'] or ''}".strip()
+        found = fetch(settings, training_set, model=Path(model.path), facts=Path(champion.path))
+        model.metadata |= version_label(found)
+        told = f"{found['name']} {found['version']}"
+        logging.getLogger("components.fetch_champion").info("champion: %s, model %s", told, found["model_fingerprint"])
+        return told

@@ -31,6 +31,7 @@ def fetch_data(
     Returns:
         The data's fingerprint.
     """
+    import logging
     from pathlib import Path
 
     from components.runtime import stage
@@ -42,5 +43,7 @@ def fetch_data(
         key = data_hash or fingerprint([settings.catalogue.model_dump(), code_version])[:32]
         cache = Path(workspace) / "dvc-cache" if workspace else None
         output = place_output(data.path, workspace, "data", key)
-        data.metadata["fingerprint"] = fetch(settings, repository, Pinned(commit, data_hash), output, cache=cache)
-        return str(data.metadata["fingerprint"])
+        found = str(fetch(settings, repository, Pinned(commit, data_hash), output, cache=cache))
+        data.metadata |= {"display_name": f"data {found}", "fingerprint": found, "commit": commit}
+        logging.getLogger("components.fetch_data").info("data %s of commit %s", found, commit)
+        return found

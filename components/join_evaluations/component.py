@@ -14,13 +14,12 @@ def join_evaluations(
     own: dsl.Input[dsl.Dataset],
     beside: dsl.Input[dsl.Dataset],
     evaluation: dsl.Output[dsl.Dataset],
-    metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
     summary: dsl.Output[dsl.Markdown],
 ) -> None:
     """Make one evaluation of the benchmarks that evaluate tasks have judged side by side, and show it.
 
-    Runs without cache, so that each run shows its metrics and its report.
+    Runs without cache, so that each run shows its report.
 
     Args:
         params: Text of params.yaml.
@@ -30,17 +29,19 @@ def join_evaluations(
         own: From evaluate, of the training set's own benchmark.
         beside: From evaluate, of the other one.
         evaluation: metrics.json, results per query, report.
-        metrics: Every metric, flat.
         report: Self-contained report with pictures.
-        summary: The table of results.
+        summary: The main number, controls, and the main metrics with their intervals.
     """
     from pathlib import Path
 
     from components.runtime import stage
-    from components.workspace import content_folder, show_evaluation
+    from components.workspace import content_folder
     from qure.evaluation.stage import join_evaluations as join
+    from qure.pages.evaluation import evaluation_page
+    from qure.pages.links import links, places, write_framed
+    from qure.tracking import opened_runs
 
-    with stage(params) as settings:
+    with stage(params) as settings, opened_runs() as runs:
         join(
             settings,
             training_set,
@@ -49,4 +50,7 @@ def join_evaluations(
             training=content_folder(training.path),
             output=Path(evaluation.path),
         )
-        show_evaluation(Path(evaluation.path), metrics, report, summary)
+        found = places(settings.tracking, runs)
+        write_framed(Path(evaluation.path) / "report.html", found, report.path)
+        page = evaluation_page(training_set, Path(evaluation.path))
+        page.write(summary.path, links=links(found, report=True))

@@ -17,6 +17,7 @@ def precompute_embeddings(
     backbone: dsl.Input[dsl.Model],
     validation: dsl.Input[dsl.Dataset],
     features: dsl.Output[dsl.Dataset],
+    summary: dsl.Output[dsl.Markdown],
 ) -> None:
     """Run the frozen image tower once over one share of an image set's images.
 
@@ -33,15 +34,20 @@ def precompute_embeddings(
         backbone: From prepare_backbone, or a model whose image tower is to be used.
         validation: From validate_dataset; images that it excluded are left out.
         features: This share's feature store.
+        summary: How many images, how fast, and which were skipped.
     """
     from components.runtime import stage
     from components.workspace import content_folder, place_output
+    from qure.datasets.validated import ValidatedData
     from qure.features.stage import precompute
+    from qure.pages.features import features_page
+    from qure.pages.links import links, places
+    from qure.tracking import opened_runs
 
-    with stage(params) as settings:
+    with stage(params) as settings, opened_runs() as runs:
         output = place_output(features.path, workspace, "features", inputs, image_set, f"{shard}-of-{shards}")
         features.metadata["image_set"] = image_set
-        features.metadata |= precompute(
+        found = precompute(
             settings,
             image_set,
             data=content_folder(data.path) / "data",
@@ -50,3 +56,7 @@ def precompute_embeddings(
             output=output,
             shard=(shard, shards),
         )
+        features.metadata |= found
+        passed = ValidatedData(content_folder(data.path) / "data", content_folder(validation.path))
+        page = features_page(image_set, shard, shards, found, passed)
+        page.write(summary.path, links=links(places(settings.tracking, runs)))

@@ -8,8 +8,7 @@ from components import BASE_IMAGE
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
 def prepare_backbone(
     params: str,
-    data_fingerprint: str,
-    code_version: str,
+    fingerprints: str,
     data: dsl.Input[dsl.Dataset],
     validation: dsl.Input[dsl.Dataset],
     backbone: dsl.Output[dsl.Model],
@@ -20,15 +19,15 @@ def prepare_backbone(
 
     Args:
         params: Text of params.yaml.
-        data_fingerprint: From fetch_data and validate_dataset; part of the cache key.
-        code_version: Version of the code; part of the cache key.
+        fingerprints: Fingerprints of data, validation and code, from validate_dataset; part of the cache key.
         data: From fetch_data.
         validation: From validate_dataset; images and rows that it excluded are left out.
         backbone: Model folder: config.json, model.safetensors, tokenizer, manifest.json.
 
     Returns:
-        The model's fingerprint.
+        The same fingerprints, and the model's.
     """
+    import logging
     from pathlib import Path
 
     from components.runtime import stage
@@ -44,4 +43,7 @@ def prepare_backbone(
             validation=[content_folder(validation.path)],
         )
         backbone.metadata["backbone"] = settings.backbone.name
-        return str(read_json(Path(backbone.path) / "manifest.json")["fingerprint"])
+        made = str(read_json(Path(backbone.path) / "manifest.json")["fingerprint"])
+        backbone.metadata |= {"display_name": f"{settings.backbone.name} {made[:12]}", "fingerprint": made}
+        logging.getLogger("components.prepare_backbone").info("backbone %s: %s", settings.backbone.name, made)
+        return f"{fingerprints} {made}"

@@ -15,6 +15,8 @@ def promote_model(
     registration: dsl.Input[dsl.Artifact],
     evaluation: dsl.Input[dsl.Dataset],
     promotion: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
 ) -> None:
     """Make the challenger champion if it loads, passes the thresholds and is not worse than the champion.
 
@@ -28,18 +30,24 @@ def promote_model(
         validation: From validate_dataset.
         registration: From register_model.
         evaluation: From evaluate.
-        promotion: promotion.json: the decision and its reasons.
+        promotion: promotion.json: the verdict, the decision and its reasons.
+        metrics: About ten numbers: the model, its interval, the champion, the untrained backbone, chance.
+        summary: The verdict, then why, and the comparison with the champion.
     """
     from pathlib import Path
 
     from components.runtime import stage
     from components.workspace import content_folder
     from qure.benchmarks import image_sets_of
+    from qure.pages.links import links, places
+    from qure.pages.numbers import headline_numbers
+    from qure.pages.registry import promotion_page
     from qure.registry.monitoring import reevaluation
     from qure.registry.stage import promote
+    from qure.tracking import opened_runs
 
-    with stage(params) as settings:
-        promote(
+    with stage(params) as settings, opened_runs() as runs:
+        found = promote(
             settings,
             training_set,
             registration=Path(registration.path),
@@ -54,3 +62,7 @@ def promote_model(
                 validation=content_folder(validation.path),
             ),
         )
+        metrics.metadata |= headline_numbers(training_set, content_folder(evaluation.path), found["comparison"])
+        told = places(settings.tracking, runs, name=found["name"], version=found["version"])
+        page = promotion_page(training_set, found, content_folder(evaluation.path))
+        page.write(summary.path, links=links(told, report=found["comparison"] is not None))

@@ -16,6 +16,7 @@ def register_model(
     training: dsl.Input[dsl.Dataset],
     evaluation: dsl.Input[dsl.Dataset],
     registration: dsl.Output[dsl.Artifact],
+    summary: dsl.Output[dsl.Markdown],
 ) -> None:
     """Put the trained model into the MLflow registry as challenger.
 
@@ -30,17 +31,22 @@ def register_model(
         model: From train_qure.
         training: From train_qure.
         evaluation: From evaluate.
-        registration: registration.json: name, version, fingerprints.
+        registration: registration.json: the verdict, name, version, fingerprints.
+        summary: What was registered, with its main metrics.
     """
     from pathlib import Path
 
     from components.runtime import stage
     from components.workspace import content_folder
     from qure.benchmarks import image_sets_of
+    from qure.pages.links import links, places
+    from qure.pages.registry import registration_page
+    from qure.registry.labels import version_label
     from qure.registry.stage import register
+    from qure.tracking import opened_runs
 
-    with stage(params) as settings:
-        register(
+    with stage(params) as settings, opened_runs() as runs:
+        found = register(
             settings,
             training_set,
             data=content_folder(data.path) / "data",
@@ -51,3 +57,6 @@ def register_model(
             evaluation=content_folder(evaluation.path),
             output=Path(registration.path),
         )
+        registration.metadata |= version_label(found)
+        told = places(settings.tracking, runs, name=found["name"], version=found["version"])
+        registration_page(found).write(summary.path, links=links(told))

@@ -22,8 +22,14 @@ def resolve_data(params: str, repository: str, revision: str) -> NamedTuple("Pin
         commit: The commit that the revision points to; "catalogue" where the data is rendered.
         data_hash: DVC's hash of the data at that commit; empty where the data is rendered.
     """
+    import logging
+
     from components.runtime import stage
     from qure.catalogue.fetch import pin
 
     with stage(params):
-        return pin(repository, revision)
+        pinned = pin(repository, revision)
+        logger = logging.getLogger("components.resolve_data")
+        logger.info("revision %s of %s", revision, repository or "the rendered catalogue")
+        logger.info("commit %s, data %s", pinned.commit, pinned.data_hash or "is rendered from the settings")
+        return pinned

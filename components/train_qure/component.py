@@ -18,6 +18,7 @@ def train_qure(
     validation: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
     training: dsl.Output[dsl.Dataset],
+    summary: dsl.Output[dsl.Markdown],
 ) -> None:
     """Train QuRe on a training set; a task that was killed goes on where it was when it has a workspace.
 
@@ -27,7 +28,7 @@ def train_qure(
     Args:
         params: Text of params.yaml.
         training_set: fashioniq or cirr.
-        fingerprints: Fingerprints of everything that decides the model: data, validation, backbone, code.
+        fingerprints: Fingerprints of everything that decides the model: data, validation, code, backbone.
         workspace: Path of the shared volume that checkpoints go to; empty for none.
         distributed: Settings of the TrainJob (infra.trainer.job.TrainJobSettings); empty for this process.
         data: From fetch_data.
@@ -36,6 +37,7 @@ def train_qure(
         validation: From validate_dataset; rows that it excluded are left out.
         model: The trained model's folder.
         training: History, minings and plots.
+        summary: Loss, hard negatives, and a mined query with pictures.
     """
     from contextlib import ExitStack
     from typing import Any
@@ -43,9 +45,13 @@ def train_qure(
     from components.runtime import stage
     from components.workspace import content_folder, deliver, scratch
     from qure.files import fingerprint
+    from qure.pages.links import links, places
+    from qure.pages.training import training_page
+    from qure.registry.labels import model_label
+    from qure.tracking import opened_runs
     from qure.training.stage import train
 
-    with stage(params) as settings, ExitStack() as held:
+    with stage(params) as settings, opened_runs() as runs, ExitStack() as held:
         work = scratch(model.path, workspace, "train", training_set, fingerprint([params, fingerprints])[:32])
         inputs: dict[str, Any] = {
             "data": content_folder(data.path) / "data",
@@ -61,6 +67,8 @@ def train_qure(
             output = work / "output"
             inputs["features"] = inputs["features"] / training_set
             train(settings, training_set, output=output, work=work / "checkpoints", **inputs)
-        model.metadata["training_set"] = training_set
+        model.metadata |= model_label(training_set, output / "model", inputs["data"])
         deliver(output / "model", model.path)
         deliver(output / "training", training.path)
+        page = training_page(training_set, output / "training", inputs["data"])
+        page.write(summary.path, links=links(places(settings.tracking, runs)))

@@ -14,6 +14,7 @@ def validate_dataset(
     code_version: str,
     data: dsl.Input[dsl.Dataset],
     validation: dsl.Output[dsl.Dataset],
+    summary: dsl.Output[dsl.Markdown],
 ) -> str:
     """Check annotations and images of a training set's benchmarks; fail when more is wrong than is tolerated.
 
@@ -27,17 +28,21 @@ def validate_dataset(
         code_version: Version of the code; part of the cache key.
         data: From fetch_data.
         validation: result.json, bad_rows.csv, statistics.json and Data Docs.
+        summary: What was counted, which rows are bad, with pictures, and what has shifted.
 
     Returns:
-        Fingerprint of what was checked and how.
+        Fingerprints of the data, of what was checked and how, and of the code.
     """
     from pathlib import Path
 
     from components.runtime import stage
     from components.workspace import content_folder, scratch
+    from qure.pages.links import links, places
+    from qure.pages.validation import validation_page
+    from qure.tracking import opened_runs
     from qure.validation.stage import validate
 
-    with stage(params) as settings:
+    with stage(params) as settings, opened_runs() as runs:
         result = validate(
             settings,
             training_set,
@@ -45,4 +50,6 @@ def validate_dataset(
             output=Path(validation.path),
             work=scratch(validation.path, workspace, "validation", training_set),
         )
-        return str(result["fingerprint"])
+        page = validation_page(Path(validation.path), content_folder(data.path) / "data")
+        page.write(summary.path, links=links(places(settings.tracking, runs)))
+        return f"{data_fingerprint} {result['fingerprint']} {code_version}"

@@ -51,8 +51,9 @@ class PipelinesService:
     def upload(self, package: Path) -> Version:
         """Makes a compiled pipeline known; the same file is uploaded once.
 
-        A version is named after the file's digest, so the name tells whether it is there. Where there are namespaces
-        it is looked for in the configured one, then among the pipelines that all share, and uploaded to the former.
+        A version's name ends with the file's digest, so it tells whether it is there (`pipelines.versions`). Where
+        there are namespaces it is looked for in the configured one, then among the pipelines that all share, and
+        uploaded to the former.
         """
         with translated():
             return uploads.upload(self._api, package)

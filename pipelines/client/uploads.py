@@ -4,42 +4,46 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from pipelines.client.connection import Api, all_pages, equals, only
-from qure.files import file_digest
+from pipelines.versions import Upload, upload_of
 
 
 @dataclass(frozen=True)
 class Version:
-    """An uploaded pipeline version."""
+    """An uploaded pipeline version.
+
+    Attributes:
+        pipeline_id, version_id: Kubeflow's.
+        digest: of the compiled file; the version's name ends with it.
+    """
 
     pipeline_id: str
     version_id: str
-    name: str
+    digest: str
 
 
 def upload(api: Api, package: Path) -> Version:
     """The version of a compiled pipeline, uploaded where it is not there: `PipelinesService.upload`."""
-    name = _package_name(package)
-    version = f"{name}-{file_digest(package)[:12]}"
-    own = _pipeline(api, name, api.namespace)
-    shared = _pipeline(api, name, None) if api.namespace else None
+    told = upload_of(package)
+    own = _pipeline(api, told.pipeline, api.namespace)
+    shared = _pipeline(api, told.pipeline, None) if api.namespace else None
     for pipeline in (own, shared):
-        found = _version(api, pipeline, version) if pipeline else None
+        found = _version(api, pipeline, told) if pipeline else None
         if pipeline and found:
-            return Version(pipeline, found, version)
+            return Version(pipeline, found, told.digest)
     pipeline_id = own or _made(
-        lambda: str(api.uploads.upload_pipeline(str(package), name=name, **_in_namespace(api)).pipeline_id),
-        lambda: _pipeline(api, name, api.namespace),
+        lambda: _new_pipeline(api, told),
+        lambda: _pipeline(api, told.pipeline, api.namespace),
     )
     version_id = _made(
         lambda: str(
-            api.uploads.upload_pipeline_version(str(package), name=version, pipelineid=pipeline_id).pipeline_version_id
+            api.uploads.upload_pipeline_version(
+                str(package), name=told.version, pipelineid=pipeline_id, description=told.change
+            ).pipeline_version_id
         ),
-        lambda: _version(api, pipeline_id, version),
+        lambda: _version(api, pipeline_id, told),
     )
-    return Version(pipeline_id, version_id, version)
+    return Version(pipeline_id, version_id, told.digest)
 
 
 def experiment_id(api: Api, name: str) -> str:
@@ -81,11 +85,19 @@ def _pipeline(api: Api, name: str, namespace: str | None) -> str | None:
     return str(only(found, f"pipelines named {name!r}", "pipeline_id", "Delete or rename all but one").pipeline_id)
 
 
-def _version(api: Api, pipeline_id: str, name: str) -> str | None:
+def _new_pipeline(api: Api, told: Upload) -> str:
+    """A pipeline without a version: an upload would make one of its own, named like the pipeline."""
+    import kfp_server_api
+
+    wanted = kfp_server_api.V2beta1Pipeline(display_name=told.pipeline, description=told.about, **_in_namespace(api))
+    return str(api.pipelines.pipeline_service_create_pipeline(wanted).pipeline_id)
+
+
+def _version(api: Api, pipeline_id: str, told: Upload) -> str | None:
     found = all_pages(
         lambda **query: api.pipelines.pipeline_service_list_pipeline_versions(pipeline_id, **query),
         "pipeline_versions",
-        wanted=lambda one: name in (one.name, one.display_name),
+        wanted=lambda one: told.is_version(one.display_name or one.name),
         most=1,
     )
     return str(found[0].pipeline_version_id) if found else None
@@ -106,8 +118,3 @@ def _made(make: Callable[[], str], find: Callable[[], str | None]) -> str:
         if found is None:
             raise
         return found
-
-
-def _package_name(package: Path) -> str:
-    document = next(iter(yaml.safe_load_all(package.read_text(encoding="utf-8"))))
-    return str(document["pipelineInfo"]["name"])

@@ -6,6 +6,7 @@ copy that is logged to a run or kept with a version has run, version and day fil
 """
 
 import html
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from qure.tracking import SilentRun, tracking_uri
 
 #: Where `make mlflow` shows a database that no server stands before.
 LOCAL_PAGES = "http://127.0.0.1:5000"
+#: Variable with the address of MLflow's pages, where people reach them by another one than programs do.
+PAGES_VARIABLE = "QURE_MLFLOW_PAGES"
 #: What stands in the place until it is filled.
 UNFILLED = (
     "This file is the same whenever the same model is judged on the same data, so it names no day and no run. "
@@ -73,23 +76,33 @@ def provenance_of(
 
 
 def pages_address(uri: str) -> str:
-    """Where MLflow's pages are: the server's address without its credentials, or where `make mlflow` puts them.
+    """Where MLflow's pages are: as QURE_MLFLOW_PAGES says, else the server's address without its credentials, or
+    where `make mlflow` puts them.
 
     >>> pages_address("https://somebody:secret@mlflow.example.org/team/"), pages_address("sqlite:///mlflow.db")
     ('https://mlflow.example.org/team', 'http://127.0.0.1:5000')
     """
-    parts = urlsplit(uri)
+    parts = urlsplit(os.environ.get(PAGES_VARIABLE, "").strip() or uri)
     if parts.scheme not in ("http", "https"):
         return LOCAL_PAGES
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
 
 
-def stamped(text: str, provenance: Provenance, *, markdown: bool) -> str:
-    """A report with its place filled; unchanged when it has none (reports of other versions of qure)."""
+def stamped(text: str, provenance: Provenance, *, markdown: bool, linked: bool = True) -> str:
+    """A report with its place filled; unchanged when it has none (reports of other versions of qure).
+
+    Args:
+        text: HTML, or Markdown where `markdown` is set.
+        provenance: what to fill in.
+        linked: addresses as links; else as text, for a frame from which no link leads out.
+    """
     day = f"{provenance.day:%Y-%m-%d}"
     if markdown:
         links = ", ".join(f"[{what}]({address})" for what, address in provenance.links)
         line = f"{day}, {links}{provenance.hint}"
+    elif not linked:
+        links = ", ".join(f"{html.escape(what)}: <code>{html.escape(to)}</code>" for what, to in provenance.links)
+        line = f"{day}, {links}{html.escape(provenance.hint)}"
     else:
         links = ", ".join(f'<a href="{html.escape(to)}">{html.escape(what)}</a>' for what, to in provenance.links)
         line = f"{day}, {links}{html.escape(provenance.hint)}"

@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,14 @@ STATISTICS_FOLDER, STATISTICS = "validation", "statistics.json"
 
 
 def fetch_champion(
-    settings: Settings, training_set: str, *, model: Path, facts: Path, required: bool = True
+    settings: Settings, training_set: str, *, model: Path | None, facts: Path, required: bool = True
 ) -> dict[str, Any]:
     """Downloads the champion, and what is known of it.
 
     Args:
         settings: `tracking` is read.
         training_set: "fashioniq" or "cirr".
-        model: model folder to write; empty where there is no champion.
+        model: model folder to write, empty where there is no champion; None: it is not wanted.
         facts: folder to write: champion.json, and statistics.json of its training data where they are known.
         required: whether there must be a champion.
 
@@ -47,7 +47,8 @@ def fetch_champion(
     """
     name = registered_name(training_set)
     client = connect(settings.tracking)
-    with translated(tracking_uri(settings.tracking)), atomic_folder(model) as whole, atomic_folder(facts) as folder:
+    with translated(tracking_uri(settings.tracking)), atomic_folder(facts) as folder, ExitStack() as stack:
+        whole = stack.enter_context(atomic_folder(model)) if model is not None else None
         ensure_registered(client, name)
         number = Champions(client, name).current()
         found: dict[str, Any] = {"name": name, "version": number, "statistics": False}
@@ -55,7 +56,8 @@ def fetch_champion(
             raise BadInput(f"{name} has no champion", remedy="Train and promote a model first (the training pipeline)")
         if number is not None:
             version = client.get_model_version(name, str(number))
-            _download_model(f"models:/{name}/{number}/{MODEL}", whole)
+            if whole is not None:
+                _download_model(f"models:/{name}/{number}/{MODEL}", whole)
             found |= {"model_fingerprint": version.tags[FINGERPRINT], "data_fingerprint": version.tags.get(DATA)}
             found["statistics"] = download_statistics(client, version.run_id, folder)
         write_json(folder / "champion.json", found)
@@ -122,7 +124,8 @@ def compare_data(settings: Settings, *, validation: Path, champion: Path, output
         output: JSON file to write.
 
     Returns:
-        what the output file holds: whether there is anything to compare with, what has shifted, every measure.
+        what the output file holds: the verdict, whether there is anything to compare with, what has shifted, every
+        measure.
 
     Raises:
         BadInput: a file is missing, damaged or of another version.
@@ -139,10 +142,24 @@ def compare_data(settings: Settings, *, validation: Path, champion: Path, output
     shifted = [measure["says"] for measure in measures if measure["shifted"]]
     for sentence in shifted:
         logger.warning("drift: %s", sentence)
-    found = {"known": bool(facts["statistics"]), "champion": facts["version"], "shifted": shifted, "measures": measures}
+    found = {
+        "verdict": _drift_verdict(facts, shifted, len(measures)),
+        "known": bool(facts["statistics"]),
+        "champion": facts["version"],
+        "shifted": shifted,
+        "measures": measures,
+    }
     if output is not None:
         write_json(output, found)
     return found
+
+
+def _drift_verdict(facts: Mapping[str, Any], shifted: Sequence[str], measures: int) -> str:
+    if facts["version"] is None:
+        return "There is no champion to compare with."
+    if not facts["statistics"]:
+        return "Unknown: the champion has left no statistics of its training data."
+    return f"{len(shifted)} of {measures} measures have shifted." if shifted else f"Alike in all {measures} measures."
 
 
 def check_champion(
@@ -159,7 +176,7 @@ def check_champion(
         output: JSON file to write.
 
     Returns:
-        what the output file holds: version, metrics, missed thresholds, drift.
+        what the output file holds: the verdict, version, metrics, missed thresholds, drift.
 
     Raises:
         BadInput: a folder is missing or damaged, or is of another model.
@@ -168,7 +185,9 @@ def check_champion(
     facts, told = read_json(champion / "champion.json"), read_json(drift)
     evaluations = read_evaluations(evaluation, training_set, facts["model_fingerprint"])
     missed, thresholds = missed_thresholds(settings, training_set, evaluations)
+    whole = f"{facts['name']} version {facts['version']}"
     found = {
+        "verdict": f"{whole} no longer holds: {'; '.join(missed)}." if missed else f"{whole} still holds.",
         "name": facts["name"],
         "version": facts["version"],
         "metrics": headline(evaluations),
@@ -179,7 +198,7 @@ def check_champion(
     }
     write_json(output, found)
     if missed:
-        raise StageFailed(f"{facts['name']} version {facts['version']} no longer holds: {'; '.join(missed)}")
+        raise StageFailed(f"{whole} no longer holds: {'; '.join(missed)}")
     return found
 
 

@@ -77,7 +77,7 @@ def register(
         device: where to compute; the GPU when there is one.
 
     Returns:
-        what the output file holds.
+        what the output file holds, the verdict first.
 
     Raises:
         BadInput: a folder is missing or damaged, the evaluation is of another model, tracking is switched off.
@@ -118,6 +118,8 @@ def register(
                 client, settings, run, version, data=Path(data), validation=Path(validation), features=present
             )
     result = {
+        "verdict": f"{name} version {version.version} is registered as {CHALLENGER}"
+        + (". It was registered before." if not created else "."),
         "name": name,
         "version": int(version.version),
         "created": created,
@@ -162,7 +164,7 @@ def promote(
         data: data root; with it a report that shows the challenger beside the champion is kept with the run.
 
     Returns:
-        what the output file holds.
+        what the output file holds, the verdict first.
 
     Raises:
         BadInput: a file is missing or damaged, a threshold names no metric.
@@ -188,7 +190,8 @@ def promote(
         told_reason = f"{decision.reason}. {decision.note}" if decision.note else decision.reason
         at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
         tell_decision(client, told["name"], told["version"], decision.outcome, told_reason, at)
-        result = decision.record() | {"name": told["name"], "required": settings.promotion.required}
+        result = {"verdict": f"{decision.outcome.capitalize()}: {decision.reason}."} | decision.record()
+        result |= {"name": told["name"], "required": settings.promotion.required}
         write_json(output, result)
         run.log_artifact(output)
         if data is not None and decision.compared_with is not None:

@@ -10,7 +10,7 @@ from qure.tracking.connection import connect, tracking_uri
 from qure.tracking.identity import commit, data_fingerprint, environment, pipeline_run_id, repository
 from qure.tracking.lock import LockLost, RegistryLock, registry_lock
 from qure.tracking.redaction import redacted
-from qure.tracking.runs import SilentRun, StageRun, stage_run
+from qure.tracking.runs import SilentRun, StageRun, opened_runs, stage_run
 
 __all__ = [
     "LockLost",
@@ -21,6 +21,7 @@ __all__ = [
     "connect",
     "data_fingerprint",
     "environment",
+    "opened_runs",
     "pipeline_run_id",
     "redacted",
     "registry_lock",

@@ -7,6 +7,7 @@ import numbers
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,8 @@ PARENT, RUN_NAME, GIT_COMMIT = "mlflow.parentRunId", "mlflow.runName", "mlflow.s
 #: Parameters longer than this are logged as their digest.
 LONGEST_PARAMETER = 500
 _PER_REQUEST = 100
+#: The list that `opened_runs` fills.
+_OPENED: ContextVar["list[SilentRun] | None"] = ContextVar("opened_runs", default=None)
 _METRIC_CHARACTERS = re.compile(r"[^\w.\- :/]")
 #: Seconds without another attempt after a failed one: a training must not wait for a server that is down.
 _PAUSE_AFTER_FAILURE = 60.0
@@ -287,12 +290,26 @@ def stage_run(
             kubeflow.tie(client, run.run_id, parent, uri)
         # pipelines' exit handler finds the run by this line.
         logger.info("MLflow: %s is run %s in run %s of experiment %s", stage, run.run_id, parent, run.experiment_id)
+    opened = _OPENED.get()
+    if opened is not None:
+        opened.append(run)
     try:
         yield run
     except BaseException as error:
         run._finish("FAILED" if isinstance(error, Exception) else "KILLED", error)
         raise
     run._finish("FINISHED")
+
+
+@contextlib.contextmanager
+def opened_runs() -> Iterator[list[SilentRun]]:
+    """The runs that stages open inside the block, oldest first: what a page links to when the stage is over."""
+    opened: list[SilentRun] = []
+    before = _OPENED.set(opened)
+    try:
+        yield opened
+    finally:
+        _OPENED.reset(before)
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

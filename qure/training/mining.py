@@ -14,7 +14,7 @@ from qure.config import NegativeSettings, TrainingSettings
 from qure.errors import BadInput
 from qure.files import atomic_folder, file_digest, read_json, write_json
 from qure.negatives import record
-from qure.negatives.mining import Mining, concatenate, mine
+from qure.negatives.mining import CurveExample, Mining, concatenate, mine
 from qure.negatives.plots import draw_ranks, draw_sorted_scores
 from qure.negatives.sets import HardNegatives, WholeCorpus, load
 from qure.progress import counted
@@ -25,11 +25,15 @@ from qure.training.encoding import TrainingEncoder
 logger = logging.getLogger(__name__)
 
 SETS, STATISTICS, SCORES_PLOT, RANKS_PLOT = "negatives.safetensors", "statistics.json", "scores.png", "ranks.png"
+#: One typical query with some of its negatives, by number, and its sorted scores.
+EXAMPLE, EXAMPLE_PLOT = "example.json", "example.png"
 #: What was seen of every query, for people to look at (`qure.negatives.record`).
 RECORD = "record.safetensors"
 
 #: Queries per category whose sorted scores are drawn.
 EXAMPLES = 4
+#: Negatives of the typical query that are kept, spread over its set.
+KEPT = 8
 
 Sets = HardNegatives | WholeCorpus
 
@@ -145,11 +149,37 @@ def _keep(mining: Mining, folder: Path, title: str | None, queries: Sequence[str
     with atomic_folder(folder) as temporary:
         mining.hard.save(temporary / SETS)
         write_json(temporary / STATISTICS, mining.statistics)
+        typical = _typical(mining)
+        write_json(temporary / EXAMPLE, _told(typical))
         if mining.record is not None:
             record.save(temporary / RECORD, mining.record, queries=queries, images=images)
         if title is not None:
+            draw_sorted_scores([typical], temporary / EXAMPLE_PLOT)
             draw_sorted_scores(mining.examples, temporary / SCORES_PLOT, title)
             draw_ranks(mining.statistics, temporary / RANKS_PLOT, title)
+
+
+def _typical(mining: Mining) -> CurveExample:
+    """Of the examples the one whose set is nearest the mean size, of those with two drops where there are any."""
+    mean = mining.statistics["size"]["mean"]
+    return min(mining.examples, key=lambda one: (one.start < 0, abs(len(one.negatives) - mean), one.query))
+
+
+def _told(example: CurveExample) -> dict[str, Any]:
+    places = np.unique(
+        np.linspace(0, len(example.negatives) - 1, min(KEPT, len(example.negatives))).round().astype(int)
+    )
+    return {
+        "query": example.query,
+        "corpus_size": len(example.scores),
+        "target_rank": example.target_rank,
+        "start": example.start,
+        "end": example.end,
+        "first": example.first,
+        "last": example.last,
+        "size": len(example.negatives),
+        "negatives": example.negatives[places].tolist(),
+    }
 
 
 def _shared(group: Processes, mined: Mined | None) -> Mined:

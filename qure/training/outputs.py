@@ -13,7 +13,7 @@ from qure.models.folder import read_manifest
 from qure.negatives.plots import draw_sizes
 from qure.training.checkpoint import Identity
 from qure.training.loop import Trainer
-from qure.training.mining import RANKS_PLOT, RECORD, SCORES_PLOT, STATISTICS
+from qure.training.mining import EXAMPLE, EXAMPLE_PLOT, RANKS_PLOT, RECORD, SCORES_PLOT, STATISTICS
 from qure.training.state import Learner
 
 HISTORY, STEPS, SUMMARY, MININGS, SIZES_PLOT = "history.jsonl", "steps.jsonl", "summary.json", "minings", "sizes.png"
@@ -26,7 +26,8 @@ def write_outputs(
 
     training/ holds history.jsonl (a record per epoch), steps.jsonl (loss and pair accuracy of every step),
     minings/{epoch}.json with {epoch}.png (sorted scores), {epoch}-ranks.png (where H lies) and {epoch}.safetensors
-    (what was seen of every query: `qure.negatives.record`), sizes.png, summary.json.
+    (what was seen of every query: `qure.negatives.record`), sizes.png, summary.json;
+    example.json and example.png: a typical query of the last mining with some of its negatives.
 
     Returns:
         the summary.
@@ -37,7 +38,10 @@ def write_outputs(
     with atomic_folder(output / "training") as folder:
         _write_lines(folder / HISTORY, learner.state.history)
         _write_lines(folder / STEPS, _steps(learner))
-        _write_minings(trainer, folder, [one["epoch"] for one in summary["minings"]])
+        epochs = [one["epoch"] for one in summary["minings"]]
+        _write_minings(trainer, folder, epochs)
+        if epochs:
+            _write_example(trainer, folder, epochs[-1])
         write_json(folder / SUMMARY, summary)
     return summary
 
@@ -103,6 +107,25 @@ def _write_minings(trainer: Trainer, folder: Path, epochs: list[int]) -> None:
     if statistics and trainer.plots:
         labels = [f"epoch {epoch + 1}" for epoch in epochs]
         draw_sizes(statistics, folder / SIZES_PLOT, labels, "Hard negatives per query at each mining")
+
+
+def _write_example(trainer: Trainer, folder: Path, epoch: int) -> None:
+    """The last mining's typical query, by names instead of numbers; nothing where an older version has mined."""
+    kept, data = trainer.mining_folder(epoch), trainer.data
+    if not (kept / EXAMPLE).is_file():
+        return
+    example = read_json(kept / EXAMPLE)
+    query, ids = example.pop("query"), trainer.features.ids
+    named = {
+        "epoch": epoch,
+        "query_id": data.query_ids[query],
+        "reference": str(ids[data.references[query]]),
+        "target": str(ids[data.corpus[data.targets[query]]]),
+    }
+    negatives = [str(ids[data.corpus[column]]) for column in example.pop("negatives")]
+    write_json(folder / EXAMPLE, named | example | {"negatives": negatives})
+    if (kept / EXAMPLE_PLOT).is_file():
+        shutil.copyfile(kept / EXAMPLE_PLOT, folder / EXAMPLE_PLOT)
 
 
 def _steps(learner: Learner) -> Iterable[dict[str, Any]]:

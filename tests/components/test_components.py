@@ -30,7 +30,7 @@ def call(tmp_path: Path) -> Callable[..., Any]:
 
     def run(name: str, **arguments: Any) -> tuple[Any, dict[str, Any]]:
         made = readme.component(name)
-        kinds = {"Dataset": dsl.Dataset, "Model": dsl.Model, "Artifact": dsl.Artifact}
+        kinds = {"Dataset": dsl.Dataset, "Model": dsl.Model, "Artifact": dsl.Artifact, "Markdown": dsl.Markdown}
         artifacts = {}
         for port, stated in (made.component_spec.outputs or {}).items():
             kind = stated.type.split("@")[0].removeprefix("system.")
@@ -49,6 +49,26 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> dsl.Dataset:
         params=PARAMS, repository="", commit="catalogue", data_hash="", workspace="", code_version="x", data=data
     )
     return data
+
+
+def test_read_settings_lays_single_values_over_the_text(call: Callable[..., Any]) -> None:
+    arguments = {"epochs": 7, "seed": -1, "backbone": "", "recipe": "", "exclude_leaked": False}
+    text, _ = call("read_settings", params=PARAMS, training_set="cirr", **arguments)
+    assert json.loads(text)["training"] == {
+        "cirr": {"overrides": {"epochs": 7}, "recipe": "catalogue"},
+        "fashioniq": {"recipe": "catalogue"},
+    }
+
+
+def test_read_settings_refuses_a_broken_text_with_line_and_key(
+    call: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = {"epochs": 0, "seed": -1, "backbone": "", "recipe": "", "exclude_leaked": False}
+    with pytest.raises(SystemExit) as stop:
+        call("read_settings", params='{"training": {"cirr": {"recipe": }}', training_set="cirr", **arguments)
+    assert stop.value.code == 2
+    assert "line 1, column" in (said := capsys.readouterr().err.splitlines()[-1])
+    assert "field 'recipe'" in said
 
 
 def test_resolve_data_without_a_repository_is_the_catalogue(call: Callable[..., Any]) -> None:
@@ -73,20 +93,22 @@ def test_fetch_data_into_a_workspace_leaves_a_pointer(call: Callable[..., Any], 
 
 
 def test_list_shards_covers_every_image_set_and_names_its_inputs(call: Callable[..., Any]) -> None:
-    listed, _ = call("list_shards", params=PARAMS, training_set="cirr", shards=3, fingerprints="a b")
+    listed, _ = call("list_shards", params=PARAMS, training_set="cirr", shards=3, fingerprints="a b", model="")
     assert [(item["image_set"], item["shard"], item["shards"]) for item in listed] == [
         (image_set, shard, 3) for image_set in ("cirr", "circo") for shard in range(3)
     ]
     assert len({item["inputs"] for item in listed}) == 1
-    other, _ = call("list_shards", params=PARAMS, training_set="cirr", shards=3, fingerprints="a c")
-    assert other[0]["inputs"] != listed[0]["inputs"]
+    for changed in ({"fingerprints": "a c", "model": ""}, {"fingerprints": "a b", "model": "qure-cirr 2"}):
+        other, _ = call("list_shards", params=PARAMS, training_set="cirr", shards=3, **changed)
+        assert other[0]["inputs"] != listed[0]["inputs"]
 
 
 def test_validate_dataset_passes_good_data(call: Callable[..., Any], fetched: dsl.Dataset) -> None:
-    fingerprint, artifacts = call("validate_dataset", **validation_arguments(fetched))
+    fingerprints, artifacts = call("validate_dataset", **validation_arguments(fetched))
     result = json.loads((Path(artifacts["validation"].path) / "result.json").read_text())
     assert result["success"] is True
-    assert fingerprint == result["fingerprint"]
+    assert fingerprints == f"x {result['fingerprint']} y"
+    assert "# Validation of fashioniq" in Path(artifacts["summary"].path).read_text()
 
 
 def test_validate_dataset_stops_at_bad_data_and_names_it(
@@ -115,7 +137,7 @@ def validation_arguments(data: dsl.Dataset) -> dict[str, Any]:
         "training_set": "fashioniq",
         "data_fingerprint": "x",
         "workspace": "",
-        "code_version": "x",
+        "code_version": "y",
         "data": data,
     }
 

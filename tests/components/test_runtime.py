@@ -1,12 +1,14 @@
 """What every component does around its library call."""
 
+import logging
 import os
 import subprocess
 import sys
 
 import pytest
 
-from components.runtime import parse, put_secrets_in_place, stage
+from components.runtime import UNEXPECTED, put_secrets_in_place, stage
+from components.settings import parse
 from qure.errors import BadInput, StageFailed
 
 PARAMS = "training:\n  fashioniq: {recipe: catalogue}\n"
@@ -53,6 +55,29 @@ def test_secrets_of_the_environment_are_not_printed(
     said = "".join(capsys.readouterr())
     assert "refused" in said
     assert "sentinel" not in said
+
+
+def test_the_log_is_ours_and_says_how_long_it_took(capsys: pytest.CaptureFixture[str]) -> None:
+    with stage(PARAMS):
+        logging.getLogger("great_expectations.core").info("registered something")
+        logging.getLogger("mlflow").warning("slow")
+        logging.getLogger("qure.training").info("epoch 1")
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == ["WARNING mlflow: slow", "INFO qure.training: epoch 1"]
+    assert said[2].startswith("INFO components.runtime: done in ")
+    assert len(said) == 3
+
+
+@pytest.mark.parametrize("error", [BadInput("no row", remedy="Mend it"), KeyError("bug")])
+def test_the_last_line_of_a_failure_is_the_error_and_its_remedy(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit), stage(PARAMS):
+        raise error
+    said = capsys.readouterr()
+    last = said.err.splitlines()[-1]
+    assert last in ("error: no row. Mend it", f"error: KeyError: 'bug'. {UNEXPECTED}")
+    assert "done in" not in said.out
 
 
 def test_our_variables_win_and_the_plugins_serve_where_ours_are_not() -> None:

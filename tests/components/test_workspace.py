@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.workspace import content_folder, deliver, flat, place_output, scratch
+from components.workspace import content_folder, deliver, place_output, scratch
 from qure.errors import BadInput
 
 
@@ -55,7 +55,3 @@ def test_a_delivered_folder_stays_for_another_try(tmp_path: Path) -> None:
     for _ in range(2):
         deliver(source, str(artifact))
     assert (artifact / "model").read_text() == (source / "model").read_text() == "x"
-
-
-def test_nested_numbers_become_flat() -> None:
-    assert flat({"a": {"b": {"c": 1.0}}, "d": 2.0}) == {"a.b.c": 1.0, "d": 2.0}

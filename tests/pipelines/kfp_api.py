@@ -216,6 +216,15 @@ class PipelinesApi:
         found = [one for one in self.pipelines.values() if one.get("namespace", "") == query.get("namespace", "")]
         return self._page("pipelines", found, query)
 
+    def create_pipeline(self, body: dict[str, Any]) -> Any:
+        name, space = body["display_name"], body.get("namespace") or ""
+        if space:
+            doing = "Failed to create a pipeline: Failed to authorize with API"
+            self._authorize("create", "pipelines", space, "A pipeline cannot", doing)
+        if any(one["name"] == name and one.get("namespace", "") == space for one in self.pipelines.values()):
+            raise Refused(409, "Failed to create a pipeline")
+        return _store(self.pipelines, "pipeline_id", body | {"name": name})
+
     def get_pipeline(self, pipeline_id: str) -> Any:
         return _get(self.pipelines, pipeline_id, "Failed to get a pipeline", "Pipeline")
 
@@ -245,15 +254,18 @@ class PipelinesApi:
         self._add_version(pipeline["pipeline_id"], name, package)
         return pipeline
 
-    def upload_version(self, package: dict[str, Any], pipelineid: str = "", name: str = "", **other: Any) -> Any:
+    def upload_version(
+        self, package: dict[str, Any], pipelineid: str = "", name: str = "", description: str = "", **other: Any
+    ) -> Any:
         if pipelineid not in self.pipelines:
             raise Refused(400, "Failed to create a pipeline version")
-        return self._add_version(pipelineid, name, package)
+        return self._add_version(pipelineid, name, package, description)
 
-    def _add_version(self, pipeline_id: str, name: str, package: dict[str, Any]) -> Any:
+    def _add_version(self, pipeline_id: str, name: str, package: dict[str, Any], description: str = "") -> Any:
         if any(one["pipeline_id"] == pipeline_id and one["name"] == name for one in self.versions.values()):
             raise Refused(409, "Failed to create a pipeline version")
         content = {"pipeline_id": pipeline_id, "display_name": name, "name": name, "pipeline_spec": package}
+        content |= {"description": description} if description else {}
         return _store(self.versions, "pipeline_version_id", content)
 
     def list_versions(self, pipeline_id: str, **query: Any) -> Any:

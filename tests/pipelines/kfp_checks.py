@@ -31,6 +31,7 @@ OUTPUT_FIELDS = {
         "state_history",
         "run_details",
     },
+    "V2beta1Pipeline": {"pipeline_id", "created_at", "error"},
     "V2beta1RecurringRun": {"recurring_run_id", "created_at", "updated_at", "status", "error", "namespace"},
 }
 
@@ -95,6 +96,7 @@ ROUTES = (
     Route("GET", "/experiments", "list_experiments", {**LISTING, "namespace": str}),
     Route("GET", "/experiments/{experiment_id}", "get_experiment"),
     Route("GET", "/pipelines", "list_pipelines", {**LISTING, "namespace": str}),
+    Route("POST", "/pipelines", "create_pipeline", body="V2beta1Pipeline"),
     Route("GET", "/pipelines/{pipeline_id}", "get_pipeline"),
     Route("DELETE", "/pipelines/{pipeline_id}", "delete_pipeline", {"cascade": bool}),
     Route(

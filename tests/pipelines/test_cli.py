@@ -146,7 +146,7 @@ def test_a_recipe_of_ones_own_travels_with_the_run(
     (run,) = api.runs.values()
     text = run["runtime_config"]["parameters"]["params"]
     assert str(recipe) not in text
-    from components.runtime import parse
+    from components.settings import parse
     from qure.config import Settings
 
     assert parse(text).training_for("fashioniq") == Settings.load(params_file).training_for("fashioniq")

@@ -19,6 +19,8 @@ FINGERPRINTS = {"data_fingerprint", "fingerprints", "inputs", "listed", "data_ha
 
 NEVER_CACHED = {
     "resolve-data",
+    "read-settings",
+    "find-champion",
     "fetch-champion",
     "compare-data",
     "join-evaluations",
@@ -188,6 +190,56 @@ def test_the_benchmarks_of_a_training_set_are_judged_side_by_side() -> None:
     assert all(numbers == set(range(len(judged_on(name)))) for name in training_sets())
     assert not [name for name, task in judging.items() if set(task["dependentTasks"]) & judging.keys()]
     assert judging.keys() <= set(found["join-evaluations"]["dependentTasks"])
+
+
+def test_a_form_starts_every_pipeline_with_nothing_typed(compiled: tuple[dict[str, Any], Any]) -> None:
+    """A single-line input keeps one line only; a parameter without a default must be typed."""
+    from components.settings import parse
+
+    for name, parameter in compiled[0]["root"]["inputDefinitions"]["parameters"].items():
+        assert "defaultValue" in parameter or parameter.get("isOptional"), name
+        assert "\n" not in str(parameter.get("defaultValue", "")), name
+        assert parameter["parameterType"] != "STRUCT", f"{name}: the run's page shows [object Object]"
+    text = compiled[0]["root"]["inputDefinitions"]["parameters"]["params"]["defaultValue"]
+    assert parse(text).training.keys() == set(training_sets())
+    assert "://" not in text
+    assert "code_version" not in compiled[0]["root"]["inputDefinitions"]["parameters"]
+
+
+def test_no_argument_is_composed_of_others(compiled: tuple[dict[str, Any], Any]) -> None:
+    """The pages show such an argument as it is written: {{$.inputs.parameters[...]}}."""
+    for name, task in tasks(compiled[0]).items():
+        for argument, value in task.get("inputs", {}).get("parameters", {}).items():
+            assert "{{" not in str(value.get("runtimeValue", "")), (name, argument)
+
+
+def test_the_version_of_the_code_is_compiled_in(tmp_path: Path) -> None:
+    from pipelines.release import Release
+
+    file = compile_one("training", PipelineConfig.load(), tmp_path / "training.yaml", Release.load("0123abc"))
+    found = tasks(next(yaml.safe_load_all(file.read_text())))
+    for name in ("fetch-data", "validate-dataset"):
+        assert found[name]["inputs"]["parameters"]["code_version"]["runtimeValue"]["constant"] == "0123abc"
+
+
+def test_every_folder_has_a_page_beside_it(compiled: tuple[dict[str, Any], Any]) -> None:
+    """Of a folder the pages say "Directory artifact" and nothing else."""
+    without = {"fetch-data", "prepare-backbone", "fetch-champion", "find-champion"}
+    for name, component in compiled[0]["components"].items():
+        made = component.get("outputDefinitions", {}).get("artifacts", {})
+        if "executorLabel" in component and made and name.removeprefix("comp-") not in without:
+            assert made["summary"]["artifactType"]["schemaTitle"] == "system.Markdown", name
+
+
+def test_a_run_has_one_artifact_of_metrics(compiled: tuple[dict[str, Any], Any]) -> None:
+    """Each further one is a further column where runs are compared."""
+    kinds = [
+        artifact["artifactType"]["schemaTitle"]
+        for component in compiled[0]["components"].values()
+        if "executorLabel" in component
+        for artifact in component.get("outputDefinitions", {}).get("artifacts", {}).values()
+    ]
+    assert kinds.count("system.Metrics") == 1
 
 
 def test_the_runs_id_is_no_argument(compiled: tuple[dict[str, Any], Any]) -> None:

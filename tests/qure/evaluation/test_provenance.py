@@ -31,6 +31,19 @@ def test_a_server_is_linked_without_its_credentials(markdown: bool) -> None:
     assert "make mlflow" not in text
 
 
+def test_a_frame_gets_addresses_as_text() -> None:
+    text = stamped(PAGE, kept("https://me:my-secret@mlflow.example.org", 4), markdown=False, linked=False)
+    assert "qure-cirr version 4: <code>https://mlflow.example.org/#/models/qure-cirr/versions/4</code>" in text
+    assert "href" not in text
+    assert "my-secret" not in text
+
+
+def test_pages_may_have_an_address_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QURE_MLFLOW_PAGES", "https://people.example.org/mlflow/")
+    addresses = [address for _, address in kept("http://mlflow.internal:5000", 4).links]
+    assert all(address.startswith("https://people.example.org/mlflow/#/") for address in addresses)
+
+
 def test_a_stamped_copy_can_be_stamped_again() -> None:
     once = stamped(PAGE, kept("sqlite:///mlflow.db"), markdown=False)
     assert "versions/7" in stamped(once, kept("sqlite:///mlflow.db", 7), markdown=False)

@@ -84,3 +84,12 @@ def test_the_champion_comes_back_whole(
     assert json.loads((tmp_path / "facts" / "statistics.json").read_text()) == {"version": 1, "splits": {}}
     assert read_manifest(tmp_path / "model") == read_manifest(model_of(1))
     assert QureModel.load(tmp_path / "model").vision is not None
+    again = fetch_champion(settings, "fashioniq", model=None, facts=tmp_path / "alone", required=False)
+    assert again == found
+    assert {file.name for file in (tmp_path / "alone").iterdir()} == {"champion.json", "statistics.json"}
+
+
+def test_where_there_is_no_champion_no_model_is_written(settings: Settings, tmp_path: Path) -> None:
+    found = fetch_champion(settings, "fashioniq", model=None, facts=tmp_path / "facts", required=False)
+    assert (found["name"], found["version"]) == ("qure-fashioniq", None)
+    assert [file.name for file in tmp_path.iterdir() if not file.name.startswith((".", "tracking"))] == ["facts"]

@@ -16,7 +16,7 @@ import pytest
 
 from qure.config import TrackingSettings
 from qure.errors import BadInput, StageFailed
-from qure.tracking import SilentRun, StageRun, connect, connection, registry_lock, runs, stage_run
+from qure.tracking import SilentRun, StageRun, connect, connection, opened_runs, registry_lock, runs, stage_run
 from qure.tracking.lock.experiments import ExperimentLock
 
 SENTINEL = "sentinel-7f3a9b"
@@ -55,6 +55,17 @@ def test_stages_lie_in_their_pipeline_run(settings: TrackingSettings, monkeypatc
         ("kfp-2", "train fashioniq"),
     ]
     assert {run.info.status for run in _all(settings)} == {"FINISHED"}
+
+
+def test_what_was_opened_inside_is_known_afterwards(settings: TrackingSettings) -> None:
+    with opened_runs() as opened:
+        with stage_run(settings, stage="train", training_set="cirr") as train:
+            pass
+        with stage_run(TrackingSettings(uri=None), stage="evaluate"):
+            pass
+    with stage_run(settings, stage="register", training_set="cirr"):
+        pass
+    assert [run.run_id for run in opened] == [train.run_id]
 
 
 def test_a_pipeline_run_tells_its_story(settings: TrackingSettings) -> None:

@@ -86,6 +86,8 @@ def test_what_was_mined_is_kept_and_read_back(mined: tuple[Mined, Path]) -> None
         "negatives.safetensors",
         "record.safetensors",
         "statistics.json",
+        "example.json",
+        "example.png",
         "scores.png",
         "ranks.png",
     }

@@ -44,6 +44,8 @@ def test_writes_model_history_minings_and_summary(folder: Path) -> None:
         "artifacts/model/manifest.json",
         "artifacts/model/model.safetensors",
         "artifacts/model/tokenizer/tokenizer.json",
+        "artifacts/training/example.json",
+        "artifacts/training/example.png",
         "artifacts/training/history.jsonl",
         "artifacts/training/minings/1-ranks.png",
         "artifacts/training/minings/1.json",

@@ -1,0 +1,50 @@
+"""The pages of precompute tasks and of the task that merges their shares."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from qure.datasets.validated import ValidatedData
+from qure.pages.markdown import Page, code, table
+from qure.progress import counted
+
+
+def features_page(image_set: str, shard: int, shards: int, summary: Mapping[str, Any], passed: ValidatedData) -> Page:
+    """One share of an image set's features.
+
+    Args:
+        image_set: which.
+        shard, shards: share `shard`, from 0, of `shards`.
+        summary: what `qure.features.stage.precompute` returns.
+        passed: what passed validation: what that excludes was skipped.
+    """
+    skipped, reused = len(passed.exclusions(image_set).images), int(summary["reused_images"])
+    rate = float(summary["images_per_second"])
+    told = f"{rate:,.1f} images/s" if reused < summary["images"] else "nothing had to be computed"
+    return Page(
+        f"Features of {image_set}, share {shard + 1} of {shards}",
+        f"{counted(int(summary['images']), 'image')} in {summary['seconds']:.0f} s: {told}.",
+        [
+            ("Computed now", f"{int(summary['images']) - reused:,}"),
+            ("Kept from an earlier attempt", f"{reused:,}"),
+            ("Skipped in the whole image set", f"{skipped:,}, as validation excluded them"),
+            ("Size", f"{int(summary['bytes']) / 2**20:,.1f} MiB"),
+            ("Fingerprint", str(summary["fingerprint"])[:16]),
+        ],
+    )
+
+
+def collected_page(found: Mapping[str, Mapping[str, Any]]) -> Page:
+    """All shares together.
+
+    Args:
+        found: image set -> what `qure.features.stage.collect` returns.
+    """
+    images = sum(int(one["images"]) for one in found.values())
+    page = Page("Features", f"{counted(images, 'image')} in {counted(len(found), 'image set')}.")
+    rows = [
+        [code(name), f"{int(one['images']):,}", f"{int(one['bytes']) / 2**20:,.1f}", code(str(one["fingerprint"])[:16])]
+        for name, one in found.items()
+    ]
+    page.facts = [(name, f"{int(one['images']):,} images") for name, one in found.items()]
+    page.section("Image sets", table(["image set", "images", "MiB", "fingerprint"], rows))
+    return page
