@@ -65,4 +65,4 @@ def promote_model(
         metrics.metadata |= headline_numbers(training_set, content_folder(evaluation.path), found["comparison"])
         told = places(settings.tracking, runs, name=found["name"], version=found["version"])
         page = promotion_page(training_set, found, content_folder(evaluation.path))
-        page.write(summary.path, links=links(told, report=found["comparison"] is not None))
+        page.write(summary.path, links=links(told, report=found["compared_with"] is not None))
