@@ -20,7 +20,6 @@ def parse(params: str) -> Settings:
     Raises:
         BadInput: no such text, an unknown key or a value out of range; names line and key.
     """
-    params = _text(params)
     value = _mapping(params)
     try:
         return validated(Settings, value, file=PARAMS)
@@ -104,11 +103,6 @@ def _shipped(recipe: str) -> str:
     if name != recipe and name in recipe_names() and read_recipe(recipe) == read_recipe(name):
         return name
     return recipe
-
-
-def _text(params: str | dict[str, Any]) -> str:
-    """The argument as text: kfp's local runner gives the tasks of a loop what JSON text stands for instead of it."""
-    return params if isinstance(params, str) else json.dumps(params)
 
 
 def _mapping(params: str) -> dict[str, Any]:

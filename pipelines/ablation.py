@@ -92,6 +92,7 @@ def ablation(config: PipelineConfig, release: Release) -> BaseComponent:
             features = featured(
                 config,
                 params=settings,
+                stated=params,
                 training_set=training_set,
                 shards=shards,
                 fingerprints=fingerprints,

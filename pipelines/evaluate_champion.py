@@ -57,6 +57,7 @@ def evaluate_champion(config: PipelineConfig, release: Release) -> BaseComponent
             features = featured(
                 config,
                 params=params,
+                stated=params,
                 training_set=training_set,
                 shards=shards,
                 fingerprints=validation.outputs["Output"],

@@ -112,6 +112,7 @@ def training(config: PipelineConfig, release: Release) -> BaseComponent:
             features = featured(
                 config,
                 params=settings,
+                stated=params,
                 training_set=training_set,
                 shards=shards,
                 fingerprints=fingerprints,
@@ -232,6 +233,7 @@ def featured(
     config: PipelineConfig,
     *,
     params: Any,
+    stated: Any,
     training_set: Any,
     shards: Any,
     fingerprints: Any,
@@ -240,7 +242,11 @@ def featured(
     validation: Any,
     model: Any = "",
 ) -> dsl.PipelineTask:
-    """Adds the tasks that compute features in parallel shards and merge them; returns the merging one."""
+    """Adds the tasks that compute features in parallel shards and merge them; returns the merging one.
+
+    The shards take the pipeline's own argument (`stated`): features depend on nothing that single values change, and
+    kfp 2.17.0's local runner gives a loop's tasks the loop's item in place of another task's output.
+    """
     listed = place(
         list_shards(params=params, training_set=training_set, shards=shards, fingerprints=fingerprints, model=model),
         config,
@@ -248,7 +254,7 @@ def featured(
     with dsl.ParallelFor(items=listed.output, name="features, shard by shard", parallelism=config.parallelism) as item:
         share = place(
             precompute_embeddings(
-                params=params,
+                params=stated,
                 image_set=item.image_set,
                 shard=item.shard,
                 shards=item.shards,

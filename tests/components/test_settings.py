@@ -85,8 +85,3 @@ def test_a_wrong_value_is_refused_by_its_name(values: dict[str, Any], said: str)
 def test_a_training_set_that_is_not_there_is_refused() -> None:
     with pytest.raises(BadInput, match="no training set 'shoes'; there are cirr, fashioniq"):
         changed(PARAMS, "shoes", epochs=1)
-
-
-def test_what_kfps_local_runner_makes_of_the_text_in_a_loop_is_taken() -> None:
-    text = json.dumps({"training": {"fashioniq": {"recipe": "catalogue"}}})
-    assert parse(json.loads(text)) == parse(text)
