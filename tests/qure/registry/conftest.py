@@ -56,10 +56,9 @@ def _asking() -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
         return begun[0]
 
     yield process
-    for one in begun:
-        assert one.stdin is not None
-        one.stdin.close()
-        one.wait(timeout=60)
+    for one in begun:  # it has answered all that it was asked
+        one.kill()
+        one.communicate()
 
 
 @pytest.fixture(autouse=True)
