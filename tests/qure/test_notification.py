@@ -105,7 +105,7 @@ def test_a_refusal_fails_at_once_without_showing_the_address(webhook_here: Webho
     with pytest.raises(StageFailed, match="403") as failure:
         notify(FAILED)
     assert "sentinel-path" not in str(failure.value)
-    assert len(webhook.messages) == 1
+    assert len(webhook_here.messages) == 1
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "not an address"])
