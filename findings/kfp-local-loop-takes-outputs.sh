@@ -21,17 +21,17 @@ print("kfp", kfp.__version__)
 local.init(runner=local.SubprocessRunner(use_venv=False), raise_on_error=True)
 
 
-@dsl.component
+@dsl.component(install_kfp_package=False)
 def colour() -> str:
     return "blue"
 
 
-@dsl.component
+@dsl.component(install_kfp_package=False)
 def sizes() -> list:
     return ["small", "large"]
 
 
-@dsl.component
+@dsl.component(install_kfp_package=False)
 def note(size: str, of_task: str, of_pipeline: str):
     with open("seen.txt", "a") as file:
         file.write(f"{size} {of_task} {of_pipeline}\n")
