@@ -185,9 +185,10 @@ def join(
 def save(path: Path, record: Record, *, queries: Sequence[str], images: Sequence[str]) -> None:
     """Writes a record with the names of its queries and of its corpus's images, whole or not at all."""
     arrays = {name: np.ascontiguousarray(getattr(record, name)) for name in Record.__dataclass_fields__}
-    names = {"queries": json.dumps(list(queries)), "images": json.dumps(list(images))}
+    # One entry: safetensors writes several in an order that changes from process to process.
+    names = json.dumps({"queries": list(queries), "images": list(images)})
     with atomic_file(path) as temporary:
-        save_file(arrays, temporary, metadata={"format": _FORMAT, **names})
+        save_file(arrays, temporary, metadata={_FORMAT: names})
 
 
 def load(path: Path) -> Kept:
@@ -202,8 +203,9 @@ def load(path: Path) -> Kept:
         with safe_open(path, framework="numpy") as stream:
             told = stream.metadata() or {}
             arrays = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-        if told.get("format") != _FORMAT:
+        if _FORMAT not in told:
             raise BadInput(f"is no record of a mining of format {_FORMAT}", file=path, remedy="Train the model again")
-        return Kept(Record(**arrays), tuple(json.loads(told["queries"])), tuple(json.loads(told["images"])))
+        names = json.loads(told[_FORMAT])
+        return Kept(Record(**arrays), tuple(names["queries"]), tuple(names["images"]))
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BadInput(f"not a whole record of a mining: {error}", file=path, remedy="Train the model again") from None
