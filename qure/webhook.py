@@ -28,6 +28,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from qure.errors import BadInput, StageFailed
+from qure.tracking.retrying import PASSING_STATUSES
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +38,6 @@ TOTAL_SECONDS = 60.0
 _ATTEMPT_SECONDS = 15.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 16.0
 _PREFIX = "whsec_"
-#: HTTP statuses of a server that is busy, restarting or out of order.
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class _Away(Exception):
@@ -133,7 +132,7 @@ def _send(seconds: float, url: str, content: bytes, message: str, key: bytes | N
             return
     except urllib.error.HTTPError as error:
         said = f"was refused: {error.code} {error.reason}"
-        if error.code in _PASSING:
+        if error.code in PASSING_STATUSES:
             raise _Away(said, _seconds(error.headers.get("Retry-After"))) from None
         raise StageFailed(f"the notification {said}") from None
     except OSError as error:
