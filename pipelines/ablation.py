@@ -4,13 +4,12 @@ from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from components.ablate.component import ablate
-from components.prepare_backbone.component import prepare_backbone
 from components.read_settings.component import read_settings
 from pipelines.config import PipelineConfig
 from pipelines.outcome import reported
 from pipelines.placement import place, workspace_path
 from pipelines.release import Release
-from pipelines.training import featured, fetched, validated
+from pipelines.training import featured, fetched, prepared, validated
 
 NAME = "qure-ablation"
 
@@ -79,15 +78,7 @@ def ablation(config: PipelineConfig, release: Release) -> BaseComponent:
             validation = validated(
                 config, params=settings, training_set=training_set, code_version=code_version, data=data
             )
-            base = place(
-                prepare_backbone(
-                    params=settings,
-                    fingerprints=validation.outputs["Output"],
-                    data=data.outputs["data"],
-                    validation=validation.outputs["validation"],
-                ),
-                config,
-            )
+            base = prepared(config, params=settings, data=data, validation=validation)
             fingerprints = base.outputs["Output"]
             features = featured(
                 config,

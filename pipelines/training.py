@@ -99,15 +99,7 @@ def training(config: PipelineConfig, release: Release) -> BaseComponent:
                 config, params=settings, training_set=training_set, code_version=code_version, data=data
             )
             compared(config, params=settings, validation=validation, champion=champion)
-            base = place(
-                prepare_backbone(
-                    params=settings,
-                    fingerprints=validation.outputs["Output"],
-                    data=data.outputs["data"],
-                    validation=validation.outputs["validation"],
-                ),
-                config,
-            )
+            base = prepared(config, params=settings, data=data, validation=validation)
             fingerprints = base.outputs["Output"]
             features = featured(
                 config,
@@ -210,6 +202,21 @@ def validated(
             workspace=workspace_path(config),
             code_version=code_version,
             data=data.outputs["data"],
+        ),
+        config,
+    )
+
+
+def prepared(
+    config: PipelineConfig, *, params: Any, data: dsl.PipelineTask, validation: dsl.PipelineTask
+) -> dsl.PipelineTask:
+    """Adds the task that makes the model that training starts from."""
+    return place(
+        prepare_backbone(
+            params=params,
+            fingerprints=validation.outputs["Output"],
+            data=data.outputs["data"],
+            validation=validation.outputs["validation"],
         ),
         config,
     )
