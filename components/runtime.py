@@ -19,12 +19,15 @@ logger = logging.getLogger(__name__)
 QUIET = {
     "DVC_NO_ANALYTICS": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_CONFIGURE_LOGGING": "false",
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 
 #: Who speaks from INFO on.
 OURS = ("qure", "components", "infra")
+#: Loggers that MLflow, once imported, gives a handler of its own that speaks from INFO on, past the stage's log.
+TAKEN_BY_MLFLOW = ("mlflow", "sqlalchemy.engine", "alembic", "huey")
 UNEXPECTED = "Nobody expected this: start the run again, and report it with the lines above when it comes back"
 
 
@@ -62,16 +65,20 @@ def stage(params: str) -> Iterator[Settings]:
 @contextmanager
 def guarded() -> Iterator[None]:
     """What `stage` does, for a task that reads no settings."""
-    from qure.tracking import redacted
-
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    from qure.tracking import redacted
+
     put_secrets_in_place(os.environ)
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout, force=True
     )
     for name in OURS:
         logging.getLogger(name).setLevel(logging.INFO)
+    for name in TAKEN_BY_MLFLOW:
+        taken = logging.getLogger(name)
+        taken.handlers, taken.propagate = [], True
+        taken.setLevel(logging.NOTSET)
     begun = time.monotonic()
     try:
         yield

@@ -58,14 +58,33 @@ def test_secrets_of_the_environment_are_not_printed(
 
 
 def test_the_log_is_ours_and_says_how_long_it_took(capsys: pytest.CaptureFixture[str]) -> None:
+    import mlflow  # noqa: F401 - imported, it gives its loggers a handler and a level of their own
+
     with stage(PARAMS):
         logging.getLogger("great_expectations.core").info("registered something")
+        logging.getLogger("mlflow.store").info("creating tables")
         logging.getLogger("mlflow").warning("slow")
         logging.getLogger("qure.training").info("epoch 1")
     said = capsys.readouterr().out.splitlines()
     assert said[:2] == ["WARNING mlflow: slow", "INFO qure.training: epoch 1"]
     assert said[2].startswith("INFO components.runtime: done in ")
     assert len(said) == 3
+
+
+def test_mlflow_imported_in_a_stage_speaks_in_the_stages_log() -> None:
+    script = """
+import logging
+from pathlib import Path
+from components.runtime import stage
+with stage(Path("params.yaml").read_text()):
+    import mlflow
+    logging.getLogger("mlflow.store").info("creating tables")
+    logging.getLogger("mlflow.store").warning("slow")
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == "WARNING mlflow.store: slow"
+    assert "creating tables" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("error", [BadInput("no row", remedy="Mend it"), KeyError("bug")])
