@@ -1,14 +1,42 @@
 """Runs `qure/registry/answering.py` in forks of a process that has imported what every package needs, and no qure.
 
 Each fork is as free of qure as a fresh interpreter is, and need not import torch again: seconds of each promotion.
+Nor need it compile a package's code again where a module's text is one of CODE's, a folder of Python files.
 
-    python -P asked_by_fork.py ANSWERING        # then on standard input, per package: PACKAGE<tab>OUTPUT
+    python -P asked_by_fork.py ANSWERING CODE       # then on standard input, per package: PACKAGE<tab>OUTPUT
 """
 
 import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+
+def keep_compiled(code: Path) -> None:
+    """Gives every later import of a module with the text of one in `code` what is compiled here."""
+    compile_source: Callable[..., CodeType] = SourceFileLoader.source_to_code
+    kept = {}
+    for file in sorted(code.rglob("*.py")):
+        text = file.read_bytes()
+        kept[text] = compile_source(SourceFileLoader("kept", str(file)), text, str(file))
+
+    def of_kept(loader: SourceFileLoader, data: Any, path: Any, **options: Any) -> CodeType:
+        if isinstance(data, bytes) and data in kept:
+            return _moved(kept[data], str(path))
+        return compile_source(loader, data, path, **options)
+
+    SourceFileLoader.source_to_code = of_kept  # type: ignore[method-assign,assignment]
+
+
+def _moved(code: CodeType, path: str) -> CodeType:
+    """The code as compiled from `path`: tracebacks name the package's own file."""
+    constants = tuple(_moved(one, path) if isinstance(one, CodeType) else one for one in code.co_consts)
+    return code.replace(co_filename=path, co_consts=constants)
 
 
 def main() -> None:
@@ -21,6 +49,7 @@ def main() -> None:
     assert spec.loader is not None
     answering = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(answering)
+    keep_compiled(Path(sys.argv[2]))
     for line in sys.stdin:
         package, output = line.rstrip("\n").split("\t")
         child = os.fork()

@@ -41,11 +41,11 @@ def _asking() -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
         if not begun:
             from qure.registry import answering
 
-            script = Path(__file__).with_name("asked_by_fork.py")
+            script, asking = Path(__file__).with_name("asked_by_fork.py"), Path(answering.__file__)
             environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
             begun.append(
                 subprocess.Popen(
-                    [sys.executable, "-P", str(script), str(answering.__file__)],
+                    [sys.executable, "-P", str(script), str(asking), str(asking.parents[1])],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,

@@ -6,12 +6,14 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tqdm.auto import tqdm
 
 from qure.datasets.image_folder import FolderStore
 from qure.errors import BadInput, StageFailed
@@ -224,6 +226,8 @@ def _in_child(action: Callable[[], Any]) -> int:
     """Runs `action` in a copy of this process, which has Great Expectations imported already; returns its id."""
     child = os.fork()
     if child == 0:
+        # The lock of tqdm's bars, in Great Expectations, is one for all forks: killed with it, a child takes it along.
+        tqdm.set_lock(threading.RLock())
         try:
             action()
         except BaseException:
