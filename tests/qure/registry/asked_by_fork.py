@@ -41,8 +41,10 @@ def _moved(code: CodeType, path: str) -> CodeType:
 
 def main() -> None:
     """Answers each line with the exit status of the fork that asked."""
-    for name in ("mlflow.pyfunc", "pandas", "torch", "transformers"):
+    for name in ("mlflow.pyfunc", "pandas", "torch", "transformers.models.blip_2.modeling_blip_2"):
         importlib.import_module(name)
+    # What MLflow finds out about all installed packages once in a process, each time that it loads a first model.
+    importlib.import_module("mlflow.utils.requirements_utils")._init_packages_to_modules_map()
     assert not [name for name in sys.modules if name.partition(".")[0] == "qure"]
     spec = importlib.util.spec_from_file_location("answering", sys.argv[1])
     assert spec is not None
