@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from qure.errors import StageFailed
-from qure.tracking.retrying import PASSING_STATUSES, retried
+from qure.tracking.retrying import PASSING_STATUSES, retry
 
 _TAIL_LINES = 400
 #: Lines of Kubeflow's launcher, which are of no use to whoever wants to know why a task failed.
@@ -71,7 +71,7 @@ class Cluster:
             return isinstance(error, HTTPError | OSError)
 
         try:
-            return retried(read, passes=passes, what=f"the cluster ({what})")
+            return retry(read, passes=passes, what=f"the cluster ({what})")
         except ApiException as error:
             remedy = ". The role needs `get` on it (infra/kubernetes/base)" if error.status == 403 else ""
             raise StageFailed(f"{what} cannot be read: {error.status} {error.reason}{remedy}") from None

@@ -25,7 +25,7 @@ from qure.errors import BadInput, StageFailed
 from qure.files import atomic_folder
 from qure.scratch import scratch_folder
 from qure.tracking import data_fingerprint, redacted
-from qure.tracking.retrying import retried
+from qure.tracking.retrying import retry
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def fetch(settings: Settings, repository: str, pinned: Pinned, output: Path, *, 
         if pinned.data_hash:
             _configure(workshop, repository, pinned.commit, cache)
             _write_pointer(workshop / POINTER, pinned.data_hash)
-            retried(
+            retry(
                 lambda: _dvc(workshop, "pull", "--quiet", POINTER),
                 passes=lambda error: _AWAY.search(str(error)) is not None,
                 what="the DVC remote",
@@ -127,7 +127,7 @@ def _cloned(repository: str) -> Iterator["object"]:
             return Git.clone(repository, tempfile.mkdtemp(dir=folder))  # a broken attempt leaves files behind
 
         try:
-            git = retried(clone, passes=_is_away, what=f"git ({redacted(repository)})")
+            git = retry(clone, passes=_is_away, what=f"git ({redacted(repository)})")
         except CloneError as error:
             if _is_away(error):
                 raise StageFailed(

@@ -163,7 +163,7 @@ def _log_metrics(client: "MlflowClient", version: "ModelVersion", evaluations: M
 
     from mlflow.entities import Metric
 
-    from qure.tracking.runs import metric_name
+    from qure.tracking.entries import metric_name
 
     now = int(time.time() * 1000)
     for benchmark, evaluation in evaluations.items():

@@ -155,7 +155,7 @@ class _Told:
     def _runs(self, register: "Run | None") -> dict[str, Any]:
         if register is None:
             return {}
-        from qure.tracking.runs import PARENT
+        from qure.tracking.tags import PARENT
 
         fingerprint = self._version.tags.get(FINGERPRINT, "")
         experiment = register.info.experiment_id

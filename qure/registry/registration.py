@@ -17,7 +17,7 @@ from qure.registry.packaging import ANSWER, Example, package
 from qure.scratch import scratch_folder
 from qure.tracking import commit, environment, repository
 from qure.tracking.connection import every, experiment_id
-from qure.tracking.runs import metric_name
+from qure.tracking.entries import metric_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

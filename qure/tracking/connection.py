@@ -18,7 +18,7 @@ from qure.errors import BadInput, QureError, StageFailed
 from qure.tracking.database import ensure_database
 from qure.tracking.place import FOLDER, lead_artifacts_here
 from qure.tracking.redaction import redacted
-from qure.tracking.retrying import patient, retried
+from qure.tracking.retrying import patient, retry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -255,7 +255,7 @@ def _require_answer(host: str, port: int, uri: str) -> None:
 
     # MLflow's own retries would take minutes to say the same.
     try:
-        retried(reach, passes=lambda error: isinstance(error, OSError), what=f"MLflow at {redacted(uri)}")
+        retry(reach, passes=lambda error: isinstance(error, OSError), what=f"MLflow at {redacted(uri)}")
     except OSError as error:
         raise StageFailed(
             f"MLflow at {redacted(uri)} cannot be reached: {error.strerror or error}. Start it, correct "
