@@ -13,8 +13,9 @@ from registry_in_memory import Actor, Exclusive, Leased, ModelLock, NoLock, Regi
 
 from qure.errors import StageFailed
 from qure.registry import champions as module
-from qure.registry.champions import CHAMPION, Champions
+from qure.registry.champions import Champions
 from qure.registry.history import PROMOTED, SET_BY_HAND, barred
+from qure.registry.record import CHAMPION
 
 #: Minutes of a core, all orders together: they run with the long tests.
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
