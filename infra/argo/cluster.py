@@ -45,7 +45,7 @@ class Cluster:
                 "argoproj.io", "v1alpha1", self._namespace, "workflows", name, _request_timeout=30
             )
 
-        return dict(self._asked(read, f"Workflow {name!r}"))
+        return dict(self._read(read, f"Workflow {name!r}"))
 
     def log(self, pod: str) -> list[str]:
         """The last lines of a task's pod.
@@ -59,9 +59,9 @@ class Cluster:
                 pod, self._namespace, container="main", tail_lines=_TAIL_LINES, _request_timeout=30
             )
 
-        return str(self._asked(read, f"log of {pod!r}")).splitlines()
+        return str(self._read(read, f"log of {pod!r}")).splitlines()
 
-    def _asked(self, read: Any, what: str) -> Any:
+    def _read(self, read: Any, what: str) -> Any:
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 

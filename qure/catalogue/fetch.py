@@ -65,7 +65,7 @@ def pin(repository: str, revision: str) -> Pinned:
         return Pinned(CATALOGUE, "")
     by_hash = _DVC_HASH.fullmatch(revision)
     with _cloned(repository) as git:
-        commit = _resolved(git, repository, "HEAD" if by_hash else revision)
+        commit = _resolve(git, repository, "HEAD" if by_hash else revision)
         if by_hash:
             return Pinned(commit, revision if revision.endswith(".dir") else f"{revision}.dir")
         return Pinned(commit, _hash(_file(git, commit, POINTER, repository), repository))
@@ -157,7 +157,7 @@ def _is_away(error: BaseException | None) -> bool:
     return False
 
 
-def _resolved(git: object, repository: str, revision: str) -> str:
+def _resolve(git: object, repository: str, revision: str) -> str:
     from scmrepo.exceptions import RevError
 
     try:

@@ -88,8 +88,8 @@ def _require_followed(file: Path) -> None:
     if stage != "train" or not dvc.is_file():
         return
     stated = read_yaml(dvc).get("stages", {}).get(stage, {})
-    named = [Path(one).resolve() for one in stated.get("do", stated).get("deps", []) if isinstance(one, str)]
-    if not any(file.resolve().is_relative_to(one) for one in named):
+    followed = [Path(one).resolve() for one in stated.get("do", stated).get("deps", []) if isinstance(one, str)]
+    if not any(file.resolve().is_relative_to(one) for one in followed):
         raise BadInput(
             "DVC does not follow this file of a strategy: an edit would not train again",
             file=file,

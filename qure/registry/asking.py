@@ -10,9 +10,9 @@ from qure.config import Settings
 from qure.environment import without_collecting
 from qure.errors import BadInput, StageFailed
 from qure.registry.champions import Champions
+from qure.registry.journal import CHAMPION
 from qure.registry.names import how_to_promote, registered_name
 from qure.registry.packaging import GALLERY, MODEL
-from qure.registry.record import CHAMPION
 from qure.tracking import connect, tracking_uri
 from qure.tracking.connection import first_line, sqlite_file, translated
 from qure.tracking.database import opened

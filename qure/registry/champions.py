@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from qure.errors import BadInput, StageFailed
 from qure.registry import history as changes
 from qure.registry.history import Entry, barred, predecessors
-from qure.registry.record import Record
+from qure.registry.journal import Journal
 from qure.tracking.lock import LockLost, RegistryLock, registry_lock
 from qure.tracking.lock.base import whoever
 
@@ -73,33 +73,33 @@ class Champions:
     def __init__(self, client: "MlflowClient", name: str, *, command: str = "", run: str = "") -> None:
         self.name = name
         self._command, self._run = command, run
-        self._record = Record(client, name)
+        self._journal = Journal(client, name)
         self._seen: _Seen | None = None
 
     def lock(self) -> RegistryLock:
         """The lock under which this model's aliases are changed."""
-        return registry_lock(self._record.client, f"{self.name}.champion", lease=LEASE)
+        return registry_lock(self._journal.client, f"{self.name}.champion", lease=LEASE)
 
     def current(self) -> int | None:
         """The champion's version; None when there is none."""
-        return self._record.read()[1]
+        return self._journal.read()[1]
 
     def history(self) -> list[Entry]:
         """Every change of champion, oldest first."""
-        return [entry for entry in self._record.read()[0] if entry.counts]
+        return [entry for entry in self._journal.read()[0] if entry.counts]
 
     def to_beat(self) -> int | None:
         """Whom a challenger must not be worse than: the champion; without one, the newest that was and still stands.
 
         So nobody opens the gate by taking the alias away, or by deleting a version. None when nobody is left.
         """
-        entries, champion = self._record.read()
+        entries, champion = self._journal.read()
         if champion is not None:
             return champion
         history = [entry for entry in entries if entry.counts]
         left = barred(history)
         newest_first = dict.fromkeys(entry.version for entry in reversed(history))
-        return next((one for one in newest_first if one not in left and self._record.exists(one)), None)
+        return next((one for one in newest_first if one not in left and self._journal.exists(one)), None)
 
     def settle(self, lock: RegistryLock, *, believe: bool = False) -> int | None:
         """Makes alias and history agree; to be called under the lock, before anything is decided.
@@ -114,7 +114,7 @@ class Champions:
         Raises:
             StageFailed: a person must say who is champion.
         """
-        entries, alias = self._record.read()
+        entries, alias = self._journal.read()
         entries = self._closed(lock, entries, alias)
         self._seen = _Seen(max((entry.token for entry in entries), default=0), alias)
         history = [entry for entry in entries if entry.counts]
@@ -123,13 +123,13 @@ class Champions:
             return alias
         if alias is None:
             assert latest is not None
-            if not self._record.exists(latest.version):
+            if not self._journal.exists(latest.version):
                 return self._bring_back(lock, history)
             logger.warning("%s: the alias was taken from version %d: nobody is champion", self.name, latest.version)
             return None
         if not believe and any(entry.outstanding and entry.version == alias for entry in entries):
             last = latest.version if latest else None
-            choices = [one for one in (last, alias) if one is not None and self._record.exists(one)]
+            choices = [one for one in (last, alias) if one is not None and self._journal.exists(one)]
             raise StageFailed(
                 f"{self.name}: version {last} was made champion last, and the alias names version {alias}: "
                 "either a process that died had moved it late, or a person has. Say who is champion: qure rollback "
@@ -160,27 +160,27 @@ class Champions:
         assert self._seen is not None
         entry = replace(self._entry(version, previous, reason, why), bars=bars, difference=difference)
         lock.check()
-        self._record.write(entry)
+        self._journal.write(entry)
         try:
             lock.check()
             self._require_newest(entry, alias=self._seen)
         except LockLost:
-            self._record.remove(entry)
+            self._journal.remove(entry)
             raise
-        self._record.move_alias(version)
+        self._journal.move_alias(version)
         try:
             lock.check()
             self._require_newest(entry)
         except LockLost:
             self._mend(entry)
             raise
-        self._record.write(replace(entry, done=True))
+        self._journal.write(replace(entry, done=True))
         self._seen = _Seen(entry.token, version)
-        self._record.show_history(self.history())
+        self._journal.show_history(self.history())
 
     def make_challenger(self, version: int) -> None:
         """Gives a version the alias `challenger`."""
-        self._record.client.set_registered_model_alias(self.name, CHALLENGER, str(version))
+        self._journal.client.set_registered_model_alias(self.name, CHALLENGER, str(version))
 
     def roll_back(self, lock: RegistryLock, to_version: int | None) -> tuple[int | None, int]:
         """Makes an earlier version champion again, and bars the present one from being promoted by a pipeline.
@@ -198,13 +198,13 @@ class Champions:
         Raises:
             BadInput: there is no earlier champion, or no such version.
         """
-        entries, alias = self._record.read()
+        entries, alias = self._journal.read()
         latest = [entry for entry in entries if entry.counts][-1:]
         is_confirmed = bool(latest) and latest[0].version != alias == to_version  # the alias was in doubt
         present, history = self.settle(lock, believe=to_version is not None), self.history()
         leaves = present if present is not None else (history[-1].version if history else None)
         target = to_version if to_version is not None else self._before(history, leaves)
-        self._record.version(target)
+        self._journal.version(target)
         if target == present:
             if is_confirmed:
                 return present, target
@@ -218,7 +218,7 @@ class Champions:
             why=f"version {leaves} was rolled back" if leaves not in (None, target) else "",
             bars=leaves if leaves != target else None,
         )
-        self._record.show_barred(leaves, target)
+        self._journal.show_barred(leaves, target)
         return present, target
 
     def version(self, number: int, remedy: str = "`make mlflow` shows what there is") -> "ModelVersion":
@@ -227,7 +227,7 @@ class Champions:
         Raises:
             BadInput: it does not exist.
         """
-        return self._record.version(number, remedy)
+        return self._journal.version(number, remedy)
 
     def _closed(self, lock: RegistryLock, entries: list[Entry], alias: int | None) -> list[Entry]:
         """Entries of which none is open any more: whoever holds the lock is the only one who may have one."""
@@ -237,13 +237,13 @@ class Champions:
                 found.append(entry)
             elif entry.version == alias:
                 logger.warning("%s: a process ended while it made version %s champion", self.name, alias)
-                found.append(self._record.rewrite(lock, entry, done=True))
+                found.append(self._journal.rewrite(lock, entry, done=True))
             elif lock.losable:
                 logger.warning("%s: a process ended before it made version %s champion", self.name, entry.version)
-                found.append(self._record.withdraw(lock, entry, outstanding=True))
+                found.append(self._journal.withdraw(lock, entry, outstanding=True))
             else:
                 lock.check()
-                self._record.remove(entry)
+                self._journal.remove(entry)
         return found
 
     def _take_down(self, lock: RegistryLock, alias: int, recorded: int | None, entries: list[Entry]) -> None:
@@ -251,22 +251,22 @@ class Champions:
         logger.warning("%s: version %s was made champion by hand; it was %s", self.name, alias, recorded)
         for entry in entries:
             if entry.outstanding and entry.withdrawn:
-                self._record.withdraw(lock, entry, outstanding=False)
+                self._journal.withdraw(lock, entry, outstanding=False)
             elif entry.outstanding:  # as older versions of qure wrote it
-                self._record.rewrite(lock, entry, outstanding=False)
+                self._journal.rewrite(lock, entry, outstanding=False)
         noticed = f"the alias was moved in MLflow; noticed by {self._command or whoever()}"
         entry = replace(self._entry(alias, recorded, changes.SET_BY_HAND, noticed), by="", command="", run="")
         lock.check()
-        self._record.write(replace(entry, done=True))
+        self._journal.write(replace(entry, done=True))
         self._seen = _Seen(entry.token, alias)
-        self._record.show_barred(None, alias)
-        self._record.show_history(self.history())
+        self._journal.show_barred(None, alias)
+        self._journal.show_history(self.history())
 
     def _bring_back(self, lock: RegistryLock, history: list[Entry]) -> int | None:
         """The champion's version was deleted: the nearest champion before it that is still there follows."""
         gone, left = history[-1].version, barred(history)
         chain = predecessors(history, gone)
-        follows = next((one for one in chain if one not in left and self._record.exists(one)), None)
+        follows = next((one for one in chain if one not in left and self._journal.exists(one)), None)
         if follows is None:
             logger.warning(
                 "%s: the champion, version %d, was deleted, and no champion before it is left", self.name, gone
@@ -286,25 +286,25 @@ class Champions:
         Raises:
             BadInput: there is none; says what has become of those that were.
         """
-        left, told = barred(history), []
+        left, gone = barred(history), []
         for one in predecessors(history, version) if version is not None else ():
             if one in left:
-                told.append(f"version {one} was rolled back")
-            elif not self._record.exists(one):
-                told.append(f"version {one} was deleted")
+                gone.append(f"version {one} was rolled back")
+            elif not self._journal.exists(one):
+                gone.append(f"version {one} was deleted")
             else:
                 return one
         if version is None:
             problem = f"{self.name} has no champion"
-        elif told:
-            problem = f"{self.name}: of the champions before version {version}, {', '.join(told)}"
+        elif gone:
+            problem = f"{self.name}: of the champions before version {version}, {', '.join(gone)}"
         else:
             problem = f"{self.name}: version {version} had no champion before it"
         raise BadInput(problem, remedy="Name a version: qure rollback --to-version N")
 
     def _require_newest(self, entry: Entry, alias: _Seen | None = None) -> None:
         """That nobody has decided anything since; with `alias`, that nobody has moved it either."""
-        entries, now = self._record.read()
+        entries, now = self._journal.read()
         rival = next((one for one in entries if one.token >= entry.token and one.key != entry.key), None)
         if rival is not None:
             raise LockLost(
@@ -329,21 +329,21 @@ class Champions:
                 continue
 
     def _mend_under(self, lock: RegistryLock, entry: Entry) -> None:
-        entries, alias = self._record.read()
+        entries, alias = self._journal.read()
         own = next((one for one in entries if one.key == entry.key), None)
         if own is not None and own.done:
             return  # it was in time: the next owner has found the alias moved
         # Also one that is not done yet: its writer decided later, and may have moved the alias before this one did.
         later = [one for one in entries if not one.withdrawn and one.token >= entry.token and one.key != entry.key]
         if own is not None and not own.withdrawn and not later and alias == entry.version:
-            self._record.rewrite(lock, own, done=True)  # nobody has decided anything since
+            self._journal.rewrite(lock, own, done=True)  # nobody has decided anything since
             return
         lock.check()
         if alias == entry.version:
             before = later[-1].version if later else self._seen.alias if self._seen else None
-            self._record.move_alias(before if before is not None and self._record.exists(before) else None)
+            self._journal.move_alias(before if before is not None and self._journal.exists(before) else None)
         if own is not None:  # nobody need fear a late move of the alias any more
-            self._record.withdraw(lock, own, outstanding=False)
+            self._journal.withdraw(lock, own, outstanding=False)
 
     def _entry(self, version: int, previous: int | None, reason: str, why: str) -> Entry:
         token, writer = (self._seen.token if self._seen else 0) + 1, uuid.uuid4().hex[:8]

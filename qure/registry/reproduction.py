@@ -80,17 +80,17 @@ def plan(settings: Settings, address: str, folder: Path, *, project: Path = Path
     """
     if folder.exists():
         raise BadInput("it exists already", file=folder, remedy="Name another folder: --folder")
-    told = lineage(settings, address, project=project)
-    code, data, made_with = told["code"]["commit"] or "", told["data"], told["settings"]
+    origin = lineage(settings, address, project=project)
+    code, data, made_with = origin["code"]["commit"] or "", origin["data"], origin["settings"]
     if not is_rebuildable(code):
         raise BadInput(
             f"{address} was made of {code or 'code that was not recorded'}, which is no commit of git",
             remedy="Only what was committed can be rebuilt",
         )
     if made_with is None or data["revision"] is None:
-        raise BadInput(f"{address} cannot be rebuilt: {'; '.join(told['missing'])}")
+        raise BadInput(f"{address} cannot be rebuilt: {'; '.join(origin['missing'])}")
     project, folder = project.resolve(), folder.resolve()
-    training_set = str(told["name"]).removeprefix("qure-")
+    training_set = str(origin["name"]).removeprefix("qure-")
     qure = (sys.executable, "-m", "qure.cli")
     common = ("--params", SETTINGS)
     dvc = (sys.executable, "-m", "dvc")
@@ -105,12 +105,12 @@ def plan(settings: Settings, address: str, folder: Path, *, project: Path = Path
         Step((*qure, "train", "--training-set", training_set, *common), folder),
     ]
     return Plan(
-        f"models:/{told['name']}/{told['version']}",
+        f"models:/{origin['name']}/{origin['version']}",
         training_set,
         folder,
         made_with,
         tuple(steps),
-        tuple(_differences(told["environment"])),
+        tuple(_differences(origin["environment"])),
     )
 
 
@@ -170,12 +170,12 @@ def _cache(project: Path) -> str:
     """DVC's cache of a checkout."""
     command = [sys.executable, "-m", "dvc", "cache", "dir"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-    told = done.stdout.strip()
-    if done.returncode or not told:
+    printed = done.stdout.strip()
+    if done.returncode or not printed:
         raise BadInput(
             "DVC does not say where its cache is", file=project, remedy="Run it in a checkout: dvc cache dir"
         )
-    return str((project / told).resolve())
+    return str((project / printed).resolve())
 
 
 def _differences(recorded: dict[str, str]) -> list[str]:

@@ -37,21 +37,21 @@ def call_arguments(chosen: Strategy, settings: Chooser) -> dict[str, Any]:
     if not parameters or parameters[0].kind not in (parameters[0].POSITIONAL_ONLY, parameters[0].POSITIONAL_OR_KEYWORD):
         raise BadInput(f"the strategy {chosen.name!r} takes no ranking", file=chosen.file, row=line_of(chosen))
     takes_any = any(one.kind == one.VAR_KEYWORD for one in parameters)
-    named = {one.name: one for one in parameters[1:] if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)}
-    own = [name for name in named if name not in SETTINGS]
+    takes = {one.name: one for one in parameters[1:] if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)}
+    own = [name for name in takes if name not in SETTINGS]
     for name in settings.options:
         if name in SETTINGS:
             raise BadInput("this is a setting and no option", field=f"options.{name}", remedy=f"Set negatives.{name}")
-        if name not in named and not takes_any:
+        if name not in takes and not takes_any:
             raise BadInput(
                 f"the strategy {chosen.name!r} has no such option",
                 field=f"options.{name}",
                 remedy=f"Its options are {', '.join(own)}" if own else "It has none",
             )
-    missing = [name for name in own if named[name].default is inspect.Parameter.empty and name not in settings.options]
+    missing = [name for name in own if takes[name].default is inspect.Parameter.empty and name not in settings.options]
     if missing:
         raise BadInput(f"the strategy {chosen.name!r} needs this option", field=f"options.{missing[0]}")
-    asked = {name: getattr(settings, name) for name in named if name in SETTINGS}
+    asked = {name: getattr(settings, name) for name in takes if name in SETTINGS}
     return asked | _typed(chosen, settings.options)
 
 

@@ -117,8 +117,8 @@ class StageRun(SilentRun):
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        told = [Metric(metric_name(name), float(value), now, 0) for name, value in metrics.items()]
-        self._for_parent("numbers", lambda parent: self._client.log_batch(parent, metrics=told))
+        logged = [Metric(metric_name(name), float(value), now, 0) for name, value in metrics.items()]
+        self._for_parent("numbers", lambda parent: self._client.log_batch(parent, metrics=logged))
 
     def _show_varied(self, parameters: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
@@ -152,13 +152,13 @@ class StageRun(SilentRun):
             for tag in one.tags
             if tag.key == "fingerprint"
         }
-        told = {name: redacted(value) for name, value in inputs.items()}
+        fingerprints = {name: redacted(value) for name, value in inputs.items()}
         new = [
             DatasetInput(
                 Dataset(name, digest=dataset_digest(value), source_type="dvc", source=value),
                 [InputTag("fingerprint", value), InputTag("mlflow.data.context", "input")],
             )
-            for name, value in told.items()
+            for name, value in fingerprints.items()
             if (name, value) not in known
         ]
         if new:

@@ -38,8 +38,8 @@ def exclusions(
             for benchmark in annotations:
                 if get_benchmark(benchmark).images == finding.benchmark:
                     images[benchmark].add(finding.image)
-    for benchmark, named in leaked.items():
-        queries[benchmark] |= _training_queries(annotations[benchmark], named)
+    for benchmark, shared in leaked.items():
+        queries[benchmark] |= _training_queries(annotations[benchmark], shared)
     return {
         benchmark: Exclusions(frozenset(images[benchmark]), frozenset(queries[benchmark])) for benchmark in annotations
     }

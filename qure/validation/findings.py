@@ -80,7 +80,7 @@ def findings_of(annotations: Annotations, results: Iterable[Mapping[str, Any]]) 
     return found
 
 
-def judge(
+def outcomes_of(
     benchmarks: Sequence[str], found: Sequence[Finding], tolerate: Mapping[str, int], checked: Iterable[tuple[str, str]]
 ) -> list[Outcome]:
     """How every checked rule ended; a rule's allowance is shared by the benchmarks.
@@ -93,11 +93,11 @@ def judge(
     """
     rows = Counter((finding.benchmark, finding.rule, finding.severity) for finding in found)
     totals = Counter(one.rule for one in found if "error" in (one.severity, *_when_named(one.rule)))
-    named: list[tuple[str, str, Severity]] = list(rows)
-    named += [(*pair, RULES[pair[1]].severity) for pair in checked if not any(key[:2] == pair for key in rows)]
+    rules: list[tuple[str, str, Severity]] = list(rows)
+    rules += [(*pair, RULES[pair[1]].severity) for pair in checked if not any(key[:2] == pair for key in rows)]
     order = {name: place for place, name in enumerate(RULES)}
     outcomes = []
-    for benchmark, rule, severity in sorted(set(named), key=lambda key: (benchmarks.index(key[0]), order[key[1]])):
+    for benchmark, rule, severity in sorted(set(rules), key=lambda key: (benchmarks.index(key[0]), order[key[1]])):
         count, allowed = rows[benchmark, rule, severity], tolerate.get(rule, 0)
         if count == 0:
             outcome = "ok"

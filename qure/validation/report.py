@@ -186,9 +186,9 @@ class Report:
         for outcome in self.outcomes:
             rows = [row for row in failures if (row.benchmark, row.rule) == (outcome.benchmark, outcome.rule)]
             if rows:
-                named = "; ".join(f"{row.value} ({row.file}: {row.reason})" for row in rows[:_NAMED])
+                first = "; ".join(f"{row.value} ({row.file}: {row.reason})" for row in rows[:_NAMED])
                 more = f"; {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
                 allowed = f", {outcome.tolerated} tolerated" if outcome.tolerated else ""
-                parts.append(f"{outcome.benchmark}: {len(rows)} x {outcome.rule}{allowed}: {named}{more}")
+                parts.append(f"{outcome.benchmark}: {len(rows)} x {outcome.rule}{allowed}: {first}{more}")
         remedy = "Mend or replace them, or say in validation.tolerate how many may be left out"
         return f"validation failed. {'. '.join(parts)}. {remedy}. Every bad row is listed in {listed_in}"

@@ -83,7 +83,7 @@ KINDS = {"file": Written, "folder": WrittenFolder, "two steps": WrittenFolder, "
 def case(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What is written; "again": something has the name; "two steps": the file system cannot exchange names."""
     if "two steps" in request.param:
-        monkeypatch.setattr(files, "_exchanged", lambda new, path: False)
+        monkeypatch.setattr(files, "_try_to_exchange", lambda new, path: False)
     return str(request.param)
 
 
@@ -300,7 +300,7 @@ def test_a_folder_takes_the_place_of_whatever_has_its_name(
     tmp_path: Path, two_steps: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if two_steps:
-        monkeypatch.setattr(files, "_exchanged", lambda new, path: False)
+        monkeypatch.setattr(files, "_try_to_exchange", lambda new, path: False)
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "x").touch()
@@ -320,7 +320,7 @@ def test_in_two_steps_an_error_puts_the_old_folder_back_at_once(
 ) -> None:
     thing = WrittenFolder(tmp_path)
     thing.write("old")
-    monkeypatch.setattr(files, "_exchanged", lambda new, path: False)
+    monkeypatch.setattr(files, "_try_to_exchange", lambda new, path: False)
     renamed = files._renamed
 
     def failing(new: Path, path: Path) -> bool:
@@ -328,7 +328,7 @@ def test_in_two_steps_an_error_puts_the_old_folder_back_at_once(
             raise OSError(errno.EIO, "broken")
         return renamed(new, path)
 
-    monkeypatch.setattr(files, "_renamed", failing)
+    monkeypatch.setattr(files, "_try_to_rename", failing)
     with pytest.raises(OSError, match="broken"):
         thing.write("new")
     assert thing.found() == "old"

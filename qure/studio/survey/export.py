@@ -41,7 +41,7 @@ class Exported:
         return sum("left_out" not in row for row in self.rows)
 
 
-def exported(survey: Survey, people: Sequence[Participation], *, failed: int = 0, nothing: bool = False) -> Exported:
+def export_rows(survey: Survey, people: Sequence[Participation], *, failed: int = 0, nothing: bool = False) -> Exported:
     """Rows of a survey.
 
     Args:
@@ -76,10 +76,10 @@ def write_export(survey: Survey, answers: Answers, folder: Path, *, failed: int 
     Raises:
         BadInput: no row is left.
     """
-    result = exported(survey, participations(answers, survey), failed=failed, nothing=nothing)
+    result = export_rows(survey, participations(answers, survey), failed=failed, nothing=nothing)
     if not result.kept:
-        told = ", ".join(f"{count} {reason}" for reason, count in result.left_out.items()) or "nobody has answered"
-        raise BadInput(f"no row is left to export: {told}", file=answers.file)
+        reasons = ", ".join(f"{count} {reason}" for reason, count in result.left_out.items()) or "nobody has answered"
+        raise BadInput(f"no row is left to export: {reasons}", file=answers.file)
     with atomic_folder(folder) as made:
         write_json(made / FILE, result.people)
         facts = {"survey": survey.fingerprint, "versions": dict(zip("ab", survey.versions, strict=True))}

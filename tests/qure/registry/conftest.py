@@ -82,7 +82,7 @@ def _asked_by_fork(
         assert process.stdout.readline().strip() == "0"
         return dict(read_json(output))
 
-    monkeypatch.setattr(packaging, "_asked", asked)
+    monkeypatch.setattr(packaging, "_ask", asked)
 
 
 @pytest.fixture(scope="session")

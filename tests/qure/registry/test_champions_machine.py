@@ -15,7 +15,7 @@ from qure.errors import BadInput
 from qure.registry import champions as module
 from qure.registry.champions import Champions
 from qure.registry.history import PROMOTED, ROLLED_BACK, SET_BY_HAND, barred
-from qure.registry.record import CHAMPION
+from qure.registry.journal import CHAMPION
 from qure.tracking import connect
 
 VERSIONS = 5

@@ -15,7 +15,7 @@ from qure.errors import StageFailed
 from qure.registry import champions as module
 from qure.registry.champions import Champions
 from qure.registry.history import PROMOTED, SET_BY_HAND, barred
-from qure.registry.record import CHAMPION
+from qure.registry.journal import CHAMPION
 
 #: Minutes of a core, all orders together: they run with the long tests.
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]

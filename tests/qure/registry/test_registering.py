@@ -59,7 +59,7 @@ def test_what_a_killed_registration_uploaded_is_used(world: World, monkeypatch: 
         patched.setattr(MlflowClient, "create_model_version", die)
         with pytest.raises(KeyboardInterrupt):
             world.register(1, 0.5)
-    monkeypatch.setattr(registration, "_packaged", die)  # nothing is packaged or uploaded again
+    monkeypatch.setattr(registration, "_package", die)  # nothing is packaged or uploaded again
     assert world.register(1, 0.5)["version"] == 1
 
 

@@ -26,7 +26,7 @@ CHAMPION = "champion"
 ROLLED_BACK_TAG = "qure.rolled_back"
 
 
-class Record:
+class Journal:
     """The alias `champion` and the entries of one registered model.
 
     Args:
