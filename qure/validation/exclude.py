@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from qure.benchmarks import get_benchmark
 from qure.datasets.exclusions import Exclusions
 from qure.validation.annotations import Annotations
-from qure.validation.findings import Finding, Outcome
+from qure.validation.findings import BadRow, RuleOutcome
 
 
 def exclusions(
-    annotations: Mapping[str, Annotations], findings: Iterable[Finding], outcomes: Iterable[Outcome]
+    annotations: Mapping[str, Annotations], findings: Iterable[BadRow], outcomes: Iterable[RuleOutcome]
 ) -> dict[str, Exclusions]:
     """Benchmark -> images and queries that are left out.
 

@@ -15,7 +15,7 @@ from qure.files import fingerprint, write_json
 from qure.progress import counted
 from qure.validation.check import Checked
 from qure.validation.drift import compare
-from qure.validation.findings import Finding, Outcome, write_bad_rows
+from qure.validation.findings import BadRow, RuleOutcome, write_bad_rows
 from qure.validation.rules import RULES
 from qure.validation.statistics import statistics
 
@@ -45,7 +45,7 @@ class Report:
     settings: ValidationSettings
     training_set: str
     checked: Checked
-    outcomes: Sequence[Outcome]
+    outcomes: Sequence[RuleOutcome]
     champion: Mapping[str, Any] | None = None
     excluded: Mapping[str, Exclusions] = field(default_factory=dict)
     queries: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class Report:
         """Whether nothing fails the stage."""
         return not any(outcome.outcome == "failed" for outcome in self.outcomes)
 
-    def failures(self, about: str) -> list[Finding]:
+    def failures(self, about: str) -> list[BadRow]:
         """Bad rows that fail the stage, of rules about annotations or images."""
         failed = {(one.benchmark, one.rule, one.severity) for one in self.outcomes if one.outcome == "failed"}
         return [

@@ -15,7 +15,7 @@ from qure.errors import BadInput
 from qure.files import atomic_folder, write_json
 from qure.studio.answers import Answers
 from qure.studio.survey.progress import Participation, failed_checks, participations
-from qure.studio.survey.questions import Question, Survey
+from qure.studio.survey.questions import Survey, SurveyQuestion
 
 ROWS = "rows.json"
 _COLUMNS = ("ref_img_paths", "targ_img_paths", "sentences", "retrieved_set1", "retrieved_set2", "preferred set")
@@ -92,7 +92,7 @@ def _add(
     name: str,
     question_set: str,
     person: Participation,
-    question: Question,
+    question: SurveyQuestion,
     given: dict[str, Any],
 ) -> None:
     columns = people.setdefault(name, {}).setdefault(question_set, {column: [] for column in _COLUMNS})
@@ -106,5 +106,5 @@ def _add(
     columns["preferred set"].append(str(given["preferred"]))
 
 
-def _path(question: Question, image: str) -> str:
+def _path(question: SurveyQuestion, image: str) -> str:
     return f"/-/image_data/{question.category}/{image}.jpg"
