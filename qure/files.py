@@ -56,13 +56,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         _publish(scratch, path)
 
 
-def replace_folder(made: Path, path: Path) -> None:
-    """Lets the folder `made`, which lies beside `path`, take its place as `atomic_folder` does."""
-    with scratch_folder(path.parent) as scratch:
-        made.rename(scratch / _NEW)
-        _publish(scratch, path)
-
-
 def _publish(scratch: Path, path: Path) -> None:
     new = scratch / _NEW
     for place in (*new.rglob("*"), new):

@@ -33,7 +33,7 @@ FINGERPRINT, VISION, BACKBONE, DATA, COMMIT = (
     "qure.data_fingerprint",
     "qure.commit",
 )
-REPOSITORY, PIPELINE_RUN = "qure.repository", "qure.pipeline_run"
+REPOSITORY = "qure.repository"
 #: Where a version's run keeps what the version was made with, for `qure lineage` and `qure reproduce`.
 LINEAGE, MADE_WITH = "lineage", "made_with.json"
 #: What a package holds at least.

@@ -114,11 +114,6 @@ def _when_named(rule: str) -> tuple[Severity, ...]:
     return ("error",) if RULES[rule].tolerable else ()
 
 
-def failed_rules(outcomes: Iterable[RuleOutcome]) -> set[str]:
-    """Rules that fail the stage."""
-    return {outcome.rule for outcome in outcomes if outcome.outcome == "failed"}
-
-
 def write_bad_rows(path: Path, found: Iterable[BadRow]) -> None:
     """Writes the plain list: one line per bad row, errors first, for people and spreadsheets."""
     ordered = sorted(found, key=lambda finding: finding.severity != "error")
