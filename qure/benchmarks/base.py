@@ -35,7 +35,7 @@ class PublishedTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class Scope:
     """What is read of a split.
 
     Attributes:
@@ -51,7 +51,7 @@ class Selection:
     candidates: Sequence[str] | None = None
 
 
-WHOLE = Selection()
+WHOLE = Scope()
 
 
 class Benchmark(ABC):
@@ -126,13 +126,13 @@ class Benchmark(ABC):
         return None
 
     @abstractmethod
-    def read(self, root: Path, split: str, selection: Selection = WHOLE) -> "Split":
+    def read(self, root: Path, split: str, scope: Scope = WHOLE) -> "Split":
         """What is asked on one split.
 
         Args:
             root: the benchmark's folder.
             split: one of `splits`.
-            selection: what of it.
+            scope: what of it.
 
         Raises:
             BadInput: a file is missing or malformed, or a query breaks a rule.

@@ -28,7 +28,7 @@ SETTINGS = "reproduced.json"
 
 
 @dataclass(frozen=True)
-class Step:
+class RebuildStep:
     """One command.
 
     Attributes:
@@ -45,7 +45,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Rebuild:
     """How a version is rebuilt.
 
     Attributes:
@@ -61,11 +61,11 @@ class Plan:
     training_set: str
     folder: Path
     settings: dict[str, Any]
-    steps: tuple[Step, ...]
+    steps: tuple[RebuildStep, ...]
     warnings: tuple[str, ...]
 
 
-def plan(settings: Settings, address: str, folder: Path, *, project: Path = Path()) -> Plan:
+def plan(settings: Settings, address: str, folder: Path, *, project: Path = Path()) -> Rebuild:
     """What would be done.
 
     Args:
@@ -95,16 +95,19 @@ def plan(settings: Settings, address: str, folder: Path, *, project: Path = Path
     common = ("--params", SETTINGS)
     dvc = (sys.executable, "-m", "dvc")
     steps = [
-        Step(("git", "worktree", "add", "--detach", str(folder), code), project),
-        Step(("git", "checkout", data["revision"], "--", "data.dvc"), folder),
-        Step((*dvc, "cache", "dir", "--local", _cache(project)), folder),
-        Step((*dvc, "checkout", "data.dvc"), folder),
-        *(Step((*qure, "validate", "--training-set", one, *common), folder) for one in sorted(made_with["training"])),
-        Step((*qure, "backbone", *common), folder),
-        Step((*qure, "precompute", "--training-set", training_set, *common), folder),
-        Step((*qure, "train", "--training-set", training_set, *common), folder),
+        RebuildStep(("git", "worktree", "add", "--detach", str(folder), code), project),
+        RebuildStep(("git", "checkout", data["revision"], "--", "data.dvc"), folder),
+        RebuildStep((*dvc, "cache", "dir", "--local", _cache(project)), folder),
+        RebuildStep((*dvc, "checkout", "data.dvc"), folder),
+        *(
+            RebuildStep((*qure, "validate", "--training-set", one, *common), folder)
+            for one in sorted(made_with["training"])
+        ),
+        RebuildStep((*qure, "backbone", *common), folder),
+        RebuildStep((*qure, "precompute", "--training-set", training_set, *common), folder),
+        RebuildStep((*qure, "train", "--training-set", training_set, *common), folder),
     ]
-    return Plan(
+    return Rebuild(
         f"models:/{origin['name']}/{origin['version']}",
         training_set,
         folder,
@@ -114,7 +117,7 @@ def plan(settings: Settings, address: str, folder: Path, *, project: Path = Path
     )
 
 
-def rebuild(settings: Settings, planned: Plan) -> dict[str, Any]:
+def rebuild(settings: Settings, planned: Rebuild) -> dict[str, Any]:
     """Runs a plan and compares.
 
     Returns:

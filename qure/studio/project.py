@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qure.benchmarks import Benchmark, Selection, get_benchmark
+from qure.benchmarks import Benchmark, Scope, get_benchmark
 from qure.config import Settings
 from qure.datasets.image_base import ImageStore
 from qure.datasets.image_store import open_images
@@ -109,9 +109,7 @@ class Project:
         there = self.layout.validation.is_dir()
         data = ValidatedData(self.layout.data, self.layout.validation if there else None)
         protocol, exclusions = self.settings.evaluation.gallery_protocol, data.exclusions(self.benchmark.name)
-        return self.benchmark.read(
-            self.benchmark.root(self.layout.data), SPLIT, Selection(protocol, exclusions=exclusions)
-        )
+        return self.benchmark.read(self.benchmark.root(self.layout.data), SPLIT, Scope(protocol, exclusions=exclusions))
 
     @cached_property
     def gallery(self) -> Mapping[str, tuple[str, ...]]:
