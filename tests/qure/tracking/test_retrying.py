@@ -60,6 +60,17 @@ def test_patience_ends() -> None:
     assert time.monotonic() - begun < 5
 
 
+def test_who_asks_to_be_left_alone_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("qure.tracking.retrying.time.sleep", pauses.append)
+    act = Moody(2, OSError("away"))
+    assert retry(act, passes=lambda error: True, what="x", patience=60, least_pause=lambda error: 7.0) == "done"
+    assert pauses == [7.0, 7.0]
+    with pytest.raises(OSError, match="away"):
+        retry(Moody(1, OSError("away")), passes=lambda error: True, what="x", patience=60, least_pause=lambda _: 61.0)
+    assert pauses == [7.0, 7.0], "longer than there is patience"
+
+
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrackingSettings:
     monkeypatch.chdir(tmp_path)
