@@ -304,7 +304,7 @@ def test_in_two_steps_an_error_puts_the_old_folder_back_at_once(
     thing = WrittenFolder(tmp_path)
     thing.write("old")
     monkeypatch.setattr(files, "_try_to_exchange", lambda new, path: False)
-    renamed = files._renamed
+    renamed = files._try_to_rename
 
     def failing(new: Path, path: Path) -> bool:
         if not path.exists():
