@@ -8,17 +8,19 @@ import pytest
 from qure.studio.answers import Answers
 from qure.studio.survey.export import export_rows
 from qure.studio.survey.progress import answer, consent, participations
-from qure.studio.survey.questions import Question, Survey
+from qure.studio.survey.questions import Survey, SurveyQuestion
 from qure.studio.survey.raters import krippendorff, rater_report, sentences
 
 
 def _survey(count: int = 6) -> Survey:
     images = [f"i{number}" for number in range(10)]
     questions = [
-        Question(f"q{n}", f"dress/{n}", "r", "t", "is red", "dress", tuple(images[:5]), tuple(images[5:]))
+        SurveyQuestion(f"q{n}", f"dress/{n}", "r", "t", "is red", "dress", tuple(images[:5]), tuple(images[5:]))
         for n in range(count)
     ]
-    check = Question("q0-check1", "dress/0", "r", "t", "is red", "dress", tuple(images[:5]), tuple(images[5:]), check=2)
+    check = SurveyQuestion(
+        "q0-check1", "dress/0", "r", "t", "is red", "dress", tuple(images[:5]), tuple(images[5:]), check=2
+    )
     return Survey("fashioniq", (2, 1), "consent", ((*questions, check),))
 
 
