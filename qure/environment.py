@@ -165,8 +165,8 @@ def belongs_elsewhere(environment: Path) -> str | None:
     start = re.search(rb"(/.*?)/bin/python", program.read_bytes()[:1000]) if program.exists() else None
     if start is None:
         return None
-    named = Path(os.fsdecode(start[1]))
-    return None if named.exists() and named.samefile(environment) else str(named)
+    stated = Path(os.fsdecode(start[1]))
+    return None if stated.exists() and stated.samefile(environment) else str(stated)
 
 
 def _name(dist_info: Path) -> str:

@@ -56,24 +56,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         _publish(scratch, path)
 
 
-def replace_folder(made: Path, path: Path) -> None:
-    """Lets the folder `made`, which lies beside `path`, take its place as `atomic_folder` does."""
-    with scratch_folder(path.parent) as scratch:
-        made.rename(scratch / _NEW)
-        _publish(scratch, path)
-
-
 def _publish(scratch: Path, path: Path) -> None:
     new = scratch / _NEW
     for place in (*new.rglob("*"), new):
         _settle(place, scratch)
     old = scratch / REPLACED / path.name
-    while not (_renamed(new, path) or _exchanged(new, path) or _renamed_in_two_steps(new, path, old)):
+    while not (_try_to_rename(new, path) or _try_to_exchange(new, path) or _try_to_rename_in_two_steps(new, path, old)):
         pass  # another writer has been faster: its folder is replaced
     sync(path.parent)
 
 
-def _renamed(new: Path, path: Path) -> bool:
+def _try_to_rename(new: Path, path: Path) -> bool:
     """Renames; False where something else than an empty folder has the name."""
     try:
         new.rename(path)
@@ -84,7 +77,7 @@ def _renamed(new: Path, path: Path) -> bool:
     return True
 
 
-def _exchanged(new: Path, path: Path) -> bool:
+def _try_to_exchange(new: Path, path: Path) -> bool:
     """Lets two names change places at one stroke; False where that cannot be done. Python has no call for it."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
@@ -97,7 +90,7 @@ def _exchanged(new: Path, path: Path) -> bool:
     return False
 
 
-def _renamed_in_two_steps(new: Path, path: Path, old: Path) -> bool:
+def _try_to_rename_in_two_steps(new: Path, path: Path, old: Path) -> bool:
     """Moves aside what has the name, then renames; False where another writer has taken the name meanwhile.
 
     A process that is killed in between leaves the old one where `remove_leftovers` finds it and puts it back.
@@ -107,7 +100,7 @@ def _renamed_in_two_steps(new: Path, path: Path, old: Path) -> bool:
         with contextlib.suppress(FileNotFoundError):
             path.rename(old)
         try:
-            return _renamed(new, path)
+            return _try_to_rename(new, path)
         except BaseException:
             if not os.path.lexists(path):
                 old.rename(path)

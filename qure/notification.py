@@ -101,8 +101,8 @@ def notify(outcome: Outcome) -> bool:
     level = logging.INFO if outcome.state == "SUCCEEDED" else logging.ERROR
     logger.log(level, "%s", redacted(outcome.text))
     for task in outcome.tasks:
-        told = ", ".join(part for part in (task.message, f"pod {task.pod}" if task.pod else "", task.error) if part)
-        logger.log(level, "%s", redacted(f"{task.task} {task.state}: {told}"))
+        parts = ", ".join(part for part in (task.message, f"pod {task.pod}" if task.pod else "", task.error) if part)
+        logger.log(level, "%s", redacted(f"{task.task} {task.state}: {parts}"))
     for what, address in outcome.links.items():
         logger.info("%s: %s", what, address)
     url = os.environ.get(URL_VARIABLE, "").strip()

@@ -67,8 +67,8 @@ _LEVELS = {-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
 
 def inherited_verbosity() -> int:
     """What the command that started this one was asked for: 1, 0 or -1."""
-    told = os.environ.get(VERBOSITY, "").strip()
-    return int(told) if told in {"1", "-1"} else 0
+    level = os.environ.get(VERBOSITY, "").strip()
+    return int(level) if level in {"1", "-1"} else 0
 
 
 def verbosity() -> int:

@@ -16,9 +16,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-import logging
 import os
-import random
 import threading
 import time
 import urllib.error
@@ -28,15 +26,12 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from qure.errors import BadInput, StageFailed
-from qure.tracking.retrying import PASSING_STATUSES
-
-logger = logging.getLogger(__name__)
+from qure.tracking.retrying import PASSING_STATUSES, retry
 
 SECRET_VARIABLE = "QURE_NOTIFICATION_SECRET"
 #: Seconds after which no message is worth more waiting, all attempts together.
 TOTAL_SECONDS = 60.0
 _ATTEMPT_SECONDS = 15.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 16.0
 _PREFIX = "whsec_"
 
 
@@ -61,21 +56,25 @@ def post(url: str, body: str, *, total: float | None = None) -> None:
         StageFailed: the webhook refuses, or has not taken the message in time.
     """
     key, message, content = _key(), f"msg_{uuid.uuid4().hex}", body.encode()
-    end = time.monotonic() + (TOTAL_SECONDS if total is None else total)
-    pause, attempts = _FIRST_PAUSE, 0
-    while True:
+    total = TOTAL_SECONDS if total is None else total
+    end, attempts = time.monotonic() + total, 0
+
+    def attempt() -> None:
+        nonlocal attempts
         attempts += 1
-        try:
-            _within(min(_ATTEMPT_SECONDS, max(0.1, end - time.monotonic())), url, content, message, key)
-            return
-        except _Away as error:
-            wait = max(pause * random.uniform(0.75, 1.25), error.after)
-            if time.monotonic() + wait >= end:
-                tries = f", {attempts} times" if attempts > 1 else ""
-                raise StageFailed(f"the notification {error}{tries}") from None
-            logger.warning("the notification %s; trying again in %.0f s", error, wait)
-        time.sleep(wait)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        _within(min(_ATTEMPT_SECONDS, max(0.1, end - time.monotonic())), url, content, message, key)
+
+    try:
+        retry(
+            attempt,
+            passes=lambda error: isinstance(error, _Away),
+            what="the notification",
+            patience=total,
+            least_pause=lambda error: getattr(error, "after", 0.0),
+        )
+    except _Away as error:
+        tries = f", {attempts} times" if attempts > 1 else ""
+        raise StageFailed(f"the notification {error}{tries}") from None
 
 
 def signature(key: bytes, message: str, timestamp: int, content: bytes) -> str:

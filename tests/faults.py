@@ -1,7 +1,7 @@
 """Lets any call into the operating system fail, or be the last one: an act is watched by Python's own profiler.
 
 What is counted are calls of the C functions of `os`, `fcntl` and files, wherever in the act they are made (pathlib and
-shutil included), and `qure.files._exchanged`, which calls the C library itself.
+shutil included), and `qure.files._try_to_exchange`, which calls the C library itself.
 """
 
 import io
@@ -41,7 +41,7 @@ class Watch:
         return len(self.calls) >= self._number
 
     def _look(self, frame: FrameType, event: str, called: Any) -> None:
-        if event == "call" and frame.f_code.co_name == "_exchanged":
+        if event == "call" and frame.f_code.co_name == "_try_to_exchange":
             name = "exchange"
         elif event == "c_call" and _reaches_out(called):
             name = called.__name__

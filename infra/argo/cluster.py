@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from qure.errors import StageFailed
-from qure.tracking.retrying import PASSING_STATUSES, retried
+from qure.tracking.retrying import PASSING_STATUSES, retry
 
 _TAIL_LINES = 400
 #: Lines of Kubeflow's launcher, which are of no use to whoever wants to know why a task failed.
@@ -45,7 +45,7 @@ class Cluster:
                 "argoproj.io", "v1alpha1", self._namespace, "workflows", name, _request_timeout=30
             )
 
-        return dict(self._asked(read, f"Workflow {name!r}"))
+        return dict(self._read(read, f"Workflow {name!r}"))
 
     def log(self, pod: str) -> list[str]:
         """The last lines of a task's pod.
@@ -59,9 +59,9 @@ class Cluster:
                 pod, self._namespace, container="main", tail_lines=_TAIL_LINES, _request_timeout=30
             )
 
-        return str(self._asked(read, f"log of {pod!r}")).splitlines()
+        return str(self._read(read, f"log of {pod!r}")).splitlines()
 
-    def _asked(self, read: Any, what: str) -> Any:
+    def _read(self, read: Any, what: str) -> Any:
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -71,7 +71,7 @@ class Cluster:
             return isinstance(error, HTTPError | OSError)
 
         try:
-            return retried(read, passes=passes, what=f"the cluster ({what})")
+            return retry(read, passes=passes, what=f"the cluster ({what})")
         except ApiException as error:
             remedy = ". The role needs `get` on it (infra/kubernetes/base)" if error.status == 403 else ""
             raise StageFailed(f"{what} cannot be read: {error.status} {error.reason}{remedy}") from None

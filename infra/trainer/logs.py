@@ -5,7 +5,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from infra.trainer.api import ApiUnavailable, End, TrainJobs, Worker
 from qure.errors import QureError
@@ -16,12 +15,6 @@ logger = logging.getLogger(__name__)
 _ERROR = re.compile(r"^(error: |\w*(\.\w+)*(Error|Exception|Interrupt)\b)")
 
 Start = tuple[str, int]
-
-
-class Emit(Protocol):
-    """Takes a log line."""
-
-    def __call__(self, line: str, /) -> object: ...
 
 
 class LogStreams:

@@ -188,7 +188,7 @@ class _Watch:
             self.logs.drain(self._workers)
             raise StageFailed(
                 f"train job {self._name} is gone, and this task has not deleted it: a person has, the end of its run, "
-                f"or Kubernetes with the run's Workflow{self._told(self._first_failure())}"
+                f"or Kubernetes with the run's Workflow{self._reason(self._first_failure())}"
             )
         if "Complete" in conditions:
             self.logs.drain(self._workers)
@@ -196,14 +196,14 @@ class _Watch:
         if "Failed" in conditions:
             self.logs.drain(self._workers)
             raise StageFailed(
-                f"train job {self._name} failed: {conditions['Failed']}{self._told(self._first_failure())}"
+                f"train job {self._name} failed: {conditions['Failed']}{self._reason(self._first_failure())}"
             )
         refusal = next((end for end in self._ends.values() if end.status == BadInput.exit_code), None)
         if refusal is not None:
             self.logs.drain([worker for worker in self._workers if worker.pod == refusal.pod])
             raise BadInput(
                 f"train job {self._name} was given something wrong, and was ended, as no restart mends that"
-                f"{self._told(refusal)}"
+                f"{self._reason(refusal)}"
             )
         return False
 
@@ -212,7 +212,7 @@ class _Watch:
         failures = [end for end in self._ends.values() if end.status]
         return min(failures, key=lambda end: (end.status == 128 + signal.SIGTERM, end.at), default=None)
 
-    def _told(self, end: End | None) -> str:
+    def _reason(self, end: End | None) -> str:
         if end is None:
             return ""
         reason = f" ({end.reason})" if end.reason not in ("", "Error") else ""

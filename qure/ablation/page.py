@@ -55,8 +55,8 @@ def terminal_table(results: Mapping[str, Any]) -> Table:
     )
     for arm in arms:
         difference = arm["differences"].get(NDCG) or arm["differences"].get(RECALL)
-        told = f"{difference['value']:+.1f}, {difference['verdict']}" if difference else ""
-        shown.add_row(arm["title"], *(f"{arm['metrics'][name]['mean']:.1f}" for name in metrics), told)
+        change = f"{difference['value']:+.1f}, {difference['verdict']}" if difference else ""
+        shown.add_row(arm["title"], *(f"{arm['metrics'][name]['mean']:.1f}" for name in metrics), change)
     return shown
 
 
@@ -70,8 +70,8 @@ def csv_of(lines: Sequence[Line]) -> str:
     for line in lines:
         for number in range(len(line.metrics[metrics[0]].values)):
             values = [line.metrics[name].values[number] for name in metrics]
-            told = [line.facts[name] for name in facts]
-            writer.writerow([line.arm.name, line.arm.title, line.arm.group, number, *values, *told, line.cpu_seconds])
+            extras = [line.facts[name] for name in facts]
+            writer.writerow([line.arm.name, line.arm.title, line.arm.group, number, *values, *extras, line.cpu_seconds])
     return stream.getvalue()
 
 

@@ -122,7 +122,7 @@ def new_run(bench: Bench, arm: Arm, seed: int) -> Run:
     summary = read_json(result.training / "summary.json")
     last_epoch = json.loads((result.training / "history.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     model = QureModel.load(result.model, bench.device, vision=False)
-    evaluation = evaluated(bench, model, scratch)
+    evaluation = judge(bench, model, scratch)
     found = Run(
         arm=arm.name,
         seed=seed,
@@ -143,7 +143,7 @@ def new_run(bench: Bench, arm: Arm, seed: int) -> Run:
     return found
 
 
-def evaluated(bench: Bench, model: QureModel, scratch: Path) -> Evaluation:
+def judge(bench: Bench, model: QureModel, scratch: Path) -> Evaluation:
     """A model on the benchmark of the training set, true relevance included where it is known."""
     task = bench.task
     encoder = Encoder(model, {task.image_set: bench.store}, bench.settings.evaluation.batch_size, scratch)

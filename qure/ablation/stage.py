@@ -171,7 +171,7 @@ def _all_runs(
             one = new_run(bench, arm, seed)
             seconds.append(time.monotonic() - begun)
         found[arm.name].append(one)
-        tracked.log_metrics({f"{arm.name}/{name}": one.metrics[name] for name in _told(one)}, step=seed)
+        tracked.log_metrics({f"{arm.name}/{name}": one.metrics[name] for name in _metrics_shown(one)}, step=seed)
         left = sum(seconds) / max(len(seconds), 1) * (len(planned) - number)
         logger.info(
             "run %d of %d, %s, seed %d: %s; at most about %.0f minutes left",
@@ -179,13 +179,13 @@ def _all_runs(
             len(planned),
             arm.name,
             seed,
-            ", ".join(f"{name} {one.metrics[name]:.2f}" for name in _told(one)),
+            ", ".join(f"{name} {one.metrics[name]:.2f}" for name in _metrics_shown(one)),
             left / 60,
         )
     return found
 
 
-def _told(one: Run) -> list[str]:
+def _metrics_shown(one: Run) -> list[str]:
     return [name for name in (RECALL, NDCG) if name in one.metrics]
 
 

@@ -17,7 +17,7 @@ A benchmark's folder::
 A benchmark of your own is one module with such an object, named in a package's entry points (`registry.GROUP`).
 """
 
-from qure.benchmarks.base import Benchmark, PublishedTable
+from qure.benchmarks.base import Benchmark, PublishedTable, Scope
 from qure.benchmarks.registry import (
     benchmarks,
     get_benchmark,
@@ -31,6 +31,7 @@ from qure.benchmarks.registry import (
 __all__ = [
     "Benchmark",
     "PublishedTable",
+    "Scope",
     "benchmarks",
     "get_benchmark",
     "image_sets",

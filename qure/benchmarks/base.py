@@ -34,6 +34,26 @@ class PublishedTable:
     rows: Mapping[str, tuple[float, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is read of a split.
+
+    Attributes:
+        gallery_protocol: which gallery, where there are several.
+        categories: some of the benchmark's; None for all.
+        exclusions: what to leave out; the split counts it.
+        candidates: the gallery where the benchmark's own cannot be known; None refuses that.
+    """
+
+    gallery_protocol: str = "original"
+    categories: Sequence[str] | None = None
+    exclusions: "Exclusions | None" = None
+    candidates: Sequence[str] | None = None
+
+
+WHOLE = Scope()
+
+
 class Benchmark(ABC):
     """One benchmark. `root` is always the benchmark's own folder, `data` the folder that holds all of them.
 
@@ -106,25 +126,13 @@ class Benchmark(ABC):
         return None
 
     @abstractmethod
-    def read(
-        self,
-        root: Path,
-        split: str,
-        *,
-        gallery_protocol: str = "original",
-        categories: Sequence[str] | None = None,
-        exclusions: "Exclusions | None" = None,
-        candidates: Sequence[str] | None = None,
-    ) -> "Split":
+    def read(self, root: Path, split: str, scope: Scope = WHOLE) -> "Split":
         """What is asked on one split.
 
         Args:
             root: the benchmark's folder.
             split: one of `splits`.
-            gallery_protocol: which gallery, where there are several.
-            categories: some of `categories`; None for all.
-            exclusions: what to leave out; the result counts it.
-            candidates: the gallery where the benchmark's own cannot be known; None refuses that.
+            scope: what of it.
 
         Raises:
             BadInput: a file is missing or malformed, or a query breaks a rule.

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from qure.benchmarks.base import Benchmark
+from qure.benchmarks.base import WHOLE, Benchmark, Scope
 
 if TYPE_CHECKING:
     from qure.datasets.exclusions import Exclusions
@@ -47,44 +47,25 @@ class RetrievalBenchmark(Benchmark):
         """
 
     @abstractmethod
-    def read_galleries(
-        self,
-        root: Path,
-        split: str,
-        *,
-        gallery_protocol: str = "original",
-        categories: Sequence[str] | None = None,
-        candidates: Sequence[str] | None = None,
-    ) -> "Mapping[str, Gallery]":
+    def read_galleries(self, root: Path, split: str, scope: Scope = WHOLE) -> "Mapping[str, Gallery]":
         """Category -> candidates, one gallery under "" where there are no categories; arguments as `read` takes them.
 
         Raises:
             BadInput: a file is missing or malformed, or the gallery cannot be known.
         """
 
-    def read(
-        self,
-        root: Path,
-        split: str,
-        *,
-        gallery_protocol: str = "original",
-        categories: Sequence[str] | None = None,
-        exclusions: "Exclusions | None" = None,
-        candidates: Sequence[str] | None = None,
-    ) -> "Split":
+    def read(self, root: Path, split: str, scope: Scope = WHOLE) -> "Split":
         from qure.datasets.exclusions import Exclusions
         from qure.datasets.split import Split, distinct_ids
         from qure.datasets.truth import read_truth
 
-        left_out = exclusions or Exclusions()
+        left_out, categories = scope.exclusions or Exclusions(), scope.categories
         everything = self.read_triplets(root, split, categories=categories, checked=False) if left_out else None
         triplets = self._labelled(
             root, split, self.read_triplets(root, split, categories=categories, exclusions=left_out)
         )
         triplets = left_out.keep(triplets)
-        whole = self.read_galleries(
-            root, split, gallery_protocol=gallery_protocol, categories=categories, candidates=candidates
-        )
+        whole = self.read_galleries(root, split, scope)
         galleries = {category: left_out.keep_gallery(gallery) for category, gallery in whole.items()}
         images = len(distinct_ids(whole.values())) - len(distinct_ids(galleries.values()))
         return Split(

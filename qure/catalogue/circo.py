@@ -6,7 +6,7 @@ import numpy as np
 
 from qure.catalogue.attributes import SCENES, Vector
 from qure.catalogue.chance import Chance
-from qure.catalogue.plan import Picture, Plan, scaled, truth_document
+from qure.catalogue.plan import Plan, PlannedPicture, scaled, truth_document
 from qure.catalogue.scene_words import continued_caption, shared_concept
 
 FOLDER = "circo"
@@ -37,7 +37,7 @@ def circo_plan(seed: int, scale: float, image_size: int) -> Plan:
     images = {image: SCENES.draw(chance, taste) for image in ids}
     plan = Plan()
     for image, vector in images.items():
-        plan.pictures.append(Picture(f"{FOLDER}/COCO2017_unlabeled/unlabeled2017/{image:012d}.jpg", "", vector))
+        plan.pictures.append(PlannedPicture(f"{FOLDER}/COCO2017_unlabeled/unlabeled2017/{image:012d}.jpg", "", vector))
     index = f"{FOLDER}/COCO2017_unlabeled/annotations/image_info_unlabeled2017.json"
     plan.add_json(index, _coco_index(ids, image_size))
     queries = {}

@@ -5,7 +5,7 @@ from typing import Any
 
 from qure.catalogue.attributes import SCENES, Vector, differing
 from qure.catalogue.chance import Chance
-from qure.catalogue.plan import Picture, Plan, scaled, truth_document
+from qure.catalogue.plan import Plan, PlannedPicture, scaled, truth_document
 from qure.catalogue.scene_words import full_caption, relative_caption
 
 FOLDER = "cirr"
@@ -52,7 +52,7 @@ def cirr_plan(splits: list[SceneSplit]) -> Plan:
         plan.add_json(f"{FOLDER}/captions/cap.rc2.{part.split}.json", part.rows)
         plan.add_json(f"{FOLDER}/image_splits/split.rc2.{part.split}.json", part.paths)
         for image, vector in part.images.items():
-            plan.pictures.append(Picture(f"{FOLDER}/{part.paths[image].removeprefix('./')}", "", vector))
+            plan.pictures.append(PlannedPicture(f"{FOLDER}/{part.paths[image].removeprefix('./')}", "", vector))
     images = {part.split: {image: list(vector) for image, vector in part.images.items()} for part in splits}
     queries = {part.split: {pair: list(vector) for pair, vector in part.wanted.items()} for part in splits}
     plan.add_json(f"{FOLDER}/truth.json", truth_document(SCENES.names, SCENES.values, (), images, queries))

@@ -7,7 +7,7 @@ import numpy as np
 from qure.catalogue.attributes import GARMENTS, Vector, differing
 from qure.catalogue.chance import Chance
 from qure.catalogue.garment_words import full_caption, relative_captions
-from qure.catalogue.plan import Picture, Plan, asins, scaled, truth_document
+from qure.catalogue.plan import Plan, PlannedPicture, asins, scaled, truth_document
 
 CATEGORIES = ("dress", "shirt", "toptee")
 FOLDER = "fashioniq"
@@ -74,7 +74,7 @@ def fashioniq_plan(splits: list[GarmentSplit]) -> Plan:
         plan.add_json(f"{FOLDER}/captions/cap.{part.category}.{part.split}.json", rows, indent=4)
         plan.add_json(f"{FOLDER}/image_splits/split.{part.category}.{part.split}.json", list(part.images), indent=4)
         for image, vector in part.images.items():
-            plan.pictures.append(Picture(f"{FOLDER}/images/{image}.jpg", part.category, vector))
+            plan.pictures.append(PlannedPicture(f"{FOLDER}/images/{image}.jpg", part.category, vector))
             images.setdefault(part.split, {})[image] = [code, *vector]
         for row_number, triplet in enumerate(part.triplets):
             queries.setdefault(part.split, {})[f"{part.category}/{row_number}"] = [code, *triplet.wanted]

@@ -25,7 +25,7 @@ from qure.errors import BadInput, StageFailed
 from qure.files import atomic_folder
 from qure.scratch import scratch_folder
 from qure.tracking import data_fingerprint, redacted
-from qure.tracking.retrying import retried
+from qure.tracking.retrying import retry
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def pin(repository: str, revision: str) -> Pinned:
         return Pinned(CATALOGUE, "")
     by_hash = _DVC_HASH.fullmatch(revision)
     with _cloned(repository) as git:
-        commit = _resolved(git, repository, "HEAD" if by_hash else revision)
+        commit = _resolve(git, repository, "HEAD" if by_hash else revision)
         if by_hash:
             return Pinned(commit, revision if revision.endswith(".dir") else f"{revision}.dir")
         return Pinned(commit, _hash(_file(git, commit, POINTER, repository), repository))
@@ -100,7 +100,7 @@ def fetch(settings: Settings, repository: str, pinned: Pinned, output: Path, *, 
         if pinned.data_hash:
             _configure(workshop, repository, pinned.commit, cache)
             _write_pointer(workshop / POINTER, pinned.data_hash)
-            retried(
+            retry(
                 lambda: _dvc(workshop, "pull", "--quiet", POINTER),
                 passes=lambda error: _AWAY.search(str(error)) is not None,
                 what="the DVC remote",
@@ -127,7 +127,7 @@ def _cloned(repository: str) -> Iterator["object"]:
             return Git.clone(repository, tempfile.mkdtemp(dir=folder))  # a broken attempt leaves files behind
 
         try:
-            git = retried(clone, passes=_is_away, what=f"git ({redacted(repository)})")
+            git = retry(clone, passes=_is_away, what=f"git ({redacted(repository)})")
         except CloneError as error:
             if _is_away(error):
                 raise StageFailed(
@@ -157,7 +157,7 @@ def _is_away(error: BaseException | None) -> bool:
     return False
 
 
-def _resolved(git: object, repository: str, revision: str) -> str:
+def _resolve(git: object, repository: str, revision: str) -> str:
     from scmrepo.exceptions import RevError
 
     try:

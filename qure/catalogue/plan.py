@@ -12,7 +12,7 @@ _ASIN = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PlannedPicture:
     """One image to draw.
 
     Attributes:
@@ -30,7 +30,7 @@ class Picture:
 class Plan:
     """One benchmark: pictures and files, both relative to the data root."""
 
-    pictures: list[Picture] = field(default_factory=list)
+    pictures: list[PlannedPicture] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
 
     def add_json(self, path: str, value: Any, indent: int | None = None) -> None:

@@ -13,7 +13,7 @@ from qure.catalogue.cirr import cirr_plan, plan_scenes, scene_captions
 from qure.catalogue.fashioniq import fashioniq_plan, garment_captions, plan_garments
 from qure.catalogue.garments import draw_garment
 from qure.catalogue.hp_fashioniq import hp_fashioniq_plan
-from qure.catalogue.plan import Picture, Plan
+from qure.catalogue.plan import Plan, PlannedPicture
 from qure.catalogue.scenes import draw_scene
 from qure.config import CatalogueSettings, Settings
 from qure.errors import BadInput
@@ -77,7 +77,7 @@ def plan_catalogue(chosen: CatalogueSettings) -> list[Plan]:
     ]
 
 
-def draw(picture: Picture, chosen: CatalogueSettings) -> Image.Image:
+def draw(picture: PlannedPicture, chosen: CatalogueSettings) -> Image.Image:
     """A picture; depends on the seed, its path and its attributes only."""
     chance = Chance(chosen.seed, "picture", picture.path)
     if picture.category:

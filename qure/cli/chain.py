@@ -75,12 +75,12 @@ class Chain:
         Raises:
             StageFailed: a stage failed; its own message stands above.
         """
-        stages = listed()
+        stages = list_stages()
         self.total = len(stages)
         if up_to_date():
             self.kept = stages
             return
-        for step in planned(stages):
+        for step in plan_steps(stages):
             self._run(step)
 
     def _run(self, step: Sequence[Sequence[str]]) -> None:
@@ -200,7 +200,7 @@ def up_to_date() -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def listed() -> list[str]:
+def list_stages() -> list[str]:
     """The stages that dvc.yaml describes, `foreach` unrolled, in its order.
 
     Raises:
@@ -214,12 +214,12 @@ def listed() -> list[str]:
     return [name for name in names if name and not name.endswith(".dvc")]
 
 
-def planned(stages: Sequence[str]) -> list[list[list[str]]]:
+def plan_steps(stages: Sequence[str]) -> list[list[list[str]]]:
     """Steps, one after the other: lists of stages that run side by side.
 
-    >>> planned(["validate@a", "validate@b", "backbone", "train@a", "train@b", "promote@a", "promote@b"])
+    >>> plan_steps(["validate@a", "validate@b", "backbone", "train@a", "train@b", "promote@a", "promote@b"])
     [[['validate@a'], ['validate@b']], [['backbone']], [['train@a', 'promote@a'], ['train@b', 'promote@b']]]
-    >>> planned(["backbone", "promote@a", "a stage of one's own"])
+    >>> plan_steps(["backbone", "promote@a", "a stage of one's own"])
     [[['backbone']], [['promote@a']], [[]]]
     """
     kinds = list(ABOUT)

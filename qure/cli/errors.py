@@ -129,8 +129,8 @@ def _os_message(error: OSError) -> str:
 def _out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
-    told = isinstance(error, RuntimeError | OSError | ImportError) and bool(OUT_OF_MEMORY.search(str(error)))
-    return told or getattr(error, "errno", None) == errno.ENOMEM
+    says_so = isinstance(error, RuntimeError | OSError | ImportError) and bool(OUT_OF_MEMORY.search(str(error)))
+    return says_so or getattr(error, "errno", None) == errno.ENOMEM
 
 
 def _first_line(error: BaseException) -> str:

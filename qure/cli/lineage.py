@@ -17,13 +17,13 @@ Address = Annotated[
 @app.command()
 def lineage(address: Address, params: Parameters = PARAMETERS, as_json: Json = False) -> None:
     """Where a registered model comes from: data, code, settings, runs, and who made it champion when and why."""
-    from qure.registry.lineage import lineage as told_of
+    from qure.registry.lineage import lineage as lineage_of
 
-    told = told_of(settings_for(params), address)
+    facts = lineage_of(settings_for(params), address)
     if as_json:
-        print_json(told)
+        print_json(facts)
         return
-    for line in lines(told):
+    for line in lines(facts):
         typer.echo(line)
 
 
@@ -67,14 +67,14 @@ def reproduce(
         raise StageFailed(f"{planned.address} was made again in {planned.folder}, and not byte by byte the same")
 
 
-def lines(told: dict[str, Any]) -> list[str]:
+def lines(facts: dict[str, Any]) -> list[str]:
     """What `qure lineage` prints."""
-    data, code, environment = told["data"], told["code"], told["environment"]
-    runs = told["runs"]
+    data, code, environment = facts["data"], facts["code"], facts["environment"]
+    runs, aliases = facts["runs"], ", ".join(facts["aliases"])
     said = [
-        f"{told['name']} version {told['version']}" + (f" ({', '.join(told['aliases'])})" if told["aliases"] else ""),
-        f"model        {told['model']['fingerprint']}",
-        f"backbone     {told['model']['backbone'] or 'unknown'}",
+        f"{facts['name']} version {facts['version']}" + (f" ({aliases})" if aliases else ""),
+        f"model        {facts['model']['fingerprint']}",
+        f"backbone     {facts['model']['backbone'] or 'unknown'}",
         f"data         {data['fingerprint'] or 'unknown'}, data.dvc at {data['revision'] or 'no known commit'}",
         f"code         {code['commit'] or 'unknown'} of {code['repository'] or 'an unknown repository'}",
         f"image        {environment.get('image', 'none')}",
@@ -84,13 +84,13 @@ def lines(told: dict[str, Any]) -> list[str]:
         found = runs.get(stage) or []
         for run in found if isinstance(found, list) else [found]:
             said.append(f"{stage + ' run':<12} {run['id']} {run['name']}")
-    said += [f"report       {place}" for place in told["reports"]]
-    said += [f"settings     {len(told['settings'] or {})} groups: --json shows them"] if told["settings"] else []
-    for change in told["champion"]:
+    said += [f"report       {place}" for place in facts["reports"]]
+    said += [f"settings     {len(facts['settings'] or {})} groups: --json shows them"] if facts["settings"] else []
+    for change in facts["champion"]:
         before = f", before it version {change['previous']}" if change["previous"] else ""
         who = f" by {change['by']}" if change["by"] else ""
-        became = "champion" if change["version"] == told["version"] else f"version {change['version']} followed it"
+        became = "champion" if change["version"] == facts["version"] else f"version {change['version']} followed it"
         said.append(f"{change['at']}  {became}: {change['reason']}{who}{before}: {change['why']}")
         if change["command"]:
             said.append(f"             {change['command']}" + (f", run {change['run']}" if change["run"] else ""))
-    return said + [f"missing      {one}" for one in told["missing"]]
+    return said + [f"missing      {one}" for one in facts["missing"]]

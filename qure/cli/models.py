@@ -17,7 +17,7 @@ from qure.cli.options import (
     require_writable,
     settings_for,
 )
-from qure.cli.pictures import Answer, draw_sheet, image_paths, require_sheet
+from qure.cli.pictures import SheetRow, draw_sheet, image_paths, require_sheet
 from qure.errors import BadInput
 
 weights_app = typer.Typer(help="Import published weights.", no_args_is_help=True)
@@ -80,7 +80,7 @@ def search(
     found = ask_champion(settings, training_set, image, text, top_k, group)
     paths = image_paths(data, training_set, [image_id for image_id, _ in found])
     answers = [
-        Answer(rank, relevance, image_id, paths.get(image_id))
+        SheetRow(rank, relevance, image_id, paths.get(image_id))
         for rank, (image_id, relevance) in enumerate(found, start=1)
     ]
     if as_json:

@@ -17,7 +17,7 @@ FORMATS = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
-class Answer:
+class SheetRow:
     """One result of a search.
 
     Attributes:
@@ -58,7 +58,7 @@ def require_sheet(file: Path) -> None:
         raise BadInput("its folder does not exist", file=file, remedy="Make it, or name another")
 
 
-def draw_sheet(file: Path, query: Path, text: str, answers: Sequence[Answer]) -> None:
+def draw_sheet(file: Path, query: Path, text: str, answers: Sequence[SheetRow]) -> None:
     """Draws the query and its results with rank, relevance and id, and writes the picture whole or not at all."""
     from PIL import Image
 

@@ -31,7 +31,7 @@ class FieldNames:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class BrokenRule:
     """One broken rule in one triplet."""
 
     rule: str
@@ -55,7 +55,7 @@ def find(
     is_empty: Callable[[str], bool] = shows_nothing,
     alike: Callable[[Triplet], str] = lambda triplet: text_key(triplet.text),
     rules: Collection[str] = RULES,
-) -> Iterator[Finding]:
+) -> Iterator[BrokenRule]:
     """Every broken rule, in the triplets' order.
 
     Args:
@@ -71,7 +71,7 @@ def find(
         if known_ids is not None and UNKNOWN_ID in rules:
             yield from _unknown_ids(triplet, names, known_ids)
         if TARGET_IS_REFERENCE in rules and triplet.target == triplet.reference:
-            yield Finding(
+            yield BrokenRule(
                 TARGET_IS_REFERENCE,
                 triplet,
                 names.target,
@@ -80,7 +80,7 @@ def find(
                 "A query's answer must differ from its reference image: correct or remove the row",
             )
         if EMPTY_TEXT in rules and is_empty(triplet.text):
-            yield Finding(
+            yield BrokenRule(
                 EMPTY_TEXT,
                 triplet,
                 names.text,
@@ -91,7 +91,7 @@ def find(
         key = (triplet.reference, triplet.target, alike(triplet))
         if DUPLICATE_TRIPLET in rules and triplet.target is not None:
             if key in seen:
-                yield Finding(
+                yield BrokenRule(
                     DUPLICATE_TRIPLET,
                     triplet,
                     names.text,
@@ -102,7 +102,7 @@ def find(
             seen.setdefault(key, triplet.source)
 
 
-def refuse(findings: Iterable[Finding]) -> None:
+def refuse(findings: Iterable[BrokenRule]) -> None:
     """Raises the first finding as a BadInput; does nothing when there is none."""
     for finding in findings:
         raise finding.error()
@@ -118,10 +118,10 @@ def place(source: str) -> tuple[str, int | str | None]:
     return (file, int(row)) if found and row.isdecimal() else (source, None)
 
 
-def _unknown_ids(triplet: Triplet, names: FieldNames, known_ids: Collection[str]) -> Iterator[Finding]:
+def _unknown_ids(triplet: Triplet, names: FieldNames, known_ids: Collection[str]) -> Iterator[BrokenRule]:
     for field, image_id in ((names.reference, triplet.reference), (names.target, triplet.target)):
         if image_id is not None and image_id not in known_ids:
-            yield Finding(
+            yield BrokenRule(
                 UNKNOWN_ID,
                 triplet,
                 field,
@@ -131,7 +131,7 @@ def _unknown_ids(triplet: Triplet, names: FieldNames, known_ids: Collection[str]
             )
     for index, image_id in enumerate(triplet.members):
         if image_id not in known_ids:
-            yield Finding(
+            yield BrokenRule(
                 UNKNOWN_ID,
                 triplet,
                 f"img_set.members[{index}]",

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from qure.benchmarks import Benchmark, benchmarks, get_benchmark
+from qure.benchmarks import Benchmark, Scope, benchmarks, get_benchmark
 from qure.datasets.exclusions import Exclusions, query_key
 from qure.datasets.split import present
 from qure.datasets.types import PreferencePair, Triplet, named_images
@@ -89,7 +89,7 @@ def _leakage(one: Benchmark, data: Path) -> dict[str, int]:
     """One benchmark's; it is trained by the training set whose models it judges."""
     trainer = get_benchmark(one.judges)
     split = VAL if VAL in one.splits else one.splits[0]
-    judging = one.read(one.root(data), split, candidates=()) if one.gallery_file else one.read(one.root(data), split)
+    judging = one.read(one.root(data), split, Scope(candidates=()))
     asked = [*judging.triplets, *_as_triplets(judging.pairs)]
     result = {"queries": len(asked)}
     lists = trainer.root(data)

@@ -17,7 +17,7 @@ without leading zeros.
 from pathlib import Path
 from typing import Any
 
-from qure.benchmarks import get_benchmark
+from qure.benchmarks import Scope, get_benchmark
 from qure.config import EvaluationSettings
 from qure.errors import BadInput
 from qure.evaluation.ranking.embeddings import Embeddings, read_embeddings
@@ -71,7 +71,8 @@ def evaluate_embeddings(
         raise BadInput(f"no category {category!r}", remedy=f"Categories are {', '.join(one.categories)}")
     candidates = Embeddings(one.canonical_ids(found.ids, file=found.name), found.source, name=found.name)
     categories = None if category is None else (category,)
-    read = one.read(root, split, gallery_protocol=gallery_protocol, categories=categories, candidates=candidates.ids)
+    scope = Scope(gallery_protocol=gallery_protocol, categories=categories, candidates=candidates.ids)
+    read = one.read(root, split, scope)
     content: dict[str, Any]
     if split == one.withheld:
         partial = {"partial_gallery": not (root / one.gallery_file).is_file()} if one.gallery_file else {}

@@ -9,10 +9,10 @@ from pathlib import Path
 from qure.config import EvaluationSettings, NegativeSettings, Settings
 from qure.datasets.validated import ValidatedData
 from qure.evaluation.controls import run_controls
-from qure.evaluation.parts import PLOTS, SUBMISSIONS, Part
+from qure.evaluation.parts import SUBMISSIONS, Part
 from qure.evaluation.ranking.embeddings import Embeddings
 from qure.evaluation.ranking.encoding import Encoder
-from qure.evaluation.report import hard_negatives
+from qure.evaluation.report import PLOTS, hard_negatives
 from qure.evaluation.report.hard_negatives import typical_rankings
 from qure.evaluation.statistics.results import Evaluation
 from qure.evaluation.submissions.withheld import submit

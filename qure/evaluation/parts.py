@@ -16,7 +16,7 @@ from qure.errors import BadInput
 from qure.evaluation.statistics.results import Evaluation, load_results, save_results
 from qure.files import read_json, write_json
 
-RESULTS, CONTROLS, SUBMISSIONS, PLOTS = "results", "controls", "submissions", "plots"
+RESULTS, CONTROLS, SUBMISSIONS = "results", "controls", "submissions"
 _SUMMARY = "part.json"
 _AGAIN = "Evaluate the model again"
 

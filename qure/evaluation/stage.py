@@ -30,10 +30,11 @@ from qure.datasets.truth import read_truth
 from qure.datasets.validated import require_validated
 from qure.errors import BadInput
 from qure.evaluation.findings import METRIC, Finding, findings_of, read_findings, write_findings
+from qure.evaluation.joint import JointEvaluation, Numbers
 from qure.evaluation.judging import Inputs, judge_part
-from qure.evaluation.outcome import Numbers, Outcome
-from qure.evaluation.parts import PLOTS, RESULTS, SUBMISSIONS, Part, in_order
+from qure.evaluation.parts import RESULTS, SUBMISSIONS, Part, in_order
 from qure.evaluation.provenance import provenance_of, stamped_copies
+from qure.evaluation.report import PLOTS
 from qure.evaluation.report.figures import draw_retrieval
 from qure.evaluation.report.page import ReportInputs, write_report
 from qure.evaluation.statistics.curves import set_sizes, training_curve
@@ -185,22 +186,14 @@ def write_again(
     Raises:
         BadInput: an evaluation is missing or damaged.
     """
-    found = load_results(Path(evaluation) / "results")
-    others = load_results(Path(champion) / "results") if champion is not None else {}
-    report = ReportInputs(
-        training_set=training_set,
-        evaluations=[found[benchmark] for benchmark in judged_on(training_set) if benchmark in found],
-        data=data,
-        settings=settings.evaluation,
-        controls=read_json(Path(evaluation) / "metrics.json").get("controls", {}),
-        differences=read_json(Path(evaluation) / "comparisons.json").get("controls", {}),
-        findings=read_findings(Path(evaluation)),
-        champion=list(others.values()),
-        training=training,
-        plots=Path(evaluation) / PLOTS,
+    evaluation = Path(evaluation)
+    found, others = load_results(evaluation / RESULTS), load_results(champion / RESULTS) if champion is not None else {}
+    own = [found[benchmark] for benchmark in judged_on(training_set) if benchmark in found]
+    inputs = ReportInputs(
+        training_set, evaluation, own, data, settings.evaluation, champion=list(others.values()), training=training
     )
     output.mkdir(parents=True, exist_ok=True)
-    write_report(report, output)
+    write_report(inputs, output)
 
 
 def _join(
@@ -220,61 +213,50 @@ def _join(
             if (Path(place) / name).is_dir():
                 shutil.copytree(Path(place) / name, folder / name, dirs_exist_ok=True)
     logger.info("comparing the model with its controls%s, query by query", " and with the champion" if others else "")
-    outcome = Outcome(parts, others)
-    _write(outcome, settings, training_set, data, training, folder)
-    return outcome.metrics()
+    joint = JointEvaluation(parts, others)
+    _write(joint, settings, training_set, data, training, folder)
+    return joint.metrics()
 
 
 def _write(
-    outcome: Outcome,
+    joint: JointEvaluation,
     settings: EvaluationSettings,
     training_set: str,
     data: Path,
     training: Path | None,
     folder: Path,
 ) -> None:
-    metrics, comparisons = outcome.metrics(), outcome.comparisons(settings)
-    findings = findings_of(outcome.evaluations, comparisons["controls"], outcome.own.chance)
+    metrics, comparisons = joint.metrics(), joint.comparisons(settings)
+    findings = findings_of(joint.evaluations, comparisons["controls"], joint.own.chance)
     write_json(folder / "metrics.json", metrics)
-    write_json(folder / "intervals.json", outcome.intervals())
+    write_json(folder / "intervals.json", joint.intervals())
     write_json(folder / "comparisons.json", comparisons)
-    write_findings(folder, findings, outcome.evaluations)
+    write_findings(folder, findings, joint.evaluations)
     logger.info("drawing curves, pictures and the report")
-    _draw(outcome, data, training, folder / PLOTS)
-    report = ReportInputs(
-        training_set=training_set,
-        evaluations=outcome.evaluations,
-        data=data,
-        settings=settings,
-        controls=metrics["controls"],
-        differences=comparisons["controls"],
-        findings=findings,
-        champion=list(outcome.champion.values()),
-        training=training,
-        excluded={part.benchmark: part.dropped for part in outcome.parts},
-        plots=folder / PLOTS,
-    )
-    write_report(report, folder)
-    _say(outcome, findings)
+    _draw(joint, data, training, folder / PLOTS)
+    champion, excluded = list(joint.champion.values()), {part.benchmark: part.dropped for part in joint.parts}
+    inputs = ReportInputs(training_set, folder, joint.evaluations, data, settings, champion, training, excluded)
+    write_report(inputs, folder)
+    _say(joint, findings)
 
 
-def _draw(outcome: Outcome, data: Path, training: Path | None, folder: Path) -> None:
+def _draw(joint: JointEvaluation, data: Path, training: Path | None, folder: Path) -> None:
     """The training set's own benchmark as curves and pictures, and how the model was trained."""
     folder.mkdir(exist_ok=True)
-    own = outcome.own.evaluation
+    own = joint.own.evaluation
     draw_retrieval(own, data, read_truth(get_benchmark(own.benchmark).root(data)), folder / "retrieval.png")
-    outcome.recall_curves().to_csv(folder / "recall_curve.csv", index=False)
+    joint.recall_curves().to_csv(folder / "recall_curve.csv", index=False)
     if training is not None:
         training_curve(training).to_csv(folder / "loss.csv", index=False)
         set_sizes(training).to_csv(folder / "set_size.csv", index=False)
 
 
-def _say(outcome: Outcome, findings: Sequence[Finding]) -> None:
+def _say(joint: JointEvaluation, findings: Sequence[Finding]) -> None:
     """Says what a reader must not miss: what is wrong with the model, and a champion that was asked otherwise."""
-    for one in outcome.evaluations:
-        if outcome.champion and not outcome.is_comparable(one):
+    for one in joint.evaluations:
+        if joint.champion and not joint.is_comparable(one):
             logger.warning("the champion was not evaluated on the same %s data: no comparison", one.benchmark)
-    main = outcome.own.evaluation
+    main = joint.own.evaluation
     logger.info("%s: %s %.2f", main.benchmark, METRIC, main.metrics[METRIC])
     for finding in findings:
         logger.warning("%s: %s. To mend it: %s", finding.benchmark, finding.says, finding.remedy)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from qure.benchmarks import Benchmark, get_benchmark
+from qure.benchmarks import Benchmark, Scope, get_benchmark
 from qure.config import EvaluationSettings
 from qure.datasets.split import Split
 from qure.datasets.types import Question
@@ -37,12 +37,8 @@ class Source:
         Raises:
             BadInput: the benchmark's files are missing or malformed.
         """
-        return of.read(
-            of.root(self.data.root),
-            split,
-            gallery_protocol=self.settings.gallery_protocol,
-            exclusions=self.data.exclusions(of.name),
-        )
+        scope = Scope(self.settings.gallery_protocol, exclusions=self.data.exclusions(of.name))
+        return of.read(of.root(self.data.root), split, scope)
 
 
 @dataclass(frozen=True)

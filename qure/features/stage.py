@@ -80,7 +80,7 @@ def precompute(
         raise BadInput(f"shard {number} of {shares}: the first number must be 0 to {shares - 1}", field="shard")
     passed = require_validated(validation, data, [image_set])
     with alone(output), _run(settings, image_set, Path(data), Path(backbone), shard) as run:
-        summary = _computed(settings, image_set, passed, backbone, output, shard, device or default_device())
+        summary = _compute(settings, image_set, passed, backbone, output, shard, device or default_device())
         run.log_metrics({name: value for name, value in summary.items() if not isinstance(value, str)})
         run.set_tags({"qure.features": summary["fingerprint"]})
     return summary
@@ -114,7 +114,7 @@ def collect(outputs: Sequence[Path], output: Path) -> dict[str, Any]:
     return _summary(manifest, reused=0, seconds=None)
 
 
-def _computed(
+def _compute(
     settings: Settings,
     image_set: str,
     data: ValidatedData,

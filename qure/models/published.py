@@ -109,10 +109,10 @@ def _is_state_dict(value: object) -> bool:
 
 
 def _without_prefixes(state: Mapping[object, object]) -> dict[str, torch.Tensor]:
-    named = {str(key): value for key, value in state.items()}
-    while named:
-        prefix = next((one for one in PREFIXES if all(key.startswith(one) for key in named)), None)
+    tensors = {str(key): value for key, value in state.items()}
+    while tensors:
+        prefix = next((one for one in PREFIXES if all(key.startswith(one) for key in tensors)), None)
         if prefix is None:
             break
-        named = {key.removeprefix(prefix): value for key, value in named.items()}
-    return named  # type: ignore[return-value]  # what is no tensor is refused by its key when it is converted
+        tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
+    return tensors  # type: ignore[return-value]  # what is no tensor is refused by its key when it is converted

@@ -201,11 +201,11 @@ def load(path: Path) -> Kept:
         raise BadInput("the file does not exist", file=path, remedy="Train the model again")
     try:
         with safe_open(path, framework="numpy") as stream:
-            told = stream.metadata() or {}
+            metadata = stream.metadata() or {}
             arrays = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-        if _FORMAT not in told:
+        if _FORMAT not in metadata:
             raise BadInput(f"is no record of a mining of format {_FORMAT}", file=path, remedy="Train the model again")
-        names = json.loads(told[_FORMAT])
+        names = json.loads(metadata[_FORMAT])
         return Kept(Record(**arrays), tuple(names["queries"]), tuple(names["images"]))
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BadInput(f"not a whole record of a mining: {error}", file=path, remedy="Train the model again") from None

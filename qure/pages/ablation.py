@@ -33,8 +33,8 @@ def ablation_page(results: Mapping[str, Any], folder: Path) -> Page:
     rows = []
     for arm in sorted(arms, key=lambda one: -one["metrics"][metric]["mean"]):
         gap = arm["differences"].get(metric)
-        told = f"{gap['value']:+.1f} ({gap['low']:+.1f} to {gap['high']:+.1f})" if gap else ""
-        rows.append([prose(arm["arm"]), number(arm["metrics"][metric]["mean"]), told, gap["verdict"] if gap else ""])
+        change = f"{gap['value']:+.1f} ({gap['low']:+.1f} to {gap['high']:+.1f})" if gap else ""
+        rows.append([prose(arm["arm"]), number(arm["metrics"][metric]["mean"]), change, gap["verdict"] if gap else ""])
     page.section("Arms, best first", table(["arm", short_name(metric), "difference", "verdict"], rows))
     if (folder / "figure.png").is_file():
         page.section("Figure", [Picture("every arm with its interval", fitted(folder / "figure.png"))])

@@ -31,7 +31,7 @@ def evaluation_page(training_set: str, evaluation: Path) -> Page:
     own = get_benchmark(training_set).folder
     page = Page(
         f"Evaluation of qure-{training_set}",
-        f"{short_name(METRIC)} {number(metrics[own][METRIC])} ({between(intervals[own][METRIC])}): {judged(findings)}",
+        f"{short_name(METRIC)} {number(metrics[own][METRIC])} ({between(intervals[own][METRIC])}): {verdict(findings)}",
         [
             (control_name(control).capitalize(), f"{short_name(METRIC)} {number(values[METRIC])}")
             for control, values in metrics["controls"].items()
@@ -54,11 +54,11 @@ def part_page(folder: Path) -> Page:
     part = JudgedPart.load(folder)
     one, own = part.evaluation, get_benchmark(part.benchmark)
     shown = [name for name in SHOWN if name in one.metrics]
-    told = ", ".join(f"{short_name(name)} {number(one.metrics[name])}" for name in shown)
+    measured = ", ".join(f"{short_name(name)} {number(one.metrics[name])}" for name in shown)
     left_out = ", ".join(f"{count:,} {what}" for what, count in part.dropped.items())
     page = Page(
         f"{own.title} {one.split}",
-        f"{told} of {one.metrics['queries']:,.0f} queries.",
+        f"{measured} of {one.metrics['queries']:,.0f} queries.",
         [("Model", part.model[:12]), ("Left out", left_out)],
     )
     page.section("Metrics, percent", metrics_table(one.metrics, one.intervals))
@@ -75,7 +75,7 @@ def metrics_table(metrics: Mapping[str, float], intervals: Mapping[str, Sequence
     return table(["metric", "this model", "interval"], rows)
 
 
-def judged(findings: Sequence[Finding]) -> str:
+def verdict(findings: Sequence[Finding]) -> str:
     """The findings in half a sentence."""
     if any(one.is_collapse for one in findings):
         return "it has collapsed and must not be used."

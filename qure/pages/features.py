@@ -19,10 +19,10 @@ def features_page(image_set: str, shard: int, shards: int, summary: Mapping[str,
     """
     skipped, reused = len(passed.exclusions(image_set).images), int(summary["reused_images"])
     rate = float(summary["images_per_second"])
-    told = f"{rate:,.1f} images/s" if reused < summary["images"] else "nothing had to be computed"
+    speed = f"{rate:,.1f} images/s" if reused < summary["images"] else "nothing had to be computed"
     return Page(
         f"Features of {image_set}, share {shard + 1} of {shards}",
-        f"{counted(int(summary['images']), 'image')} in {summary['seconds']:.0f} s: {told}.",
+        f"{counted(int(summary['images']), 'image')} in {summary['seconds']:.0f} s: {speed}.",
         [
             ("Computed now", f"{int(summary['images']) - reused:,}"),
             ("Kept from an earlier attempt", f"{reused:,}"),

@@ -25,12 +25,12 @@ def places(
 
 def links(found: Sequence[Provenance], *, report: bool = False) -> list[tuple[str, str]]:
     """(what, address) of runs, of versions, and of the report among a run's artifacts."""
-    told: list[tuple[str, str]] = []
+    addresses: list[tuple[str, str]] = []
     for place in found:
-        told += place.links
+        addresses += place.links
         if report:
-            told.append(("the report", f"{place.links[0][1]}/artifacts"))
-    return told
+            addresses.append(("the report", f"{place.links[0][1]}/artifacts"))
+    return addresses
 
 
 def write_framed(report: Path, found: Sequence[Provenance], path: Path | str) -> None:

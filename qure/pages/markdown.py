@@ -91,8 +91,8 @@ class Page:
 
     def lines(self) -> list[str]:
         """The page in a few lines without marks."""
-        told = [f"{self.title}: {self.verdict}", *(f"{name}: {value}" for name, value in self.facts)]
-        return [*told[:MOST_LINES], *(f"{what}: {address}" for what, address in self.links)]
+        lines = [f"{self.title}: {self.verdict}", *(f"{name}: {value}" for name, value in self.facts)]
+        return [*lines[:MOST_LINES], *(f"{what}: {address}" for what, address in self.links)]
 
     def write(self, path: Path | str, *, links: Sequence[tuple[str, str]] = ()) -> None:
         """Writes the page, whole or not at all, and tells its lines to the log.

@@ -68,7 +68,7 @@ def _example(training_set: str, training: Path, data: Path) -> list[Part]:
     example = read_json(training / "example.json")
     images = Images(data, training_set)
     asked = _text_of(training_set, data, example["query_id"])
-    told = (
+    text = (
         f"Query {code(example['query_id'])} before epoch {example['epoch'] + 1}: {code(asked)}. The target is at rank "
         f"{example['target_rank'] + 1:,} of {example['corpus_size']:,}; {counted(example['size'], 'hard negative')} at "
         f"ranks {example['first'] + 1:,} to {example['last'] + 1:,}."
@@ -76,7 +76,7 @@ def _example(training_set: str, training: Path, data: Path) -> list[Part]:
     named = [("reference", example["reference"]), ("target", example["target"])]
     question = [one for what, image in named if (one := images.picture(image, f"{what} {image}"))]
     negatives = [one for image in example["negatives"] if (one := images.picture(image, f"negative {image}"))]
-    parts: list[Part] = [told]
+    parts: list[Part] = [text]
     if (training / "example.png").is_file():
         parts.append([Picture("its sorted relevance with the two steep drops", fitted(training / "example.png"))])
     if question:

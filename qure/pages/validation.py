@@ -73,8 +73,8 @@ def _counts(result: Mapping[str, Any]) -> str:
     rows = []
     for split, numbers in result["statistics"].items():
         kept = result["queries"].get(split, {}).get("kept")
-        told = [f"{numbers[key]:,}" if key in numbers else "" for key in ("queries", "images")]
-        rows.append([code(split), *told, "" if kept is None else f"{kept:,}"])
+        cells = [f"{numbers[key]:,}" if key in numbers else "" for key in ("queries", "images")]
+        rows.append([code(split), *cells, "" if kept is None else f"{kept:,}"])
     return table(["split", "queries", "images", "queries kept"], rows)
 
 
@@ -82,11 +82,11 @@ def _bad_rows(validation: Path, data: Path, benchmarks: set[str]) -> list[Part]:
     with (validation / "bad_rows.csv").open(encoding="utf-8", newline="") as stream:
         found = list(csv.DictReader(stream))
     # A list, as a table with a path in it is wider than the frame.
-    told = [
+    lines = [
         f"- {prose(row['reason'])}: {code(row['value'])} in {code(row['file'])}, {code(row['row'])}"
         for row in found[:SHOWN_ROWS]
     ]
-    parts: list[Part] = ["\n".join(told)]
+    parts: list[Part] = ["\n".join(lines)]
     if len(found) > SHOWN_ROWS:
         parts.append(f"{len(found):,} in all; `bad_rows.csv` in the folder `validation` lists each.")
     pictures = _pictures(found, [Images(data, name) for name in sorted(benchmarks)])

@@ -21,10 +21,10 @@ def main() -> int:
     """Writes the output; 0 also where the model does not answer, because that is an answer."""
     package, output = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
     try:
-        told = {"answer": _ask(package), "differences": differences(package)}
+        reply = {"answer": _ask(package), "differences": differences(package)}
     except BaseException as error:  # whatever the package's code raises, SystemExit too
-        told = {"error": _sentence(error, package)}
-    output.write_text(json.dumps(told), encoding="utf-8")
+        reply = {"error": _sentence(error, package)}
+    output.write_text(json.dumps(reply), encoding="utf-8")
     return 0
 
 

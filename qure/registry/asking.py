@@ -9,7 +9,8 @@ from urllib.parse import unquote, urlsplit
 from qure.config import Settings
 from qure.environment import without_collecting
 from qure.errors import BadInput, StageFailed
-from qure.registry.champions import CHAMPION, Champions
+from qure.registry.champions import Champions
+from qure.registry.journal import CHAMPION
 from qure.registry.names import how_to_promote, registered_name
 from qure.registry.packaging import GALLERY, MODEL
 from qure.tracking import connect, tracking_uri

@@ -26,13 +26,12 @@ import logging
 import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qure.errors import BadInput, StageFailed
 from qure.registry import history as changes
-from qure.registry.described import tell_history
-from qure.registry.history import Entry, barred, entries_of, predecessors, withdraw, write_entry
-from qure.tracking.connection import first_line
+from qure.registry.history import Entry, barred, predecessors
+from qure.registry.journal import Journal
 from qure.tracking.lock import LockLost, RegistryLock, registry_lock
 from qure.tracking.lock.base import whoever
 
@@ -45,9 +44,7 @@ logger = logging.getLogger(__name__)
 #: Seconds without a sign of life after which a process that changes the champion counts as dead, where that is guessed.
 LEASE = 30.0
 
-CHAMPION, CHALLENGER = "champion", "challenger"
-#: Shows on a version's page that it was rolled back, and when. The history decides.
-ROLLED_BACK_TAG = "qure.rolled_back"
+CHALLENGER = "challenger"
 
 #: How often a writer tries to mend what it has moved too late, when it loses the lock again meanwhile.
 _ATTEMPTS = 5
@@ -75,33 +72,34 @@ class Champions:
 
     def __init__(self, client: "MlflowClient", name: str, *, command: str = "", run: str = "") -> None:
         self.name = name
-        self._client, self._command, self._run = client, command, run
+        self._command, self._run = command, run
+        self._journal = Journal(client, name)
         self._seen: _Seen | None = None
 
     def lock(self) -> RegistryLock:
         """The lock under which this model's aliases are changed."""
-        return registry_lock(self._client, f"{self.name}.champion", lease=LEASE)
+        return registry_lock(self._journal.client, f"{self.name}.champion", lease=LEASE)
 
     def current(self) -> int | None:
         """The champion's version; None when there is none."""
-        return self._read()[1]
+        return self._journal.read()[1]
 
     def history(self) -> list[Entry]:
         """Every change of champion, oldest first."""
-        return [entry for entry in self._read()[0] if entry.counts]
+        return [entry for entry in self._journal.read()[0] if entry.counts]
 
     def to_beat(self) -> int | None:
         """Whom a challenger must not be worse than: the champion; without one, the newest that was and still stands.
 
         So nobody opens the gate by taking the alias away, or by deleting a version. None when nobody is left.
         """
-        entries, champion = self._read()
+        entries, champion = self._journal.read()
         if champion is not None:
             return champion
         history = [entry for entry in entries if entry.counts]
         left = barred(history)
         newest_first = dict.fromkeys(entry.version for entry in reversed(history))
-        return next((one for one in newest_first if one not in left and self._exists(one)), None)
+        return next((one for one in newest_first if one not in left and self._journal.exists(one)), None)
 
     def settle(self, lock: RegistryLock, *, believe: bool = False) -> int | None:
         """Makes alias and history agree; to be called under the lock, before anything is decided.
@@ -116,7 +114,7 @@ class Champions:
         Raises:
             StageFailed: a person must say who is champion.
         """
-        entries, alias = self._read()
+        entries, alias = self._journal.read()
         entries = self._closed(lock, entries, alias)
         self._seen = _Seen(max((entry.token for entry in entries), default=0), alias)
         history = [entry for entry in entries if entry.counts]
@@ -125,13 +123,13 @@ class Champions:
             return alias
         if alias is None:
             assert latest is not None
-            if not self._exists(latest.version):
+            if not self._journal.exists(latest.version):
                 return self._bring_back(lock, history)
             logger.warning("%s: the alias was taken from version %d: nobody is champion", self.name, latest.version)
             return None
         if not believe and any(entry.outstanding and entry.version == alias for entry in entries):
             last = latest.version if latest else None
-            choices = [one for one in (last, alias) if one is not None and self._exists(one)]
+            choices = [one for one in (last, alias) if one is not None and self._journal.exists(one)]
             raise StageFailed(
                 f"{self.name}: version {last} was made champion last, and the alias names version {alias}: "
                 "either a process that died had moved it late, or a person has. Say who is champion: qure rollback "
@@ -162,27 +160,27 @@ class Champions:
         assert self._seen is not None
         entry = replace(self._entry(version, previous, reason, why), bars=bars, difference=difference)
         lock.check()
-        write_entry(self._client, self.name, entry)
+        self._journal.write(entry)
         try:
             lock.check()
             self._require_newest(entry, alias=self._seen)
         except LockLost:
-            self._client.delete_registered_model_tag(self.name, entry.key)
+            self._journal.remove(entry)
             raise
-        self._move_alias(version)
+        self._journal.move_alias(version)
         try:
             lock.check()
             self._require_newest(entry)
         except LockLost:
             self._mend(entry)
             raise
-        write_entry(self._client, self.name, replace(entry, done=True))
+        self._journal.write(replace(entry, done=True))
         self._seen = _Seen(entry.token, version)
-        self._tell()
+        self._journal.show_history(self.history())
 
     def make_challenger(self, version: int) -> None:
         """Gives a version the alias `challenger`."""
-        self._client.set_registered_model_alias(self.name, CHALLENGER, str(version))
+        self._journal.client.set_registered_model_alias(self.name, CHALLENGER, str(version))
 
     def roll_back(self, lock: RegistryLock, to_version: int | None) -> tuple[int | None, int]:
         """Makes an earlier version champion again, and bars the present one from being promoted by a pipeline.
@@ -200,13 +198,13 @@ class Champions:
         Raises:
             BadInput: there is no earlier champion, or no such version.
         """
-        entries, alias = self._read()
+        entries, alias = self._journal.read()
         latest = [entry for entry in entries if entry.counts][-1:]
         is_confirmed = bool(latest) and latest[0].version != alias == to_version  # the alias was in doubt
         present, history = self.settle(lock, believe=to_version is not None), self.history()
         leaves = present if present is not None else (history[-1].version if history else None)
         target = to_version if to_version is not None else self._before(history, leaves)
-        self.version(target)
+        self._journal.version(target)
         if target == present:
             if is_confirmed:
                 return present, target
@@ -220,7 +218,7 @@ class Champions:
             why=f"version {leaves} was rolled back" if leaves not in (None, target) else "",
             bars=leaves if leaves != target else None,
         )
-        self._show_barred(leaves, target)
+        self._journal.show_barred(leaves, target)
         return present, target
 
     def version(self, number: int, remedy: str = "`make mlflow` shows what there is") -> "ModelVersion":
@@ -229,19 +227,7 @@ class Champions:
         Raises:
             BadInput: it does not exist.
         """
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return self._client.get_model_version(self.name, str(number))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            raise BadInput(f"{self.name} has no version {number}", remedy=remedy) from None
-
-    def _read(self) -> tuple[list[Entry], int | None]:
-        """All entries and the alias, as they were at one moment."""
-        model = self._client.get_registered_model(self.name)
-        return entries_of(model), int(model.aliases[CHAMPION]) if CHAMPION in model.aliases else None
+        return self._journal.version(number, remedy)
 
     def _closed(self, lock: RegistryLock, entries: list[Entry], alias: int | None) -> list[Entry]:
         """Entries of which none is open any more: whoever holds the lock is the only one who may have one."""
@@ -251,47 +237,36 @@ class Champions:
                 found.append(entry)
             elif entry.version == alias:
                 logger.warning("%s: a process ended while it made version %s champion", self.name, alias)
-                found.append(self._rewritten(lock, entry, done=True))
+                found.append(self._journal.rewrite(lock, entry, done=True))
             elif lock.losable:
                 logger.warning("%s: a process ended before it made version %s champion", self.name, entry.version)
-                found.append(self._withdrawn(lock, entry, outstanding=True))
+                found.append(self._journal.withdraw(lock, entry, outstanding=True))
             else:
                 lock.check()
-                self._client.delete_registered_model_tag(self.name, entry.key)
+                self._journal.remove(entry)
         return found
-
-    def _rewritten(self, lock: RegistryLock, entry: Entry, **known: Any) -> Entry:
-        lock.check()
-        changed = replace(entry, **known)
-        write_entry(self._client, self.name, changed)
-        return changed
-
-    def _withdrawn(self, lock: RegistryLock, entry: Entry, *, outstanding: bool) -> Entry:
-        lock.check()
-        withdraw(self._client, self.name, entry, outstanding=outstanding)
-        return replace(entry, withdrawn=True, outstanding=outstanding)
 
     def _take_down(self, lock: RegistryLock, alias: int, recorded: int | None, entries: list[Entry]) -> None:
         """What a person has done stays: it becomes an entry. Nobody else can move the alias from now on."""
         logger.warning("%s: version %s was made champion by hand; it was %s", self.name, alias, recorded)
         for entry in entries:
             if entry.outstanding and entry.withdrawn:
-                self._withdrawn(lock, entry, outstanding=False)
+                self._journal.withdraw(lock, entry, outstanding=False)
             elif entry.outstanding:  # as older versions of qure wrote it
-                self._rewritten(lock, entry, outstanding=False)
+                self._journal.rewrite(lock, entry, outstanding=False)
         noticed = f"the alias was moved in MLflow; noticed by {self._command or whoever()}"
         entry = replace(self._entry(alias, recorded, changes.SET_BY_HAND, noticed), by="", command="", run="")
         lock.check()
-        write_entry(self._client, self.name, replace(entry, done=True))
+        self._journal.write(replace(entry, done=True))
         self._seen = _Seen(entry.token, alias)
-        self._show_barred(None, alias)
-        self._tell()
+        self._journal.show_barred(None, alias)
+        self._journal.show_history(self.history())
 
     def _bring_back(self, lock: RegistryLock, history: list[Entry]) -> int | None:
         """The champion's version was deleted: the nearest champion before it that is still there follows."""
         gone, left = history[-1].version, barred(history)
         chain = predecessors(history, gone)
-        follows = next((one for one in chain if one not in left and self._exists(one)), None)
+        follows = next((one for one in chain if one not in left and self._journal.exists(one)), None)
         if follows is None:
             logger.warning(
                 "%s: the champion, version %d, was deleted, and no champion before it is left", self.name, gone
@@ -311,25 +286,25 @@ class Champions:
         Raises:
             BadInput: there is none; says what has become of those that were.
         """
-        left, told = barred(history), []
+        left, gone = barred(history), []
         for one in predecessors(history, version) if version is not None else ():
             if one in left:
-                told.append(f"version {one} was rolled back")
-            elif not self._exists(one):
-                told.append(f"version {one} was deleted")
+                gone.append(f"version {one} was rolled back")
+            elif not self._journal.exists(one):
+                gone.append(f"version {one} was deleted")
             else:
                 return one
         if version is None:
             problem = f"{self.name} has no champion"
-        elif told:
-            problem = f"{self.name}: of the champions before version {version}, {', '.join(told)}"
+        elif gone:
+            problem = f"{self.name}: of the champions before version {version}, {', '.join(gone)}"
         else:
             problem = f"{self.name}: version {version} had no champion before it"
         raise BadInput(problem, remedy="Name a version: qure rollback --to-version N")
 
     def _require_newest(self, entry: Entry, alias: _Seen | None = None) -> None:
         """That nobody has decided anything since; with `alias`, that nobody has moved it either."""
-        entries, now = self._read()
+        entries, now = self._journal.read()
         rival = next((one for one in entries if one.token >= entry.token and one.key != entry.key), None)
         if rival is not None:
             raise LockLost(
@@ -354,27 +329,21 @@ class Champions:
                 continue
 
     def _mend_under(self, lock: RegistryLock, entry: Entry) -> None:
-        entries, alias = self._read()
+        entries, alias = self._journal.read()
         own = next((one for one in entries if one.key == entry.key), None)
         if own is not None and own.done:
             return  # it was in time: the next owner has found the alias moved
         # Also one that is not done yet: its writer decided later, and may have moved the alias before this one did.
         later = [one for one in entries if not one.withdrawn and one.token >= entry.token and one.key != entry.key]
         if own is not None and not own.withdrawn and not later and alias == entry.version:
-            self._rewritten(lock, own, done=True)  # nobody has decided anything since
+            self._journal.rewrite(lock, own, done=True)  # nobody has decided anything since
             return
         lock.check()
         if alias == entry.version:
             before = later[-1].version if later else self._seen.alias if self._seen else None
-            self._move_alias(before if before is not None and self._exists(before) else None)
+            self._journal.move_alias(before if before is not None and self._journal.exists(before) else None)
         if own is not None:  # nobody need fear a late move of the alias any more
-            self._withdrawn(lock, own, outstanding=False)
-
-    def _move_alias(self, version: int | None) -> None:
-        if version is None:
-            self._client.delete_registered_model_alias(self.name, CHAMPION)
-        else:
-            self._client.set_registered_model_alias(self.name, CHAMPION, str(version))
+            self._journal.withdraw(lock, own, outstanding=False)
 
     def _entry(self, version: int, previous: int | None, reason: str, why: str) -> Entry:
         token, writer = (self._seen.token if self._seen else 0) + 1, uuid.uuid4().hex[:8]
@@ -390,28 +359,3 @@ class Champions:
             token=token,
             writer=writer,
         )
-
-    def _show_barred(self, left: int | None, champion: int) -> None:
-        """On the versions' pages, for people: that it cannot be written changes nothing."""
-        try:
-            if left is not None and left != champion and self._exists(left):
-                at = datetime.now(UTC).isoformat(timespec="seconds")
-                self._client.set_model_version_tag(self.name, str(left), ROLLED_BACK_TAG, at)
-            if ROLLED_BACK_TAG in self.version(champion).tags:
-                self._client.delete_model_version_tag(self.name, str(champion), ROLLED_BACK_TAG)
-        except Exception as error:
-            logger.warning("%s: a version's page does not show the rollback: %s", self.name, first_line(error))
-
-    def _tell(self) -> None:
-        """The history for people; that it cannot be written changes nothing."""
-        try:
-            tell_history(self._client, self.name, self.history())
-        except Exception as error:
-            logger.warning("%s: its page does not show the newest change: %s", self.name, first_line(error))
-
-    def _exists(self, number: int) -> bool:
-        try:
-            self.version(number)
-        except BadInput:
-            return False
-        return True

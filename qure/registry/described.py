@@ -140,12 +140,12 @@ def _rows(benchmark: str, found: "Evaluation") -> list[str]:
 
 
 def _control_lines(own: "Evaluation", controls: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    told = [
+    gaps = [
         f"{words} {float(controls[name]['recall_at_10']):.1f}"
         for name, words in _CONTROLS.items()
         if "recall_at_10" in controls.get(name, {})
     ]
-    return [f"R@10 is {own.metrics['recall_at_10']:.1f}. With {', '.join(told)}."] if told else []
+    return [f"R@10 is {own.metrics['recall_at_10']:.1f}. With {', '.join(gaps)}."] if gaps else []
 
 
 def _doubts(own: "Evaluation", controls: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -63,7 +63,7 @@ def compare_with_champion(
             logger.info("%s has no champion yet: there is nothing to compare the data with", name)
             return None
         now = write_statistics(Path(scratch) / "now", data=data, validation=validation, features=features or {})
-        return _compared(client, settings, name, number, now, Path(scratch), output)
+        return _compare(client, settings, name, number, now, Path(scratch), output)
 
 
 def say_drift(settings: Settings, training_set: str, *, data: Path, validation: Path) -> None:
@@ -106,7 +106,7 @@ def keep_statistics(
             return []
         output = Path(scratch) / "drift.json"
         try:
-            found = _compared(client, settings, version.name, champion, now, Path(scratch), output)
+            found = _compare(client, settings, version.name, champion, now, Path(scratch), output)
         except BadInput as error:
             logger.warning("drift cannot be told: %s", error)
             return []
@@ -135,7 +135,7 @@ def write_statistics(folder: Path, *, data: Path, validation: Path, features: Ma
     return folder
 
 
-def _compared(
+def _compare(
     client: "MlflowClient", settings: Settings, name: str, number: int, now: Path, scratch: Path, output: Path | None
 ) -> dict[str, Any]:
     facts = scratch / "champion"

@@ -86,14 +86,14 @@ class EvaluationLost(StageFailed):
     """A version's evaluation is recorded, and the artifact store does not give it back whole."""
 
 
-def attached(client: "MlflowClient", version: "ModelVersion", benchmark: str, key: str) -> Evaluation | None:
+def download_evaluation(client: "MlflowClient", version: "ModelVersion", benchmark: str, key: str) -> Evaluation | None:
     """A version's evaluation on a benchmark with that key; None when it has none.
 
     Raises:
         EvaluationLost: it has one, whose files are gone or damaged; names version, run and folder.
     """
     with tempfile.TemporaryDirectory() as folder:
-        found = _downloaded(client, version, key, f"/{get_benchmark(benchmark).folder}", Path(folder))
+        found = _download_results(client, version, key, f"/{get_benchmark(benchmark).folder}", Path(folder))
         try:
             return Evaluation.load(found) if found is not None else None
         except BadInput as error:
@@ -106,11 +106,13 @@ def download(client: "MlflowClient", version: "ModelVersion", key: str, folder: 
     Raises:
         EvaluationLost: it has some, whose files are gone.
     """
-    found = _downloaded(client, version, key, "", folder)
+    found = _download_results(client, version, key, "", folder)
     return found.parent if found is not None else None
 
 
-def _downloaded(client: "MlflowClient", version: "ModelVersion", key: str, inside: str, folder: Path) -> Path | None:
+def _download_results(
+    client: "MlflowClient", version: "ModelVersion", key: str, inside: str, folder: Path
+) -> Path | None:
     from mlflow.exceptions import MlflowException
 
     place = version.tags.get(f"{TAG}{key}")
@@ -136,7 +138,7 @@ def count_judged(client: "MlflowClient", name: str, key: str) -> int:
 
 def _is_whole(client: "MlflowClient", version: "ModelVersion", evaluations: Mapping[str, Evaluation], key: str) -> bool:
     try:
-        return all(attached(client, version, benchmark, key) is not None for benchmark in evaluations)
+        return all(download_evaluation(client, version, benchmark, key) is not None for benchmark in evaluations)
     except EvaluationLost as error:
         logger.warning("%s; keeping it again", error)
         return False
@@ -163,7 +165,7 @@ def _log_metrics(client: "MlflowClient", version: "ModelVersion", evaluations: M
 
     from mlflow.entities import Metric
 
-    from qure.tracking.runs import metric_name
+    from qure.tracking.entries import metric_name
 
     now = int(time.time() * 1000)
     for benchmark, evaluation in evaluations.items():

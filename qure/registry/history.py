@@ -81,11 +81,11 @@ def entries_of(model: "RegisteredModel") -> list[Entry]:
     for key, value in model.tags.items():
         match = _KEY.fullmatch(key)
         if match:
-            told = {field: one for field, one in json.loads(value).items() if field in known}
+            content = {field: one for field, one in json.loads(value).items() if field in known}
             mark = model.tags.get(WITHDRAWN + key.removeprefix(ENTRY))
-            if mark is not None and not told.get("done"):
-                told |= {"withdrawn": True, "outstanding": bool(json.loads(mark)["outstanding"])}
-            entries.append(Entry(**{**told, "token": int(match[1]), "writer": match[2] or ""}))
+            if mark is not None and not content.get("done"):
+                content |= {"withdrawn": True, "outstanding": bool(json.loads(mark)["outstanding"])}
+            entries.append(Entry(**{**content, "token": int(match[1]), "writer": match[2] or ""}))
     return sorted(entries, key=lambda entry: (entry.token, entry.writer))
 
 

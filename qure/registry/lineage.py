@@ -155,7 +155,7 @@ class _Told:
     def _runs(self, register: "Run | None") -> dict[str, Any]:
         if register is None:
             return {}
-        from qure.tracking.runs import PARENT
+        from qure.tracking.tags import PARENT
 
         fingerprint = self._version.tags.get(FINGERPRINT, "")
         experiment = register.info.experiment_id
@@ -175,10 +175,10 @@ class _Told:
             if not found:
                 self._missing.append(f"its {what} run was not recorded, or is deleted")
         return {
-            "pipeline": _told(pipeline) if pipeline else None,
-            "train": [_told(run) for run in trained],
-            "evaluate": [_told(run) for run in judged],
-            "register": _told(register),
+            "pipeline": _run_facts(pipeline) if pipeline else None,
+            "train": [_run_facts(run) for run in trained],
+            "evaluate": [_run_facts(run) for run in judged],
+            "register": _run_facts(register),
         }
 
     def _changes(self) -> list[dict[str, Any]]:
@@ -213,5 +213,5 @@ def _environment(tags: Mapping[str, str]) -> dict[str, str]:
     return {key.removeprefix(prefix): value for key, value in tags.items() if key.startswith(prefix)}
 
 
-def _told(run: "Run") -> dict[str, Any]:
+def _run_facts(run: "Run") -> dict[str, Any]:
     return {"id": run.info.run_id, "name": run.info.run_name, "status": run.info.status}

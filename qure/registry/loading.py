@@ -53,10 +53,10 @@ def load(
     if "://" not in str(source) and ":/" not in str(source):
         return _from_folder(Path(source), gallery, Path(data), where)
     with tempfile.TemporaryDirectory(prefix="qure-") as scratch:
-        return _from_folder(_downloaded(str(source), Path(params), scratch), gallery, Path(data), where)
+        return _from_folder(_download(str(source), Path(params), scratch), gallery, Path(data), where)
 
 
-def _downloaded(uri: str, params: Path, scratch: str) -> Path:
+def _download(uri: str, params: Path, scratch: str) -> Path:
     settings = Settings.load(params).tracking if params.is_file() else TrackingSettings()
     connect(settings)
     import mlflow

@@ -182,7 +182,7 @@ def check_champion(
         BadInput: a folder is missing or damaged, or is of another model.
         StageFailed: a threshold is missed (the output file is there then).
     """
-    facts, told = read_json(champion / "champion.json"), read_json(drift)
+    facts, drifted = read_json(champion / "champion.json"), read_json(drift)
     evaluations = read_evaluations(evaluation, training_set, facts["model_fingerprint"])
     missed, thresholds = missed_thresholds(settings, training_set, evaluations)
     whole = f"{facts['name']} version {facts['version']}"
@@ -193,8 +193,8 @@ def check_champion(
         "metrics": headline(evaluations),
         "thresholds": thresholds,
         "missed": missed,
-        "drift": told["shifted"],
-        "drift_known": told["known"],
+        "drift": drifted["shifted"],
+        "drift_known": drifted["known"],
     }
     write_json(output, found)
     if missed:

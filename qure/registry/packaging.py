@@ -161,16 +161,16 @@ def answers(folder: Path, *, environment: Literal["installed", "own"] = "install
         raise StageFailed(f"the model's package is not whole: {first_line(error)}") from error
     with tempfile.TemporaryDirectory(prefix="qure.") as scratch:
         python = sys.executable if environment == "installed" else _own_environment(folder, Path(scratch))
-        told = _asked(python, folder, Path(scratch))
-    if "error" in told:
-        raise StageFailed(f"the model does not load or answer: {redacted(told['error'])}")
-    if told["differences"]:
+        reply = _ask(python, folder, Path(scratch))
+    if "error" in reply:
+        raise StageFailed(f"the model does not load or answer: {redacted(reply['error'])}")
+    if reply["differences"]:
         logger.warning(
             "the model was asked in an environment other than its own: %s. `promotion.environment: own` asks it in one "
             "that is made from its requirements",
-            "; ".join(told["differences"]),
+            "; ".join(reply["differences"]),
         )
-    found = _ranking(told["answer"])
+    found = _ranking(reply["answer"])
     pairs = list(zip(found["scores"], expected, strict=False))
     if len(found["scores"]) != len(expected) or any(abs(one - other) > TOLERANCE for one, other in pairs):
         raise StageFailed(
@@ -180,7 +180,7 @@ def answers(folder: Path, *, environment: Literal["installed", "own"] = "install
     return found
 
 
-def _asked(python: str, folder: Path, scratch: Path) -> dict[str, Any]:
+def _ask(python: str, folder: Path, scratch: Path) -> dict[str, Any]:
     output = scratch / "answer.json"
     command = [python, "-P", str(Path(__file__).with_name("answering.py")), str(folder.resolve()), str(output)]
     # A copy of qure that the caller was led to must not stand in for the package's.

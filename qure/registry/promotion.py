@@ -12,7 +12,14 @@ from qure.evaluation.findings import collapses
 from qure.evaluation.statistics.results import Evaluation
 from qure.registry.champions import Champions
 from qure.registry.comparison import compare, missed_thresholds
-from qure.registry.evaluations import EvaluationLost, attach, attached, count_judged, key_of, read_evaluations
+from qure.registry.evaluations import (
+    EvaluationLost,
+    attach,
+    count_judged,
+    download_evaluation,
+    key_of,
+    read_evaluations,
+)
 from qure.registry.history import PROMOTED, accumulated_loss, barred
 from qure.registry.names import how_to_promote, registered_name
 from qure.registry.packaging import MODEL, answers
@@ -151,7 +158,7 @@ class Promotion:
     def _evaluation_of(self, number: int) -> tuple[Evaluation | None, str]:
         """The evaluation to compare with; None and why, where it is lost: then it is made again."""
         try:
-            return attached(self._client, self._champions.version(number), self._benchmark, self._key), ""
+            return download_evaluation(self._client, self._champions.version(number), self._benchmark, self._key), ""
         except EvaluationLost as error:
             logger.warning("%s", error)
             return None, str(error)

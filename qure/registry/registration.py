@@ -17,7 +17,7 @@ from qure.registry.packaging import ANSWER, Example, package
 from qure.scratch import scratch_folder
 from qure.tracking import commit, environment, repository
 from qure.tracking.connection import every, experiment_id
-from qure.tracking.runs import metric_name
+from qure.tracking.entries import metric_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,7 +33,7 @@ FINGERPRINT, VISION, BACKBONE, DATA, COMMIT = (
     "qure.data_fingerprint",
     "qure.commit",
 )
-REPOSITORY, PIPELINE_RUN = "qure.repository", "qure.pipeline_run"
+REPOSITORY = "qure.repository"
 #: Where a version's run keeps what the version was made with, for `qure lineage` and `qure reproduce`.
 LINEAGE, MADE_WITH = "lineage", "made_with.json"
 #: What a package holds at least.
@@ -98,7 +98,7 @@ def new_version(
     used again. Then the version, under the lock, after a second look.
     """
     name = registered_name(trained.training_set)
-    logged = _uploaded(client, settings, trained, run_id, scratch, device)
+    logged = _upload(client, settings, trained, run_id, scratch, device)
     with Champions(client, name).lock() as lock:
         found = find_version(client, name, trained.fingerprint)
         if found is not None:
@@ -117,8 +117,8 @@ def keep_made_with(client: "MlflowClient", settings: Settings, run_id: str) -> N
 
     The settings are those of params.yaml, so that they can be one again.
     """
-    told = settings.model_dump(mode="json", exclude={"tracking"})
-    client.log_dict(run_id, {"settings": told, "environment": environment()}, f"{LINEAGE}/{MADE_WITH}")
+    values = settings.model_dump(mode="json", exclude={"tracking"})
+    client.log_dict(run_id, {"settings": values, "environment": environment()}, f"{LINEAGE}/{MADE_WITH}")
 
 
 def bring_back(
@@ -130,7 +130,7 @@ def bring_back(
         return
     logger.warning("the files of %s version %s are gone: uploading them again", version.name, version.version)
     with scratch_folder(scratch) as temporary:
-        client.log_model_artifacts(model, str(_packaged(settings, trained, temporary, device)))
+        client.log_model_artifacts(model, str(_package(settings, trained, temporary, device)))
 
 
 def describe(
@@ -152,7 +152,7 @@ def describe(
     client.update_model_version(version.name, str(version.version), card(trained, facts, controls, run))
 
 
-def _uploaded(
+def _upload(
     client: "MlflowClient", settings: Settings, trained: Trained, run_id: str, scratch: Path, device: str
 ) -> "LoggedModel":
     from mlflow.entities import LoggedModelOutput
@@ -165,7 +165,7 @@ def _uploaded(
     for broken_off in (model for model in same if model.source_run_id == run_id):
         client.delete_logged_model(broken_off.model_id)
     with scratch_folder(scratch) as temporary:
-        folder = _packaged(settings, trained, temporary, device)
+        folder = _package(settings, trained, temporary, device)
         logger.info("uploading the package to MLflow")
         logged = client.create_logged_model(
             experiment,
@@ -179,7 +179,7 @@ def _uploaded(
     return client.finalize_logged_model(logged.model_id, "READY")
 
 
-def _packaged(settings: Settings, trained: Trained, temporary: Path, device: str) -> Path:
+def _package(settings: Settings, trained: Trained, temporary: Path, device: str) -> Path:
     from qure.serving.gallery import write_gallery
 
     logger.info("packaging the model with its gallery: the images that it will search, encoded")

@@ -63,7 +63,7 @@ def report_beside(
         except QureError as error:
             logger.warning("no report beside the champion: %s", error)
             return
-        told = provenance_of(run, settings.tracking, name=registered_name(training_set), version=version)
-        with stamped_copies(folder / FOLDER, told) as copies:
+        provenance = provenance_of(run, settings.tracking, name=registered_name(training_set), version=version)
+        with stamped_copies(folder / FOLDER, provenance) as copies:
             for copy in copies:
                 run.log_artifact(copy, FOLDER)

@@ -28,7 +28,7 @@ SETTINGS = "reproduced.json"
 
 
 @dataclass(frozen=True)
-class Step:
+class RebuildStep:
     """One command.
 
     Attributes:
@@ -45,7 +45,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Rebuild:
     """How a version is rebuilt.
 
     Attributes:
@@ -61,11 +61,11 @@ class Plan:
     training_set: str
     folder: Path
     settings: dict[str, Any]
-    steps: tuple[Step, ...]
+    steps: tuple[RebuildStep, ...]
     warnings: tuple[str, ...]
 
 
-def plan(settings: Settings, address: str, folder: Path, *, project: Path = Path()) -> Plan:
+def plan(settings: Settings, address: str, folder: Path, *, project: Path = Path()) -> Rebuild:
     """What would be done.
 
     Args:
@@ -80,41 +80,44 @@ def plan(settings: Settings, address: str, folder: Path, *, project: Path = Path
     """
     if folder.exists():
         raise BadInput("it exists already", file=folder, remedy="Name another folder: --folder")
-    told = lineage(settings, address, project=project)
-    code, data, made_with = told["code"]["commit"] or "", told["data"], told["settings"]
+    origin = lineage(settings, address, project=project)
+    code, data, made_with = origin["code"]["commit"] or "", origin["data"], origin["settings"]
     if not is_rebuildable(code):
         raise BadInput(
             f"{address} was made of {code or 'code that was not recorded'}, which is no commit of git",
             remedy="Only what was committed can be rebuilt",
         )
     if made_with is None or data["revision"] is None:
-        raise BadInput(f"{address} cannot be rebuilt: {'; '.join(told['missing'])}")
+        raise BadInput(f"{address} cannot be rebuilt: {'; '.join(origin['missing'])}")
     project, folder = project.resolve(), folder.resolve()
-    training_set = str(told["name"]).removeprefix("qure-")
+    training_set = str(origin["name"]).removeprefix("qure-")
     qure = (sys.executable, "-m", "qure.cli")
     common = ("--params", SETTINGS)
     dvc = (sys.executable, "-m", "dvc")
     steps = [
-        Step(("git", "worktree", "add", "--detach", str(folder), code), project),
-        Step(("git", "checkout", data["revision"], "--", "data.dvc"), folder),
-        Step((*dvc, "cache", "dir", "--local", _cache(project)), folder),
-        Step((*dvc, "checkout", "data.dvc"), folder),
-        *(Step((*qure, "validate", "--training-set", one, *common), folder) for one in sorted(made_with["training"])),
-        Step((*qure, "backbone", *common), folder),
-        Step((*qure, "precompute", "--training-set", training_set, *common), folder),
-        Step((*qure, "train", "--training-set", training_set, *common), folder),
+        RebuildStep(("git", "worktree", "add", "--detach", str(folder), code), project),
+        RebuildStep(("git", "checkout", data["revision"], "--", "data.dvc"), folder),
+        RebuildStep((*dvc, "cache", "dir", "--local", _cache(project)), folder),
+        RebuildStep((*dvc, "checkout", "data.dvc"), folder),
+        *(
+            RebuildStep((*qure, "validate", "--training-set", one, *common), folder)
+            for one in sorted(made_with["training"])
+        ),
+        RebuildStep((*qure, "backbone", *common), folder),
+        RebuildStep((*qure, "precompute", "--training-set", training_set, *common), folder),
+        RebuildStep((*qure, "train", "--training-set", training_set, *common), folder),
     ]
-    return Plan(
-        f"models:/{told['name']}/{told['version']}",
+    return Rebuild(
+        f"models:/{origin['name']}/{origin['version']}",
         training_set,
         folder,
         made_with,
         tuple(steps),
-        tuple(_differences(told["environment"])),
+        tuple(_differences(origin["environment"])),
     )
 
 
-def rebuild(settings: Settings, planned: Plan) -> dict[str, Any]:
+def rebuild(settings: Settings, planned: Rebuild) -> dict[str, Any]:
     """Runs a plan and compares.
 
     Returns:
@@ -170,12 +173,12 @@ def _cache(project: Path) -> str:
     """DVC's cache of a checkout."""
     command = [sys.executable, "-m", "dvc", "cache", "dir"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-    told = done.stdout.strip()
-    if done.returncode or not told:
+    printed = done.stdout.strip()
+    if done.returncode or not printed:
         raise BadInput(
             "DVC does not say where its cache is", file=project, remedy="Run it in a checkout: dvc cache dir"
         )
-    return str((project / told).resolve())
+    return str((project / printed).resolve())
 
 
 def _differences(recorded: dict[str, str]) -> list[str]:

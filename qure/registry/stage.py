@@ -86,12 +86,12 @@ def register(
     output = Path(output)
     manifest = read_manifest(model)
     evaluations = read_evaluations(evaluation, training_set, manifest["fingerprint"])
-    told = data_fingerprint or _fingerprint_of(data)
-    trained = Trained(training_set, Path(model), manifest, evaluations, Path(data), told, features, validation)
+    fingerprint = data_fingerprint or _fingerprint_of(data)
+    trained = Trained(training_set, Path(model), manifest, evaluations, Path(data), fingerprint, features, validation)
     name = registered_name(training_set)
     output.parent.mkdir(parents=True, exist_ok=True)
     client = connect(settings.tracking)
-    inputs = {"data": told, "model": trained.fingerprint}
+    inputs = {"data": fingerprint, "model": trained.fingerprint}
     with _run(settings, "register", training_set, inputs) as run, translated(tracking_uri(settings.tracking)):
         assert run.run_id is not None  # connect refuses to go on without tracking
         ensure_registered(client, name)
@@ -125,7 +125,7 @@ def register(
         "created": created,
         "model_uri": f"models:/{name}/{version.version}",
         "model_fingerprint": trained.fingerprint,
-        "data_fingerprint": told,
+        "data_fingerprint": fingerprint,
         "commit": commit(),
         "run_id": version.run_id,
         "metrics": headline(evaluations),
@@ -171,14 +171,14 @@ def promote(
         StageFailed: MLflow cannot be reached or refuses; or the challenger was not promoted and
             `promotion.required` is set (the output file is there then).
     """
-    output, told = Path(output), read_registration(registration, training_set)
-    evaluations = read_evaluations(evaluation, training_set, told["model_fingerprint"])
+    output, registered = Path(output), read_registration(registration, training_set)
+    evaluations = read_evaluations(evaluation, training_set, registered["model_fingerprint"])
     output.parent.mkdir(parents=True, exist_ok=True)
     client = connect(settings.tracking)
-    inputs = {"data": told["data_fingerprint"], "model": told["model_fingerprint"]}
+    inputs = {"data": registered["data_fingerprint"], "model": registered["model_fingerprint"]}
     with _run(settings, "promote", training_set, inputs) as run, translated(tracking_uri(settings.tracking)):
         promotion = Promotion(client, settings, training_set, evaluations, reevaluate, output.parent, run.run_id or "")
-        decision = promotion.decide(told["version"], Path(evaluation))
+        decision = promotion.decide(registered["version"], Path(evaluation))
         run.set_tags({"qure.promotion": decision.outcome, "qure.promotion.reason": decision.reason})
         if decision.comparison is not None:
             run.log_metrics(
@@ -187,11 +187,11 @@ def promote(
                     for key in ("difference", "low", "high", "risk", "loss", "selection_bias")
                 }
             )
-        told_reason = f"{decision.reason}. {decision.note}" if decision.note else decision.reason
+        reason = f"{decision.reason}. {decision.note}" if decision.note else decision.reason
         at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-        tell_decision(client, told["name"], told["version"], decision.outcome, told_reason, at)
+        tell_decision(client, registered["name"], registered["version"], decision.outcome, reason, at)
         result = {"verdict": f"{decision.outcome.capitalize()}: {decision.reason}."} | decision.record()
-        result |= {"name": told["name"], "required": settings.promotion.required}
+        result |= {"name": registered["name"], "required": settings.promotion.required}
         write_json(output, result)
         run.log_artifact(output)
         if data is not None and decision.compared_with is not None:
@@ -199,7 +199,7 @@ def promote(
                 client,
                 settings,
                 training_set,
-                version=told["version"],
+                version=registered["version"],
                 champion=decision.compared_with,
                 key=key_of(evaluations, training_set),
                 evaluation=Path(evaluation),
@@ -208,10 +208,10 @@ def promote(
             )
         say = logger.info if decision.passed else logger.warning
         became = "is champion" if decision.passed else "was not promoted"
-        say("%s version %s %s: %s", told["name"], told["version"], became, decision.reason)
+        say("%s version %s %s: %s", registered["name"], registered["version"], became, decision.reason)
         if decision.note:
-            logger.info("%s version %s: %s", told["name"], told["version"], decision.note)
-        _require(decision, settings, told)
+            logger.info("%s version %s: %s", registered["name"], registered["version"], decision.note)
+        _require(decision, settings, registered)
     return result
 
 
@@ -245,21 +245,21 @@ def read_registration(file: Path, training_set: str) -> dict[str, Any]:
     Raises:
         BadInput: the file is missing, damaged, or of another training set.
     """
-    told = read_json(file, remedy="Register the model first: qure register")
+    content = read_json(file, remedy="Register the model first: qure register")
     wanted = {"name": str, "version": int, "model_fingerprint": str, "data_fingerprint": str}
     for field, kind in wanted.items():
-        if not isinstance(told, dict) or not isinstance(told.get(field), kind):
+        if not isinstance(content, dict) or not isinstance(content.get(field), kind):
             raise BadInput("not what the register stage writes", file=file, field=field, remedy="Register again")
-    if told["name"] != registered_name(training_set):
-        raise BadInput(f"this is {told['name']!r}, not {registered_name(training_set)!r}", file=file, field="name")
-    return dict(told)
+    if content["name"] != registered_name(training_set):
+        raise BadInput(f"this is {content['name']!r}, not {registered_name(training_set)!r}", file=file, field="name")
+    return dict(content)
 
 
-def _require(decision: Decision, settings: Settings, told: Mapping[str, Any]) -> None:
+def _require(decision: Decision, settings: Settings, registered: Mapping[str, Any]) -> None:
     if settings.promotion.required and not decision.passed:
         raise StageFailed(
-            f"{told['name']} version {told['version']} was not promoted: {decision.reason}. It stays registered as "
-            f"{CHALLENGER}; set promotion.required: false to let such a run end well"
+            f"{registered['name']} version {registered['version']} was not promoted: {decision.reason}. It stays "
+            f"registered as {CHALLENGER}; set promotion.required: false to let such a run end well"
         )
 
 

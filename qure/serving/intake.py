@@ -157,9 +157,9 @@ def _encoded(image: Image.Image, row: int) -> bytes:
 
 
 def _number(variable: str, default: int) -> int:
-    told = os.environ.get(variable, "").strip()
-    if not told:
+    value = os.environ.get(variable, "").strip()
+    if not value:
         return default
-    if not re.fullmatch(r"[1-9]\d{0,11}", told):
-        raise BadInput(f"{told!r} is not a whole number from 1 on", field=variable)
-    return int(told)
+    if not re.fullmatch(r"[1-9]\d{0,11}", value):
+        raise BadInput(f"{value!r} is not a whole number from 1 on", field=variable)
+    return int(value)

@@ -79,10 +79,10 @@ class ComposedImageRetrieval(PythonModel):
             with self._intake.turn:
                 if not wanted["partial"]:
                     return pd.DataFrame(answer(model_input, 0) if len(model_input) else [], columns=columns)
-                told = self._partial(answer, model_input, {column: [] for column in columns})
-            table = pd.DataFrame(told, columns=columns)
+                answers = self._partial(answer, model_input, {column: [] for column in columns})
+            table = pd.DataFrame(answers, columns=columns)
             # Not a column of text, which would hold NaN for None, and NaN is no JSON.
-            table["error"] = pd.Series([one["error"] for one in told], dtype=object)
+            table["error"] = pd.Series([one["error"] for one in answers], dtype=object)
             return table
         except InvalidQuery:
             raise

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from qure.errors import BadInput, StageFailed
 from qure.studio.answers import Answers
 from qure.studio.pages import compare, correct, minings, pictures, search, survey
-from qure.studio.pictures import Thumbnails, Uploads
+from qure.studio.pictures import SmallCopies, Uploads
 from qure.studio.project import Project
 from qure.studio.protection import LOOPBACK, Protection
 from qure.studio.studio import Missing, Studio
@@ -34,7 +34,7 @@ def studio_of(project: Project, folder: Path, *, read_only: bool = False) -> Stu
         project,
         Answers(folder / ANSWERS, read_only=read_only),
         Uploads(folder / UPLOADS),
-        Thumbnails(project.images),
+        SmallCopies(project.images),
         folder / SURVEY,
         read_only,
     )

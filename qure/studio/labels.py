@@ -109,7 +109,7 @@ def label_rows(queries: Mapping[str, Triplet], marks: Marks) -> list[dict[str, A
         if not votes:
             continue
         right = [image for image, of in votes.items() if of.is_right and image not in (one.target, one.reference)]
-        told = sorted(((image, vote) for image, of in votes.items() for vote in of.marks.values()), key=_arrival)
+        arrived = sorted(((image, vote) for image, of in votes.items() for vote in of.marks.values()), key=_arrival)
         rows.append(
             {
                 "id": query_id,
@@ -119,7 +119,7 @@ def label_rows(queries: Mapping[str, Triplet], marks: Marks) -> list[dict[str, A
                 "gt_img_ids": [one.target, *right],
                 "marks": [
                     {"image": image, "right": vote.content["right"], "by": people[vote.person], "at": vote.at}
-                    for image, vote in told
+                    for image, vote in arrived
                 ],
             }
         )

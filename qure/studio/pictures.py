@@ -28,7 +28,7 @@ _CACHED = 4096
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
-class Thumbnails:
+class SmallCopies:
     """Small copies of a benchmark's images, as JPEG.
 
     Args:

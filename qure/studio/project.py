@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qure.benchmarks import Benchmark, get_benchmark
+from qure.benchmarks import Benchmark, Scope, get_benchmark
 from qure.config import Settings
 from qure.datasets.image_base import ImageStore
 from qure.datasets.image_store import open_images
@@ -23,7 +23,7 @@ from qure.files import read_json
 from qure.layout import SetLayout
 from qure.negatives.record import Kept
 from qure.negatives.record import load as read_record
-from qure.registry.evaluations import TAG, attached
+from qure.registry.evaluations import TAG, download_evaluation
 from qure.registry.loading import load
 from qure.registry.names import how_to_promote, registered_name
 from qure.serving.searcher import Searcher
@@ -108,12 +108,8 @@ class Project:
         """The validation split, without what validation excludes."""
         there = self.layout.validation.is_dir()
         data = ValidatedData(self.layout.data, self.layout.validation if there else None)
-        return self.benchmark.read(
-            self.benchmark.root(self.layout.data),
-            SPLIT,
-            gallery_protocol=self.settings.evaluation.gallery_protocol,
-            exclusions=data.exclusions(self.benchmark.name),
-        )
+        protocol, exclusions = self.settings.evaluation.gallery_protocol, data.exclusions(self.benchmark.name)
+        return self.benchmark.read(self.benchmark.root(self.layout.data), SPLIT, Scope(protocol, exclusions=exclusions))
 
     @cached_property
     def gallery(self) -> Mapping[str, tuple[str, ...]]:
@@ -232,9 +228,9 @@ class Project:
             BadInput: its statistics are missing or damaged.
         """
         file = self.layout.training / MININGS / f"{epoch}.json"
-        told = read_json(file, remedy="Train the model again")
+        summary = read_json(file, remedy="Train the model again")
         try:
-            return str(told["settings"]["strategy"])
+            return str(summary["settings"]["strategy"])
         except (KeyError, TypeError):
             raise BadInput("are no statistics of a mining", file=file, remedy="Train the model again") from None
 
@@ -246,14 +242,14 @@ class Project:
     def evaluation(self, version: Version, key: str) -> Evaluation | None:
         """A version's evaluation on the own benchmark with a key of `Version.evaluated`; it never changes."""
         if (version.number, key) not in self._evaluations:
-            self._evaluations[version.number, key] = self._downloaded(version, key)
+            self._evaluations[version.number, key] = self._download(version, key)
         return self._evaluations[version.number, key]
 
-    def _downloaded(self, version: Version, key: str) -> Evaluation | None:
+    def _download(self, version: Version, key: str) -> Evaluation | None:
         client = connect(self.settings.tracking)
         with translated(tracking_uri(self.settings.tracking)):
             found = client.get_model_version(self.name, str(version.number))
-            return attached(client, found, self.training_set, key)
+            return download_evaluation(client, found, self.training_set, key)
 
 
 @lru_cache(4)

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from qure.errors import BadInput
 from qure.studio.answers import Answers, is_token, new_token, person_of
-from qure.studio.pictures import MOST_BYTES, Thumbnails, Uploads
+from qure.studio.pictures import MOST_BYTES, SmallCopies, Uploads
 from qure.studio.project import Project
 
 #: Bytes of a form.
@@ -39,7 +39,7 @@ class Studio:
     project: Project
     answers: Answers
     uploads: Uploads
-    thumbnails: Thumbnails
+    thumbnails: SmallCopies
     survey_file: Path
     read_only: bool = False
 

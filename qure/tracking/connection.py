@@ -18,7 +18,7 @@ from qure.errors import BadInput, QureError, StageFailed
 from qure.tracking.database import ensure_database
 from qure.tracking.place import FOLDER, lead_artifacts_here
 from qure.tracking.redaction import redacted
-from qure.tracking.retrying import patient, retried
+from qure.tracking.retrying import patient, retry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -57,12 +57,12 @@ def tracking_uri(settings: TrackingSettings) -> str | None:
     """
     if settings.uri is None:
         return None
-    told = os.environ.get(URI_VARIABLE, "").strip()
-    uri = told or settings.uri
+    stated = os.environ.get(URI_VARIABLE, "").strip()
+    uri = stated or settings.uri
     if uri.lower() == NONE:
         return None
     file = sqlite_file(uri)
-    if not told and file is not None and settings.folder is not None and not file.is_absolute():
+    if not stated and file is not None and settings.folder is not None and not file.is_absolute():
         return uri.replace(f":///{file}", f":///{settings.folder / file}", 1)
     # SQLAlchemy takes "postgresql" for psycopg2; what qure[postgres] installs is its successor.
     if uri.startswith("postgresql://") and importlib.util.find_spec("psycopg2") is None:
@@ -89,14 +89,14 @@ def connect(settings: TrackingSettings) -> "MlflowClient":
     _require_reachable(uri)
     with without_collecting(), translated(uri):
         client_class = _import()
-        prepared(uri, settings)
+        prepare_database(uri, settings)
         _lead_mlflow_to(uri)
         client = patient(client_class(tracking_uri=uri, registry_uri=uri))
         client.search_experiments(max_results=1)
     return client
 
 
-def prepared(uri: str, settings: TrackingSettings) -> None:
+def prepare_database(uri: str, settings: TrackingSettings) -> None:
     """Makes or upgrades the database of a sqlite:/// URI, and lets its artifact locations lead to where it is.
 
     Raises:
@@ -120,11 +120,11 @@ def experiment_id(client: "MlflowClient", settings: TrackingSettings) -> str:
 
     from qure.tracking.pages import EXPERIMENT_NOTE, KIND, MODEL_DEVELOPMENT, NOTE
 
-    name, told = settings.experiment, {KIND: MODEL_DEVELOPMENT, NOTE: EXPERIMENT_NOTE}
+    name, tags = settings.experiment, {KIND: MODEL_DEVELOPMENT, NOTE: EXPERIMENT_NOTE}
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, _artifact_location(settings), told))
+            return str(client.create_experiment(name, _artifact_location(settings), tags))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -135,8 +135,8 @@ def experiment_id(client: "MlflowClient", settings: TrackingSettings) -> str:
             field="tracking.experiment",
             remedy="Restore it (mlflow experiments restore), or choose another name",
         )
-    for key in told.keys() - found.tags.keys():  # what a person has written stays
-        client.set_experiment_tag(found.experiment_id, key, told[key])
+    for key in tags.keys() - found.tags.keys():  # what a person has written stays
+        client.set_experiment_tag(found.experiment_id, key, tags[key])
     return str(found.experiment_id)
 
 
@@ -201,10 +201,10 @@ def _lead_mlflow_to(uri: str) -> None:
     import mlflow
 
     # They also set variables, which would win over any settings from now on and be handed to every child process.
-    told = {name: os.environ.get(name) for name in (URI_VARIABLE, "MLFLOW_REGISTRY_URI")}
+    before = {name: os.environ.get(name) for name in (URI_VARIABLE, "MLFLOW_REGISTRY_URI")}
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
-    for name, value in told.items():
+    for name, value in before.items():
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
@@ -255,7 +255,7 @@ def _require_answer(host: str, port: int, uri: str) -> None:
 
     # MLflow's own retries would take minutes to say the same.
     try:
-        retried(reach, passes=lambda error: isinstance(error, OSError), what=f"MLflow at {redacted(uri)}")
+        retry(reach, passes=lambda error: isinstance(error, OSError), what=f"MLflow at {redacted(uri)}")
     except OSError as error:
         raise StageFailed(
             f"MLflow at {redacted(uri)} cannot be reached: {error.strerror or error}. Start it, correct "

@@ -26,11 +26,11 @@ class Changes(NamedTuple):
     """How a data root differs from its .dvc file.
 
     Attributes:
-        told: what differs, in words.
+        says: what differs, in words.
         digest: eight characters; two different states of the data have different ones.
     """
 
-    told: str
+    says: str
     digest: str
 
 
@@ -52,12 +52,12 @@ def data_changes(root: Path, output: Mapping[str, Any]) -> Changes | None:
         return None
     unlisted = found.keys() - (listed or {}).keys()
     found = {name: file for name, file in found.items() if name not in unlisted or not _ignored(root, name)}
-    told = _against_counts(found, output) if listed is None else _against_listing(root, found, listed, output)
-    if not told:
+    differences = _against_counts(found, output) if listed is None else _against_listing(root, found, listed, output)
+    if not differences:
         return None
     texts = {name: _md5_of(root, name, file) for name, file in found.items() if name.endswith(_TEXT)}
     state = sorted([name, file.size, texts.get(name)] for name, file in found.items())
-    return Changes(_sentence(told), fingerprint(state)[:8])
+    return Changes(_sentence(differences), fingerprint(state)[:8])
 
 
 def _files(folder: Path, prefix: str = "") -> Iterator[tuple[str, _File]]:
@@ -78,24 +78,24 @@ def _counts_agree(found: Mapping[str, _File], output: Mapping[str, Any]) -> bool
 def _against_counts(found: Mapping[str, _File], output: Mapping[str, Any]) -> list[str]:
     files, size = output.get("nfiles"), output.get("size")
     bytes_found = sum(file.size for file in found.values())
-    told = [f"{len(found)} files instead of {files}"] if files not in (None, len(found)) else []
-    return told + ([f"{bytes_found} bytes instead of {size}"] if size not in (None, bytes_found) else [])
+    differences = [f"{len(found)} files instead of {files}"] if files not in (None, len(found)) else []
+    return differences + ([f"{bytes_found} bytes instead of {size}"] if size not in (None, bytes_found) else [])
 
 
 def _against_listing(
     root: Path, found: Mapping[str, _File], listed: Mapping[str, str], output: Mapping[str, Any]
 ) -> list[str]:
-    told = [f"{name} is missing" for name in sorted(listed.keys() - found.keys())]
-    told += [f"{name} is new" for name in sorted(found.keys() - listed.keys())]
+    differences = [f"{name} is missing" for name in sorted(listed.keys() - found.keys())]
+    differences += [f"{name} is new" for name in sorted(found.keys() - listed.keys())]
     if output.get("hash") == "md5":  # DVC before 3.0 hashed text with other line ends
         texts = sorted(name for name in listed.keys() & found.keys() if name.endswith(_TEXT))
-        told += [f"{name} was edited" for name in texts if _md5_of(root, name, found[name]) != listed[name]]
-    return told or _against_counts(found, output)
+        differences += [f"{name} was edited" for name in texts if _md5_of(root, name, found[name]) != listed[name]]
+    return differences or _against_counts(found, output)
 
 
-def _sentence(told: list[str]) -> str:
-    more = len(told) - _NAMED
-    return ", ".join(told[:_NAMED]) + (f", and {more} more" if more > 0 else "")
+def _sentence(differences: list[str]) -> str:
+    more = len(differences) - _NAMED
+    return ", ".join(differences[:_NAMED]) + (f", and {more} more" if more > 0 else "")
 
 
 def _md5_of(root: Path, name: str, file: _File) -> str:
@@ -136,8 +136,8 @@ def _cache(root: Path) -> Path | None:
         settings.read([project / ".dvc" / "config", project / ".dvc" / "config.local"], encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError):
         return None
-    told = settings.get("cache", "dir", fallback="cache").strip("\"'")
-    return project / ".dvc" / told
+    differences = settings.get("cache", "dir", fallback="cache").strip("\"'")
+    return project / ".dvc" / differences
 
 
 def _ignored(root: Path, name: str) -> bool:

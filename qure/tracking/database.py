@@ -48,7 +48,7 @@ def ensure_database(file: Path) -> None:
     try:
         if is_empty(file):
             _make(file)
-        if _settled(file, latest).revision != latest:
+        if _await_whole(file, latest).revision != latest:
             _upgrade(file, latest)
         else:  # what processes have left that were killed right after their file had its name
             remove_leftovers(file.parent)
@@ -101,7 +101,7 @@ def _look(file: Path) -> _State:
         return _State(tables, next((revision for (revision,) in found), None))
 
 
-def _settled(file: Path, latest: str) -> _State:
+def _await_whole(file: Path, latest: str) -> _State:
     """The file's state, once it is whole or nobody works on it."""
     state, stamp, since = _look(file), _stamp(file), time.monotonic()
     while state.revision != latest and time.monotonic() - since < _QUIET:

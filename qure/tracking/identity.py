@@ -73,7 +73,7 @@ def data_fingerprint(root: Path) -> str:
         if changes is None:
             return tracked
         _warn(
-            f"{root} is not what {pointer.name} says: {changes.told}. It is recorded as {tracked}+changed:"
+            f"{root} is not what {pointer.name} says: {changes.says}. It is recorded as {tracked}+changed:"
             f"{changes.digest}. Keep the change with: dvc add {root.name}; or undo it with: dvc checkout {pointer.name}"
         )
         return f"{tracked}+changed:{changes.digest}"
@@ -95,16 +95,16 @@ def pipeline_run_id(parameters: object, data: str) -> str:
     Raises:
         BadInput: the variable holds something that is no id.
     """
-    told = os.environ.get(PIPELINE_VARIABLE, "").strip()
-    if not told:
+    value = os.environ.get(PIPELINE_VARIABLE, "").strip()
+    if not value:
         return fingerprint({"commit": commit(), "parameters": parameters, "data": data})[:32]
-    if not _PIPELINE_ID.fullmatch(told):
+    if not _PIPELINE_ID.fullmatch(value):
         raise BadInput(
-            f"{told!r} is not an id of a pipeline run",
+            f"{value!r} is not an id of a pipeline run",
             field=PIPELINE_VARIABLE,
             remedy="Use up to 200 letters, digits and any of _ . : / -",
         )
-    return told
+    return value
 
 
 def environment() -> dict[str, str]:
@@ -122,9 +122,9 @@ def environment() -> dict[str, str]:
 
 def repository() -> str | None:
     """Address of the repository that `commit` is of, without credentials; None where it is not known."""
-    told = os.environ.get(REPOSITORY_VARIABLE, "").strip()
-    if told:
-        return redacted(told)
+    value = os.environ.get(REPOSITORY_VARIABLE, "").strip()
+    if value:
+        return redacted(value)
     try:
         address = _git("remote", "get-url", "origin")
     except _GitUnreadableError:
@@ -151,9 +151,9 @@ def _commit_of_package() -> str:
         if "site-packages" in _PACKAGE.parts:
             return version
         own = _content(file for file in _PACKAGE.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
-        told = f"{version}+git-unreadable.{own[:8]}"
-        _warn(f"the code's commit is not known and is recorded as {told}: {problem}")
-        return told
+        value = f"{version}+git-unreadable.{own[:8]}"
+        _warn(f"the code's commit is not known and is recorded as {value}: {problem}")
+        return value
     if not changed and not unknown:
         return head.decode()
     others = _content(_PACKAGE / os.fsdecode(name) for name in (unknown or b"").split(b"\0") if name)

@@ -36,12 +36,13 @@ _ANOTHER_WRITER = re.compile(
 _NO_ANSWER = re.compile(r"API request to .* failed with exception|timed out|Connection (aborted|reset|refused)")
 
 
-def retried(
+def retry(
     operation: Callable[[], Result],
     *,
     passes: Callable[[Exception], bool],
     what: str,
     patience: float | None = None,
+    least_pause: Callable[[Exception], float] = lambda error: 0.0,
 ) -> Result:
     """Does something, and again while what stopped it passes by nature, with pauses of 1, 2, 4 ... 30 s, jittered.
 
@@ -50,6 +51,7 @@ def retried(
         passes: whether an error may be gone next time.
         what: what it is, for the log.
         patience: seconds from the first attempt in which a further one may begin; the variable's when left out.
+        least_pause: seconds that an error asks to be left alone, as Retry-After does.
 
     Raises:
         Exception: the last attempt's, once patience is over; the first that does not pass, at once.
@@ -60,7 +62,7 @@ def retried(
         try:
             return operation()
         except Exception as error:
-            wait = pause * random.uniform(0.75, 1.25)
+            wait = max(pause * random.uniform(0.75, 1.25), least_pause(error))
             if not passes(error) or time.monotonic() + wait > end:
                 raise
             lines = redacted(str(error)).strip().splitlines() or [type(error).__name__]
@@ -105,11 +107,11 @@ class _Patient:
 
         @functools.wraps(found)
         def call(*arguments: Any, **named: Any) -> Any:
-            return retried(lambda: found(*arguments, **named), passes=passes_in_mlflow, what=f"MLflow ({name})")
+            return retry(lambda: found(*arguments, **named), passes=passes_in_mlflow, what=f"MLflow ({name})")
 
         return call
 
 
 def _patience() -> float:
-    told = os.environ.get(PATIENCE_VARIABLE, "").strip()
-    return float(told) if re.fullmatch(r"[0-9]+(\.[0-9]+)?", told) else _AT_A_TERMINAL
+    value = os.environ.get(PATIENCE_VARIABLE, "").strip()
+    return float(value) if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value) else _AT_A_TERMINAL

@@ -1,25 +1,23 @@
 """One MLflow run per stage, nested in one run per pipeline run; a stage that is killed goes on in its own run."""
 
 import contextlib
-import hashlib
 import logging
 import numbers
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qure.config import TrackingSettings
-from qure.tracking import kubeflow
-from qure.tracking.connection import connect, every, experiment_id, first_line, tracking_uri, translated
-from qure.tracking.identity import commit, environment, pipeline_run_id
-from qure.tracking.lock import LockLost, RegistryLock, registry_lock
-from qure.tracking.pages import NOTE, pipeline_name, pipeline_note, stage_name, stage_note, varied
-from qure.tracking.redaction import HIDDEN, is_secret, redacted
+from qure.tracking import kubeflow, pipeline_runs
+from qure.tracking.connection import connect, experiment_id, first_line, tracking_uri, translated
+from qure.tracking.entries import dataset_digest, flattened, metric_name, parameter_value
+from qure.tracking.identity import pipeline_run_id
+from qure.tracking.pages import NOTE, stage_name, stage_note, varied
+from qure.tracking.redaction import redacted
 from qure.tracking.retrying import impatient
+from qure.tracking.tags import ERROR, PARENT, ROLE, RUN_KEY, RUN_NAME, STAGE, TRAINING_SET
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,24 +25,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PIPELINE, ROLE, STAGE, TRAINING_SET, RUN_KEY = (
-    "qure.pipeline_run",
-    "qure.role",
-    "qure.stage",
-    "qure.training_set",
-    "qure.run_key",
-)
-COMMIT, ERROR, DATA = "qure.commit", "qure.error", "qure.data_fingerprint"
-#: A pipeline run's name as qure has given it: another one is a person's, and stays.
-GIVEN_NAME, TRAINING_SETS = "qure.name", "qure.training_sets"
-PARENT, RUN_NAME, GIT_COMMIT = "mlflow.parentRunId", "mlflow.runName", "mlflow.source.git.commit"
 
-#: Parameters longer than this are logged as their digest.
-LONGEST_PARAMETER = 500
 _PER_REQUEST = 100
 #: The list that `opened_runs` fills.
 _OPENED: ContextVar["list[SilentRun] | None"] = ContextVar("opened_runs", default=None)
-_METRIC_CHARACTERS = re.compile(r"[^\w.\- :/]")
 #: Seconds without another attempt after a failed one: a training must not wait for a server that is down.
 _PAUSE_AFTER_FAILURE = 60.0
 
@@ -133,8 +117,8 @@ class StageRun(SilentRun):
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        told = [Metric(metric_name(name), float(value), now, 0) for name, value in metrics.items()]
-        self._for_parent("numbers", lambda parent: self._client.log_batch(parent, metrics=told))
+        logged = [Metric(metric_name(name), float(value), now, 0) for name, value in metrics.items()]
+        self._for_parent("numbers", lambda parent: self._client.log_batch(parent, metrics=logged))
 
     def _show_varied(self, parameters: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
@@ -168,13 +152,13 @@ class StageRun(SilentRun):
             for tag in one.tags
             if tag.key == "fingerprint"
         }
-        told = {name: redacted(value) for name, value in inputs.items()}
+        fingerprints = {name: redacted(value) for name, value in inputs.items()}
         new = [
             DatasetInput(
-                Dataset(name, digest=_digest(value), source_type="dvc", source=value),
+                Dataset(name, digest=dataset_digest(value), source_type="dvc", source=value),
                 [InputTag("fingerprint", value), InputTag("mlflow.data.context", "input")],
             )
-            for name, value in told.items()
+            for name, value in fingerprints.items()
             if (name, value) not in known
         ]
         if new:
@@ -209,7 +193,7 @@ class StageRun(SilentRun):
             if error is None and ERROR in self._run.data.tags:
                 self._client.delete_tag(self.run_id, ERROR)
             self._client.set_terminated(self.run_id, status)
-            _settle_parent(self._client, self._run)
+            pipeline_runs.settle(self._client, self._run)
         except Exception as problem:
             logger.warning("MLflow run %s could not be closed: %s", self.run_id, first_line(problem))
         unsent = self._lost + len(self._waiting) + len(self._waiting_tags)
@@ -312,46 +296,6 @@ def opened_runs() -> Iterator[list[SilentRun]]:
         _OPENED.reset(before)
 
 
-def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one level with dotted keys.
-
-    >>> flattened({"negatives": {"rule": "paper"}, "seed": 1})
-    {'negatives.rule': 'paper', 'seed': 1}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flattened(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def parameter_value(key: str, value: Any) -> str:
-    """A parameter as MLflow gets it: hidden when name and value say secret, without credentials, long ones as a digest.
-
-    >>> parameter_value("s3.secret_key", "abc"), parameter_value("uri", "s3://u:p@host/b"), parameter_value("n", 3)
-    ('***', 's3://***@host/b', '3')
-    >>> parameter_value("ids", "x" * 501)
-    'sha256:3ac31d30..., 501 characters'
-    """
-    text = str(value)
-    if is_secret(key, value):
-        return HIDDEN
-    if len(text) > LONGEST_PARAMETER:
-        return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:8]}..., {len(text)} characters"
-    return redacted(text)
-
-
-def metric_name(name: str) -> str:
-    """A metric's name in the characters that MLflow takes.
-
-    >>> metric_name("fashioniq/recall@10 (val)")
-    'fashioniq/recall_at_10 _val_'
-    """
-    return _METRIC_CHARACTERS.sub("_", name.replace("@", "_at_"))
-
-
 def _open(
     client: "MlflowClient",
     settings: TrackingSettings,
@@ -364,115 +308,19 @@ def _open(
     """The stage's run: the one that an earlier attempt has begun, else a new one."""
     pipeline = pipeline or pipeline_run_id(None, data)
     experiment = experiment_id(client, settings)
-    parent = _parent(client, experiment, pipeline, data)
+    parent = pipeline_runs.find_or_create(client, experiment, pipeline, data)
     tags = {PARENT: parent, ROLE: "stage", STAGE: stage, TRAINING_SET: training_set or "", RUN_KEY: run_key or ""}
-    earlier = _search(client, experiment, tags)
+    earlier = pipeline_runs.find_runs(client, experiment, tags)
     if earlier:
         client.update_run(earlier[0].info.run_id, status="RUNNING")
         client.update_run(parent, status="RUNNING")
-        _name_parent(client, parent, training_set)
+        pipeline_runs.name_after(client, parent, training_set)
         return StageRun(client, earlier[0], continued=True)
     name = stage_name(stage, training_set, run_key)
-    described = tags | _facts(pipeline, data) | {RUN_NAME: name} | ({NOTE: note} if (note := stage_note(stage)) else {})
+    described = tags | pipeline_runs.facts_of(pipeline, data) | {RUN_NAME: name}
+    if note := stage_note(stage):
+        described[NOTE] = note
     run = client.create_run(experiment, tags=described, run_name=name)
     client.update_run(parent, status="RUNNING")
-    _name_parent(client, parent, training_set)
+    pipeline_runs.name_after(client, parent, training_set)
     return StageRun(client, run, continued=False)
-
-
-def _parent(client: "MlflowClient", experiment: str, pipeline: str, data: str) -> str:
-    """The pipeline run's own run.
-
-    Stages may start at the same moment on two machines, and MLflow gives every new run a new id: it is made under a
-    lock, after a second look.
-    """
-    tags = {PIPELINE: pipeline, ROLE: "pipeline"}
-    found = _search(client, experiment, tags)
-    if found:
-        return str(found[0].info.run_id)
-    with registry_lock(client, f"pipeline-runs.{experiment}", wait=300.0) as lock:
-        found = _search(client, experiment, tags)
-        if found:
-            return str(found[0].info.run_id)
-        lock.check()
-        facts = tags | _facts(pipeline, data)
-        name = pipeline_name([], datetime.now(UTC), facts[COMMIT])
-        facts |= {RUN_NAME: name, GIVEN_NAME: name, NOTE: pipeline_note(facts[DATA], facts[COMMIT])}
-        own = client.create_run(experiment, tags=facts, run_name=name)
-        return _agreed(client, experiment, tags, own.info.run_id, lock)
-
-
-def _name_parent(client: "MlflowClient", parent: str, training_set: str | None) -> None:
-    """Adds a training set to the pipeline run's name, unless a person has named it otherwise."""
-    if not training_set:
-        return
-    run = client.get_run(parent)
-    tags = run.data.tags
-    if tags.get(RUN_NAME) != tags.get(GIVEN_NAME):
-        return
-    begun = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
-    sets = [*tags.get(TRAINING_SETS, "").split(), training_set]
-    name = pipeline_name(sets, begun, tags.get(COMMIT, ""))
-    if name != tags.get(GIVEN_NAME):
-        client.set_tag(parent, TRAINING_SETS, " ".join(sorted(set(sets))))
-        client.set_tag(parent, GIVEN_NAME, name)
-        client.update_run(parent, name=name)
-
-
-def _agreed(client: "MlflowClient", experiment: str, tags: dict[str, str], own: str, lock: RegistryLock) -> str:
-    """The parent that a process has made, unless it had lost the lock before and another one has made one too."""
-    try:
-        lock.check()
-    except LockLost:
-        others = [run.info.run_id for run in _search(client, experiment, tags) if run.info.run_id != own]
-        if others:
-            client.delete_run(own)
-            return str(others[0])
-    return own
-
-
-def _search(client: "MlflowClient", experiment: str, tags: Mapping[str, str]) -> "list[Run]":
-    """Active runs with these tags, oldest first."""
-    condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items() if value)
-    found = every(client.search_runs, [experiment], condition, order_by=["attributes.start_time ASC"], max_results=1000)
-    # MLflow cannot search for the absence of a tag.
-    same = [run for run in found if all(run.data.tags.get(key, "") == value for key, value in tags.items())]
-    return sorted(same, key=lambda run: (run.info.start_time, run.info.run_id))
-
-
-def _facts(pipeline: str, data: str) -> dict[str, str]:
-    code = commit()
-    facts = {PIPELINE: pipeline, COMMIT: code, DATA: redacted(data)}
-    facts |= {f"environment.{name}": value for name, value in environment().items()}
-    if re.match(r"[0-9a-f]{40}\b", code):
-        facts[GIT_COMMIT] = code[:40]
-    return facts
-
-
-def _settle_parent(client: "MlflowClient", run: "Run") -> None:
-    """The pipeline run's status follows from its stages': failed if one has failed, running while one runs."""
-    parent = run.data.tags[PARENT]
-    condition = f"tags.`{PARENT}` = '{parent}' and tags.`{ROLE}` = 'stage'"
-    for status in ("RUNNING", "FAILED", "KILLED"):
-        one_such = f"{condition} and attributes.status = '{status}'"
-        if client.search_runs([run.info.experiment_id], one_such, max_results=1):
-            break
-    else:
-        status = "FINISHED"
-    if status == "RUNNING":
-        client.update_run(parent, status=status)
-    else:
-        client.set_terminated(parent, status)
-
-
-def _digest(value: str) -> str:
-    """At most 36 characters, as MLflow wants a dataset's digest: a DVC md5 fits whole.
-
-    >>> _digest("md5:39543f124e4c7d03705ab90e9d7bde28.dir")
-    '39543f124e4c7d03705ab90e9d7bde28.dir'
-    >>> _digest("md5:39543f124e4c7d03705ab90e9d7bde28.dir+changed:0a1b2c3d")
-    '39543f124e4c7d03705ab90e9d7+0a1b2c3d'
-    """
-    value, _, changed = value.partition("+changed:")
-    whole = value.partition(":")[2] or value
-    return f"{whole[:27]}+{changed}" if changed else whole[:36]

@@ -115,9 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m qure.tracking.server", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--uri", default="sqlite:///mlflow.db", help="the database (default: %(default)s)")
     parser.add_argument("--port", type=int, default=5000, help="on 127.0.0.1 (default: %(default)s)")
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        return serve(told.uri, told.port)
+        return serve(options.uri, options.port)
     except QureError as error:
         print(error, file=sys.stderr)
         return error.exit_code

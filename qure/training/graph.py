@@ -79,7 +79,7 @@ class GraphStep:
         if self._stream is None:
             return self._step(self._batches(), self._share)
         if self._graph is None and self._warm == WARM_UP:
-            self._graph = self._captured(self._stream)
+            self._graph = self._capture(self._stream)
         if self._graph is not None:
             self._graph.replay()
             return self._counts.clone()
@@ -133,7 +133,7 @@ class GraphStep:
         current.wait_stream(stream)
         return counts.clone()
 
-    def _captured(self, stream: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
+    def _capture(self, stream: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
         # Only this thread's calls are watched: another one reads the next batch meanwhile.
         with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):

@@ -150,7 +150,7 @@ def _keep(mining: Mining, folder: Path, title: str | None, queries: Sequence[str
         mining.hard.save(temporary / SETS)
         write_json(temporary / STATISTICS, mining.statistics)
         typical = _typical(mining)
-        write_json(temporary / EXAMPLE, _told(typical))
+        write_json(temporary / EXAMPLE, _example_facts(typical))
         if mining.record is not None:
             record.save(temporary / RECORD, mining.record, queries=queries, images=images)
         if title is not None:
@@ -165,7 +165,7 @@ def _typical(mining: Mining) -> CurveExample:
     return min(mining.examples, key=lambda one: (one.start < 0, abs(len(one.negatives) - mean), one.query))
 
 
-def _told(example: CurveExample) -> dict[str, Any]:
+def _example_facts(example: CurveExample) -> dict[str, Any]:
     places = np.unique(
         np.linspace(0, len(example.negatives) - 1, min(KEPT, len(example.negatives))).round().astype(int)
     )

@@ -116,14 +116,14 @@ def _write_example(trainer: Trainer, folder: Path, epoch: int) -> None:
         return
     example = read_json(kept / EXAMPLE)
     query, ids = example.pop("query"), trainer.features.ids
-    named = {
+    names = {
         "epoch": epoch,
         "query_id": data.query_ids[query],
         "reference": str(ids[data.references[query]]),
         "target": str(ids[data.corpus[data.targets[query]]]),
     }
     negatives = [str(ids[data.corpus[column]]) for column in example.pop("negatives")]
-    write_json(folder / EXAMPLE, named | example | {"negatives": negatives})
+    write_json(folder / EXAMPLE, names | example | {"negatives": negatives})
     if (kept / EXAMPLE_PLOT).is_file():
         shutil.copyfile(kept / EXAMPLE_PLOT, folder / EXAMPLE_PLOT)
 

@@ -41,7 +41,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepResult:
     """What a forward pass gives.
 
     Attributes:
@@ -87,7 +87,7 @@ class TripletLoss(nn.Module):
             keywords = {"use_reentrant": False, "context_fn": self._recomputing}
             model.qformer.activation_checkpointing_enable(keywords)
 
-    def forward(self, batch: Batch) -> Outcome:
+    def forward(self, batch: Batch) -> StepResult:
         """The loss of one process's rows.
 
         Dropout draws from the default generator: seed it before each call, alike on every process.
@@ -101,7 +101,7 @@ class TripletLoss(nn.Module):
             mask = counted[:, None].expand_as(negative) if mask is None else mask & counted[:, None]
             won, pairs = pairs_won(positive, negative, mask)
             loss = (losses * batch.weights).sum()
-        return Outcome(loss, torch.stack([loss.detach().double(), won.double(), pairs.double()]))
+        return StepResult(loss, torch.stack([loss.detach().double(), won.double(), pairs.double()]))
 
     def _losses(
         self, queries: Tensor, candidates: Tensor, batch: Batch

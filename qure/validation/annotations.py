@@ -137,9 +137,9 @@ class Collector:
         """A file's name relative to the data root, as reports write it."""
         return f"{self.folder}/{relative}"
 
-    def record(self, table: str, relative: str, row: int | str, value: Any) -> "Record":
+    def record(self, table: str, relative: str, row: int | str, value: Any) -> "AnnotationRecord":
         """Starts a row of a table from one JSON value; a key that a terminal cannot show becomes its `repr`."""
-        record = Record(self.result, self.name(relative), place_of(row), value)
+        record = AnnotationRecord(self.result, self.name(relative), place_of(row), value)
         self._rows[table].append(record.cells)
         return record
 
@@ -148,7 +148,11 @@ class Collector:
         self._rows[table].append({RECORD: True, **cells})
 
     def mention(
-        self, record: "Record", key: str | None, images: Iterable[tuple[str, str | None]], listed_in: str | None
+        self,
+        record: "AnnotationRecord",
+        key: str | None,
+        images: Iterable[tuple[str, str | None]],
+        listed_in: str | None,
     ) -> None:
         """Adds the image ids that a query names to the table "mentions"; ids that could not be taken are left out.
 
@@ -199,7 +203,7 @@ def place_of(row: int | str, limit: int = 200) -> int | str:
     return printed if len(printed) <= limit else printed[: limit - 3] + "..."
 
 
-class Record:
+class AnnotationRecord:
     """One JSON row on its way into a table: takes fields, or notes why a field cannot be taken."""
 
     def __init__(self, annotations: Annotations, file: str, row: int | str, value: Any) -> None:

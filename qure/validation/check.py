@@ -15,7 +15,7 @@ from qure.datasets.links import linked_folders
 from qure.errors import BadInput
 from qure.validation.annotations import Annotations
 from qure.validation.cache import ImageCache
-from qure.validation.findings import Finding, findings_of
+from qure.validation.findings import BadRow, bad_rows_of
 from qure.validation.images import ImageChecks, content_table, image_table
 from qure.validation.rules import RULES
 
@@ -37,7 +37,7 @@ class Checked:
     """
 
     annotations: dict[str, Annotations]
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[BadRow] = field(default_factory=list)
     suites: "list[SuiteResult]" = field(default_factory=list)
     images: dict[str, pd.DataFrame] = field(default_factory=dict)
     contents: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -127,7 +127,7 @@ def _check_annotations(checked: Checked, data: Path, settings: ValidationSetting
         results = run_suites(annotation_suites(annotations, settings, claims_public=claims))
         checked.suites += results
         for result in results:
-            checked.findings += findings_of(annotations, result.expectations)
+            checked.findings += bad_rows_of(annotations, result.expectations)
         if not annotations.has_gallery:
             checked.findings.append(_no_gallery(annotations.benchmark))
         checked.findings += _not_versioned(data, annotations.benchmark)
@@ -141,7 +141,7 @@ def _check_images(checked: Checked, benchmark: str, images: pd.DataFrame, settin
     results = run_suites(image_suites(benchmark, images, checked.contents[benchmark], settings))
     checked.suites += results
     for result in results:
-        checked.findings += findings_of(checked.annotations[benchmark], result.expectations)
+        checked.findings += bad_rows_of(checked.annotations[benchmark], result.expectations)
 
 
 def _claims_public(data: Path, benchmark: str, settings: ValidationSettings) -> bool | None:
@@ -151,17 +151,17 @@ def _claims_public(data: Path, benchmark: str, settings: ValidationSettings) -> 
     return False if (get_benchmark(benchmark).root(data) / truth.FILE).is_file() else None
 
 
-def _no_gallery(benchmark: str) -> Finding:
+def _no_gallery(benchmark: str) -> BadRow:
     rule = RULES["no_gallery"]
     one = get_benchmark(benchmark)
     file = f"{one.folder}/{one.gallery_file}"
-    return Finding(rule.name, benchmark, file, "", "images", "", rule.reason, rule.severity)
+    return BadRow(rule.name, benchmark, file, "", "images", "", rule.reason, rule.severity)
 
 
-def _not_versioned(data: Path, benchmark: str) -> list[Finding]:
+def _not_versioned(data: Path, benchmark: str) -> list[BadRow]:
     rule, root = RULES["not_versioned"], get_benchmark(benchmark).root(data)
     return [
-        Finding(
+        BadRow(
             rule=rule.name,
             benchmark=benchmark,
             file=link.relative_to(data).as_posix(),

@@ -19,7 +19,7 @@ from great_expectations.render.renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
 from markupsafe import Markup
 
-from qure.validation.findings import Finding, Outcome
+from qure.validation.findings import BadRow, RuleOutcome
 from qure.validation.rules import RULES
 from qure.validation.run import PLACE, SuiteResult
 
@@ -151,8 +151,8 @@ def write_docs(
     training_set: str,
     success: bool,
     fingerprint: str,
-    outcomes: Sequence[Outcome],
-    findings: Sequence[Finding],
+    outcomes: Sequence[RuleOutcome],
+    findings: Sequence[BadRow],
     drift: Sequence[dict[str, Any]],
     suites: Sequence[SuiteResult],
     picture: Callable[[str, str], str | None] = lambda benchmark, image: None,
@@ -209,7 +209,7 @@ def suite_page(suite: SuiteResult, view: DefaultJinjaPageView) -> str:
     return _same_every_time(page)
 
 
-def _pictures(finding: Finding, picture: Callable[[str, str], str | None]) -> list[tuple[str, str]]:
+def _pictures(finding: BadRow, picture: Callable[[str, str], str | None]) -> list[tuple[str, str]]:
     """The pictures that a bad row is about: id and data: address."""
     if RULES[finding.rule].about != "image":
         return []

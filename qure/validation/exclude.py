@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from qure.benchmarks import get_benchmark
 from qure.datasets.exclusions import Exclusions
 from qure.validation.annotations import Annotations
-from qure.validation.findings import Finding, Outcome
+from qure.validation.findings import BadRow, RuleOutcome
 
 
 def exclusions(
-    annotations: Mapping[str, Annotations], findings: Iterable[Finding], outcomes: Iterable[Outcome]
+    annotations: Mapping[str, Annotations], findings: Iterable[BadRow], outcomes: Iterable[RuleOutcome]
 ) -> dict[str, Exclusions]:
     """Benchmark -> images and queries that are left out.
 
@@ -38,8 +38,8 @@ def exclusions(
             for benchmark in annotations:
                 if get_benchmark(benchmark).images == finding.benchmark:
                     images[benchmark].add(finding.image)
-    for benchmark, named in leaked.items():
-        queries[benchmark] |= _training_queries(annotations[benchmark], named)
+    for benchmark, shared in leaked.items():
+        queries[benchmark] |= _training_queries(annotations[benchmark], shared)
     return {
         benchmark: Exclusions(frozenset(images[benchmark]), frozenset(queries[benchmark])) for benchmark in annotations
     }

@@ -15,7 +15,7 @@ COLUMNS = ("file", "row", "field", "value", "reason", "remedy", "rule", "severit
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class BadRow:
     """One bad row.
 
     Attributes:
@@ -46,7 +46,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RuleOutcome:
     """How one rule of one benchmark ended.
 
     Attributes:
@@ -63,14 +63,14 @@ class Outcome:
     outcome: str
 
 
-def findings_of(annotations: Annotations, results: Iterable[Mapping[str, Any]]) -> list[Finding]:
+def bad_rows_of(annotations: Annotations, results: Iterable[Mapping[str, Any]]) -> list[BadRow]:
     """The bad rows that a suite's results name.
 
     Args:
         annotations: the benchmark's, for what stood in fields that could not be taken.
         results: expectations' results as JSON, from `qure.validation.run.run_suite`.
     """
-    found: list[Finding] = []
+    found: list[BadRow] = []
     for result in results:
         meta = result["expectation_config"]["meta"]
         for cells in _bad_rows(result):
@@ -80,9 +80,9 @@ def findings_of(annotations: Annotations, results: Iterable[Mapping[str, Any]]) 
     return found
 
 
-def judge(
-    benchmarks: Sequence[str], found: Sequence[Finding], tolerate: Mapping[str, int], checked: Iterable[tuple[str, str]]
-) -> list[Outcome]:
+def outcomes_of(
+    benchmarks: Sequence[str], found: Sequence[BadRow], tolerate: Mapping[str, int], checked: Iterable[tuple[str, str]]
+) -> list[RuleOutcome]:
     """How every checked rule ended; a rule's allowance is shared by the benchmarks.
 
     Args:
@@ -93,11 +93,11 @@ def judge(
     """
     rows = Counter((finding.benchmark, finding.rule, finding.severity) for finding in found)
     totals = Counter(one.rule for one in found if "error" in (one.severity, *_when_named(one.rule)))
-    named: list[tuple[str, str, Severity]] = list(rows)
-    named += [(*pair, RULES[pair[1]].severity) for pair in checked if not any(key[:2] == pair for key in rows)]
+    rules: list[tuple[str, str, Severity]] = list(rows)
+    rules += [(*pair, RULES[pair[1]].severity) for pair in checked if not any(key[:2] == pair for key in rows)]
     order = {name: place for place, name in enumerate(RULES)}
     outcomes = []
-    for benchmark, rule, severity in sorted(set(named), key=lambda key: (benchmarks.index(key[0]), order[key[1]])):
+    for benchmark, rule, severity in sorted(set(rules), key=lambda key: (benchmarks.index(key[0]), order[key[1]])):
         count, allowed = rows[benchmark, rule, severity], tolerate.get(rule, 0)
         if count == 0:
             outcome = "ok"
@@ -105,7 +105,7 @@ def judge(
             outcome = "warned"
         else:
             outcome = "tolerated" if totals[rule] <= allowed else "failed"
-        outcomes.append(Outcome(benchmark, rule, severity, count, allowed, outcome))
+        outcomes.append(RuleOutcome(benchmark, rule, severity, count, allowed, outcome))
     return outcomes
 
 
@@ -114,12 +114,7 @@ def _when_named(rule: str) -> tuple[Severity, ...]:
     return ("error",) if RULES[rule].tolerable else ()
 
 
-def failed_rules(outcomes: Iterable[Outcome]) -> set[str]:
-    """Rules that fail the stage."""
-    return {outcome.rule for outcome in outcomes if outcome.outcome == "failed"}
-
-
-def write_bad_rows(path: Path, found: Iterable[Finding]) -> None:
+def write_bad_rows(path: Path, found: Iterable[BadRow]) -> None:
     """Writes the plain list: one line per bad row, errors first, for people and spreadsheets."""
     ordered = sorted(found, key=lambda finding: finding.severity != "error")
     with Path(path).open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
@@ -153,7 +148,7 @@ def _bad_rows(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _finding(
     annotations: Annotations, meta: Mapping[str, Any], result: Mapping[str, Any], cells: Mapping[str, Any]
-) -> Finding | None:
+) -> BadRow | None:
     rule, field = RULES[meta["rule"]], cells.get("field") or meta["field"]
     reason, value = rule.reason, _value(result, cells)
     if rule.name == "schema":
@@ -165,7 +160,7 @@ def _finding(
         reason = f"{reason}: it {unsafe_reason(str(value))}"
     if rule.about == "image":
         value, reason = cells["image"], _image_reason(rule.name, rule.reason, result, cells)
-    return Finding(
+    return BadRow(
         rule=rule.name,
         benchmark=annotations.benchmark,
         file=cells["file"],

@@ -67,7 +67,7 @@ class ImageChecks:
             StageFailed: a process died, most likely because memory ran out.
         """
         try:
-            for image, facts in track(self._checked(), "Checking images", total=len(self._todo)):
+            for image, facts in track(self._check(), "Checking images", total=len(self._todo)):
                 self._note(image, facts)
         except BrokenProcessPool:
             raise StageFailed(
@@ -111,7 +111,7 @@ class ImageChecks:
         batches = [self._todo[start : start + _BATCH] for start in range(0, len(self._todo), _BATCH)]
         self._futures = [self._pool.submit(check_batch, batch) for batch in batches]
 
-    def _checked(self) -> Iterator[tuple[str, ImageFacts]]:
+    def _check(self) -> Iterator[tuple[str, ImageFacts]]:
         if self._pool is not None:
             for future in self._futures:
                 yield from future.result()

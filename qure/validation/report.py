@@ -15,7 +15,7 @@ from qure.files import fingerprint, write_json
 from qure.progress import counted
 from qure.validation.check import Checked
 from qure.validation.drift import compare
-from qure.validation.findings import Finding, Outcome, write_bad_rows
+from qure.validation.findings import BadRow, RuleOutcome, write_bad_rows
 from qure.validation.rules import RULES
 from qure.validation.statistics import statistics
 
@@ -45,7 +45,7 @@ class Report:
     settings: ValidationSettings
     training_set: str
     checked: Checked
-    outcomes: Sequence[Outcome]
+    outcomes: Sequence[RuleOutcome]
     champion: Mapping[str, Any] | None = None
     excluded: Mapping[str, Exclusions] = field(default_factory=dict)
     queries: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class Report:
         """Whether nothing fails the stage."""
         return not any(outcome.outcome == "failed" for outcome in self.outcomes)
 
-    def failures(self, about: str) -> list[Finding]:
+    def failures(self, about: str) -> list[BadRow]:
         """Bad rows that fail the stage, of rules about annotations or images."""
         failed = {(one.benchmark, one.rule, one.severity) for one in self.outcomes if one.outcome == "failed"}
         return [
@@ -186,9 +186,9 @@ class Report:
         for outcome in self.outcomes:
             rows = [row for row in failures if (row.benchmark, row.rule) == (outcome.benchmark, outcome.rule)]
             if rows:
-                named = "; ".join(f"{row.value} ({row.file}: {row.reason})" for row in rows[:_NAMED])
+                first = "; ".join(f"{row.value} ({row.file}: {row.reason})" for row in rows[:_NAMED])
                 more = f"; {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
                 allowed = f", {outcome.tolerated} tolerated" if outcome.tolerated else ""
-                parts.append(f"{outcome.benchmark}: {len(rows)} x {outcome.rule}{allowed}: {named}{more}")
+                parts.append(f"{outcome.benchmark}: {len(rows)} x {outcome.rule}{allowed}: {first}{more}")
         remedy = "Mend or replace them, or say in validation.tolerate how many may be left out"
         return f"validation failed. {'. '.join(parts)}. {remedy}. Every bad row is listed in {listed_in}"

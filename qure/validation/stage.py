@@ -16,7 +16,7 @@ from qure.scratch import alone
 from qure.validation.check import check
 from qure.validation.drift import read_statistics
 from qure.validation.exclude import exclusions
-from qure.validation.findings import judge
+from qure.validation.findings import outcomes_of
 from qure.validation.readable import empty_splits, kept_queries
 from qure.validation.report import Report
 from qure.validation.rules import check_tolerance
@@ -68,7 +68,7 @@ def validate(
         with _withdrawn_on_failure(output):
             champion = read_statistics(champion_statistics) if champion_statistics else None
             checked = check(settings.validation, training_set, data=data, work=work)
-            outcomes = judge(judges, checked.findings, settings.validation.tolerate, sorted(checked.rules()))
+            outcomes = outcomes_of(judges, checked.findings, settings.validation.tolerate, sorted(checked.rules()))
             report = Report(settings.validation, training_set, checked, outcomes, champion)
             run = opened.enter_context(tracked(settings, training_set, data, report, work / REPORT))
             _refuse_broken_annotations(report, data, work / REPORT)

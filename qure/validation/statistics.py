@@ -45,8 +45,8 @@ def statistics(
     for annotations in benchmarks:
         queries = _queries(annotations)
         sizes = images.get(annotations.benchmark)
-        named = list(dict.fromkeys([*queries["split"], *(sizes["split"] if sizes is not None else ())]))
-        for split in named:
+        names = list(dict.fromkeys([*queries["split"], *(sizes["split"] if sizes is not None else ())]))
+        for split in names:
             splits[f"{annotations.benchmark}/{split}"] = {
                 **_of_queries(queries[queries["split"] == split], get_benchmark(annotations.benchmark).text),
                 **(_of_images(sizes[sizes["split"] == split]) if sizes is not None else {}),

@@ -10,10 +10,10 @@ import pytest
 def test_the_small_version_agrees_with_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(__file__).parents[2]
     monkeypatch.syspath_prepend(str(root))
-    from benchmarks import gpu
+    from benchmarks.gpu import run
 
     kept = sorted((one.name, one.stat().st_mtime) for one in (root / "benchmarks" / "results").iterdir())
-    found = gpu.main(["--small", "--only", "parity,mining,precompute"])
+    found = run.main(["--small", "--only", "parity,mining,precompute"])
     if found["device"] == "cpu":
         assert set(found["parity"]["fp32"].values()) == {0.0}
     assert max(found["parity"]["bf16"].values()) < 0.05
@@ -28,7 +28,7 @@ def test_needs_no_more_than_a_gpu_image_has() -> None:
     """What the script imports on its way: neither the tracking server's client nor the validation's library."""
 
     code = (
-        "import sys, benchmarks.gpu, qure.training.loop, qure.features.computing, qure.models.model;"
+        "import sys, benchmarks.gpu.run, qure.training.loop, qure.features.computing, qure.models.model;"
         "print([name for name in ('mlflow', 'great_expectations', 'boto3', 'kfp', 'dvc') if name in sys.modules])"
     )
     root = Path(__file__).parents[2]

@@ -10,7 +10,10 @@ from benchmarks import page
 
 #: `mutation` is asked about modules by name: it judges tests, and costs hours for all of them.
 OTHERS = {"__main__", "common", "page", "mutation"}
-SCRIPTS = {file.stem for file in Path(suite.__file__).parent.glob("*.py")} - OTHERS
+FOLDER = Path(suite.__file__).parent
+SCRIPTS = {file.stem for file in FOLDER.glob("*.py")} - OTHERS | {
+    file.parent.name for file in FOLDER.glob("*/__main__.py")
+}
 
 
 def test_every_script_is_in_the_suite() -> None:

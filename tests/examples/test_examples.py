@@ -5,54 +5,30 @@ import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
-from qure.backbone.stage import prepare_backbone
 from qure.config import Settings
-from qure.features.stage import precompute
 from qure.layout import Layout
 from qure.negatives.sets import load
-from qure.training.stage import train
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 SETTINGS = {
-    "backbone": {
-        "vision": {"image_size": 16, "patch_size": 8, "width": 16, "layers": 1, "heads": 2},
-        "qformer": {"hidden": 16, "layers": 2, "heads": 2, "intermediate": 32, "query_tokens": 4, "embedding": 8},
-        "pretraining": {"steps": 2, "batch_size": 8, "least_recall_at_5": 0.0},
-    },
     "training": {"fashioniq": {"recipe": "catalogue", "overrides": {"epochs": 1, "batch_size": 64}}},
     "tracking": {"uri": None},
 }
 
 
 @pytest.fixture(scope="module")
-def project(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(catalogue: Path, helper: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data/ and artifacts/ as the stages leave them."""
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("project")
-    (folder / "data").symlink_to(catalogue)
-    layout = Layout(folder / "data", folder / "artifacts", folder / ".work").of("fashioniq")
-    settings = Settings.model_validate(SETTINGS)
-    prepare_backbone(settings, catalogue, layout.backbone)
-    precompute(
-        settings, "fashioniq", data=catalogue, backbone=layout.backbone, output=layout.training_features, device="cpu"
-    )
-    train(
-        settings,
-        "fashioniq",
-        data=catalogue,
-        features=layout.training_features,
-        backbone=layout.backbone,
-        validation=None,
-        output=layout.folder,
-        work=layout.scratch("train"),
-        device="cpu",
-        plots=False,
-    )
+    small, folder = helper("small_project"), tmp_path_factory.mktemp("project")
+    settings = Settings.model_validate({**SETTINGS, "backbone": small.BACKBONE})
+    small.train(settings, small.prepare(settings, folder, catalogue), plots=False)
     return folder
 
 

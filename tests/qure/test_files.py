@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from qure import files
 from qure.errors import BadInput
-from qure.files import atomic_file, atomic_folder, replace_folder
+from qure.files import atomic_file, atomic_folder
 
 NAMES = ("a", "inner/b")
 
@@ -30,9 +30,6 @@ class Written:
 
     def __init__(self, parent: Path) -> None:
         self.path = parent / "thing.bin"
-
-    def prepare(self, content: str) -> None:
-        """What is no part of the act."""
 
     def write(self, content: str) -> None:
         with atomic_file(self.path) as temporary:
@@ -64,26 +61,14 @@ class WrittenFolder(Written):
         return content
 
 
-class ReplacedFolder(WrittenFolder):
-    """A folder that was made beside its place before."""
-
-    def prepare(self, content: str) -> None:
-        self._made = self.path.with_name("made")
-        self._made.mkdir()
-        self._fill(self._made, content)
-
-    def write(self, content: str) -> None:
-        replace_folder(self._made, self.path)
+KINDS = {"file": Written, "folder": WrittenFolder, "two steps": WrittenFolder}
 
 
-KINDS = {"file": Written, "folder": WrittenFolder, "two steps": WrittenFolder, "replaced": ReplacedFolder}
-
-
-@pytest.fixture(params=["file", "file again", "folder", "folder again", "two steps again", "replaced again"])
+@pytest.fixture(params=["file", "file again", "folder", "folder again", "two steps again"])
 def case(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What is written; "again": something has the name; "two steps": the file system cannot exchange names."""
     if "two steps" in request.param:
-        monkeypatch.setattr(files, "_exchanged", lambda new, path: False)
+        monkeypatch.setattr(files, "_try_to_exchange", lambda new, path: False)
     return str(request.param)
 
 
@@ -103,9 +88,7 @@ def fresh(tmp_path: Path, case: str) -> Iterator[Written]:
             parent.mkdir()
             thing = KINDS[case.removesuffix(" again")](parent)
             if case.endswith("again"):
-                thing.prepare("old")
                 thing.write("old")
-            thing.prepare("new")
             yield thing
 
     return made()
@@ -300,7 +283,7 @@ def test_a_folder_takes_the_place_of_whatever_has_its_name(
     tmp_path: Path, two_steps: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if two_steps:
-        monkeypatch.setattr(files, "_exchanged", lambda new, path: False)
+        monkeypatch.setattr(files, "_try_to_exchange", lambda new, path: False)
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "x").touch()
@@ -320,15 +303,15 @@ def test_in_two_steps_an_error_puts_the_old_folder_back_at_once(
 ) -> None:
     thing = WrittenFolder(tmp_path)
     thing.write("old")
-    monkeypatch.setattr(files, "_exchanged", lambda new, path: False)
-    renamed = files._renamed
+    monkeypatch.setattr(files, "_try_to_exchange", lambda new, path: False)
+    renamed = files._try_to_rename
 
     def failing(new: Path, path: Path) -> bool:
         if not path.exists():
             raise OSError(errno.EIO, "broken")
         return renamed(new, path)
 
-    monkeypatch.setattr(files, "_renamed", failing)
+    monkeypatch.setattr(files, "_try_to_rename", failing)
     with pytest.raises(OSError, match="broken"):
         thing.write("new")
     assert thing.found() == "old"

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from qure import webhook
 from qure.errors import BadInput, StageFailed
 from qure.webhook import post
 
@@ -50,7 +49,7 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     threading.Thread(target=one.server.serve_forever, daemon=True).start()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("QURE_NOTIFICATION_SECRET", raising=False)
-    monkeypatch.setattr(webhook, "_FIRST_PAUSE", 0.02)
+    monkeypatch.setattr("qure.tracking.retrying._FIRST_PAUSE", 0.02)
     yield one
     one.silent.set()
     one.server.shutdown()

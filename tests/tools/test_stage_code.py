@@ -26,7 +26,7 @@ def test_dvc_yaml_is_current(code: Code) -> None:
     ("file", "stages"),
     [
         ("qure/datasets/truth.py", {"train", "evaluate", "register", "promote"}),
-        ("qure/config.py", {"validate", "backbone", "precompute", "train", "evaluate", "register", "promote"}),
+        ("qure/config", {"validate", "backbone", "precompute", "train", "evaluate", "register", "promote"}),
         ("qure/registry/promotion.py", {"register", "promote"}),
         ("qure/serving/packaged.py", {"register", "promote"}),  # named as a file, never imported
         ("qure/evaluation/report/templates/report.html.j2", {"evaluate", "register", "promote"}),

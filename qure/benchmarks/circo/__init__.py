@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qure.benchmarks.base import PublishedTable
+from qure.benchmarks.base import WHOLE, PublishedTable, Scope
 from qure.benchmarks.retrieval import RetrievalBenchmark
 from qure.errors import BadInput
 
@@ -80,27 +80,19 @@ class CIRCO(RetrievalBenchmark):
 
         return read_triplets(root, split, checked=checked, exclusions=exclusions)
 
-    def read_galleries(
-        self,
-        root: Path,
-        split: str,
-        *,
-        gallery_protocol: str = "original",
-        categories: Sequence[str] | None = None,
-        candidates: Sequence[str] | None = None,
-    ) -> "Mapping[str, Gallery]":
+    def read_galleries(self, root: Path, split: str, scope: Scope = WHOLE) -> "Mapping[str, Gallery]":
         from qure.benchmarks.circo.files import INDEX, has_index, read_gallery
         from qure.datasets.types import Gallery
 
         if has_index(root):
             return {"": read_gallery(root)}
-        if candidates is None:
+        if scope.candidates is None:
             raise BadInput(
                 "COCO's index is missing, and with it the gallery",
                 file=root / INDEX,
                 remedy="Download COCO 2017's unlabeled image information there",
             )
-        return {"": Gallery(PARTIAL, tuple(candidates))}
+        return {"": Gallery(PARTIAL, tuple(scope.candidates))}
 
     def canonical_ids(self, ids: Sequence[str], *, file: str) -> Sequence[str]:
         from qure.benchmarks.circo.protocol import coco_ids

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qure.benchmarks.base import PublishedTable
+from qure.benchmarks.base import WHOLE, PublishedTable, Scope
 from qure.benchmarks.retrieval import RetrievalBenchmark
 
 if TYPE_CHECKING:
@@ -94,15 +94,7 @@ class CIRR(RetrievalBenchmark):
 
         return read_triplets(root, split, checked=checked, exclusions=exclusions)
 
-    def read_galleries(
-        self,
-        root: Path,
-        split: str,
-        *,
-        gallery_protocol: str = "original",
-        categories: Sequence[str] | None = None,
-        candidates: Sequence[str] | None = None,
-    ) -> "Mapping[str, Gallery]":
+    def read_galleries(self, root: Path, split: str, scope: Scope = WHOLE) -> "Mapping[str, Gallery]":
         from qure.benchmarks.cirr.files import read_gallery
 
         return {"": read_gallery(root, split)}

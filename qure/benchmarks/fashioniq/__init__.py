@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qure.benchmarks.base import PublishedTable
+from qure.benchmarks.base import WHOLE, PublishedTable, Scope
 from qure.benchmarks.retrieval import RetrievalBenchmark
 
 if TYPE_CHECKING:
@@ -107,42 +107,23 @@ class FashionIQ(RetrievalBenchmark):
 
         return read_triplets(root, split, categories or self.categories, checked=checked, exclusions=exclusions)
 
-    def read_galleries(
-        self,
-        root: Path,
-        split: str,
-        *,
-        gallery_protocol: str = "original",
-        categories: Sequence[str] | None = None,
-        candidates: Sequence[str] | None = None,
-    ) -> "Mapping[str, Gallery]":
+    def read_galleries(self, root: Path, split: str, scope: Scope = WHOLE) -> "Mapping[str, Gallery]":
         from qure.benchmarks.fashioniq.files import read_gallery
 
-        chosen = categories or self.categories
-        return {category: read_gallery(root, split, category, gallery_protocol) for category in chosen}
+        chosen = scope.categories or self.categories
+        return {category: read_gallery(root, split, category, scope.gallery_protocol) for category in chosen}
 
-    def read(
-        self,
-        root: Path,
-        split: str,
-        *,
-        gallery_protocol: str = "original",
-        categories: Sequence[str] | None = None,
-        exclusions: "Exclusions | None" = None,
-        candidates: Sequence[str] | None = None,
-    ) -> "Split":
+    def read(self, root: Path, split: str, scope: Scope = WHOLE) -> "Split":
         """As every retrieval benchmark; of val also which targets the train triplets of any category name."""
         from dataclasses import replace
 
         from qure.datasets.leakage import leaked_queries
         from qure.datasets.split import present
 
-        found = super().read(
-            root, split, gallery_protocol=gallery_protocol, categories=categories, exclusions=exclusions
-        )
+        found = super().read(root, split, scope)
         if split != "val" or not present(self.query_files(root, "train")):
             return found
-        training = self.read_triplets(root, "train", checked=False, exclusions=exclusions)
+        training = self.read_triplets(root, "train", checked=False, exclusions=scope.exclusions)
         return replace(found, leaked=leaked_queries(found.triplets, training))
 
     def read_training(

@@ -1,10 +1,10 @@
 """HP-FashionIQ (Kwak et al., ICML 2025): which of two sets of FashionIQ's images people prefer for a query."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qure.benchmarks.base import Benchmark, PublishedTable
+from qure.benchmarks.base import WHOLE, Benchmark, PublishedTable, Scope
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
@@ -55,21 +55,12 @@ class HPFashionIQ(Benchmark):
         for pair in read_pairs(root):
             yield from (pair.reference, pair.target, *pair.set_1, *pair.set_2)
 
-    def read(
-        self,
-        root: Path,
-        split: str,
-        *,
-        gallery_protocol: str = "original",
-        categories: Sequence[str] | None = None,
-        exclusions: "Exclusions | None" = None,
-        candidates: Sequence[str] | None = None,
-    ) -> "Split":
+    def read(self, root: Path, split: str, scope: Scope = WHOLE) -> "Split":
         """It has one split only: any name will do."""
         from qure.benchmarks.hp_fashioniq.files import read_pairs
         from qure.datasets.split import Split
 
-        everything = read_pairs(root)
+        everything, exclusions = read_pairs(root), scope.exclusions
         if exclusions is None:
             return Split(split, pairs=tuple(everything))
         pairs = exclusions.keep_pairs(everything)

@@ -7,7 +7,7 @@ from typing import Any
 from qure.benchmarks.hp_fashioniq.files import FILE, clean_sentence, parted, says_nothing, sentence_key
 from qure.datasets.ids import shown
 from qure.datasets.rows import Row
-from qure.validation.annotations import MENTION_COLUMNS, Annotations, Collector, Record, place_of
+from qure.validation.annotations import MENTION_COLUMNS, AnnotationRecord, Annotations, Collector, place_of
 
 LISTS = ("ref_img_paths", "targ_img_paths", "sentences", "retrieved_set1", "retrieved_set2", "preferred set")
 
@@ -91,7 +91,7 @@ def _answer(collector: Collector, person: str, key: str, value: dict[str, Any]) 
     collector.mention(record, key, named, listed_in=f"{category}/val")
 
 
-def _retrieved(record: Record, number: int, category: str | None) -> list[str]:
+def _retrieved(record: AnnotationRecord, number: int, category: str | None) -> list[str]:
     """Takes one retrieved set: its images into `set_N` and, in one order, `images_N`; its score into `score_N`."""
     name = f"retrieved_set{number}"
     record.take(f"score_{number}", lambda row: _number(row.part(name), "user_score"))

@@ -30,7 +30,7 @@ FILE, PICTURE = "hard-negatives.json", "steep-drops.png"
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
+class DrawnRanking:
     """One query's ranking with its set.
 
     Attributes:
@@ -52,7 +52,7 @@ def typical_rankings(
     negatives: NegativeSettings,
     *,
     device: str = "cpu",
-) -> list[Ranking]:
+) -> list[DrawnRanking]:
     """Of some queries spread over the benchmark those whose set is nearest the mean size: neither pretty nor strange.
 
     Args:
@@ -79,7 +79,7 @@ def rankings(
     scores: Floats,
     targets: Indices,
     negatives: NegativeSettings,
-) -> list[Ranking]:
+) -> list[DrawnRanking]:
     """The rankings of Q queries.
 
     Args:
@@ -111,11 +111,11 @@ def rankings(
             for place, column in enumerate(ranked.order[row].tolist())
             if members[column]
         ]
-        result.append(Ranking(triplet, curve, chosen))
+        result.append(DrawnRanking(triplet, curve, chosen))
     return result
 
 
-def save(found: Sequence[Ranking], file: Path) -> None:
+def save(found: Sequence[DrawnRanking], file: Path) -> None:
     """Writes what `load` reads: of each set at most `KEPT` images, evenly spread over its ranks."""
     write_json(file, [_record(one) for one in found])
 
@@ -135,7 +135,7 @@ def _number(query_id: str) -> int:
     return int(digits or 0)
 
 
-def _record(found: Ranking) -> dict[str, Any]:
+def _record(found: DrawnRanking) -> dict[str, Any]:
     triplet, curve = found.triplet, found.curve
     size = len(found.negatives)
     kept = np.unique(np.linspace(0, size - 1, min(KEPT, size)).round().astype(int))

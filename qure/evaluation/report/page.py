@@ -5,6 +5,7 @@ People look before they read: queries stand in it as pictures. Captions and ids 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from qure.benchmarks import benchmarks, get_benchmark
 from qure.config import EvaluationSettings
 from qure.datasets.image_store import open_images
 from qure.datasets.truth import read_truth
-from qure.evaluation.findings import METRIC, Finding
+from qure.evaluation.findings import METRIC, Finding, read_findings
 from qure.evaluation.headline import Headline, headline
 from qure.evaluation.markdown import table
 from qure.evaluation.model_card import model_card, warnings
 from qure.evaluation.provenance import UNFILLED
-from qure.evaluation.report import hard_negatives
+from qure.evaluation.report import PLOTS, hard_negatives
 from qure.evaluation.report.cards import SYMBOLS, Card, cards, hard_negative_cards
 from qure.evaluation.report.meanings import meaning
 from qure.evaluation.report.pictures import Thumbnails, plot_uri
@@ -32,33 +33,42 @@ from qure.files import atomic_file, read_json
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """Everything a report is made of.
+    """What a report shows of an evaluation.
 
     Attributes:
         training_set: "fashioniq" or "cirr".
+        folder: the evaluation's, which holds metrics.json, comparisons.json, findings.json and plots/.
         evaluations: of the model, one per benchmark.
         data: data root, for the pictures and the true attributes.
         settings: how intervals were made.
-        controls: control name -> metrics on the training benchmark (untrained, shuffled references, ...).
-        differences: control name -> metric -> paired difference to the model (comparisons.json).
-        findings: what is wrong with the model (`qure.evaluation.findings`).
         champion: the champion's evaluations on the same benchmarks; empty where there is none.
         training: the training stage's folder, for its plots and findings.
         excluded: benchmark -> number of images and queries that validation tolerated and dropped.
-        plots: the evaluation's plots folder, for its hard negatives.
     """
 
     training_set: str
+    folder: Path
     evaluations: Sequence[Evaluation]
     data: Path
     settings: EvaluationSettings
-    controls: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    differences: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
-    findings: Sequence[Finding] = ()
     champion: Sequence[Evaluation] = ()
     training: Path | None = None
     excluded: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    plots: Path | None = None
+
+    @cached_property
+    def controls(self) -> Mapping[str, Mapping[str, float]]:
+        """Control name -> metrics on the training benchmark (untrained, shuffled references, ...)."""
+        return dict(read_json(self.folder / "metrics.json").get("controls", {}))
+
+    @cached_property
+    def differences(self) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+        """Control name -> metric -> paired difference to the model."""
+        return dict(read_json(self.folder / "comparisons.json").get("controls", {}))
+
+    @cached_property
+    def findings(self) -> Sequence[Finding]:
+        """What is wrong with the model (`qure.evaluation.findings`)."""
+        return read_findings(self.folder)
 
 
 def write_report(inputs: ReportInputs, folder: Path) -> None:
@@ -123,7 +133,7 @@ def _block(evaluation: Evaluation, inputs: ReportInputs) -> dict[str, Any]:
     truth = read_truth(one.root(inputs.data))
     thumbnails = Thumbnails(open_images(get_benchmark(one.images).root(inputs.data)))
     shown = cards(evaluation, thumbnails.__getitem__, truth)
-    sets = inputs.plots / hard_negatives.FILE if inputs.plots and evaluation is inputs.evaluations[0] else None
+    sets = inputs.folder / PLOTS / hard_negatives.FILE if evaluation is inputs.evaluations[0] else None
     measured = [measure for measure in evaluation.measures if measure.name in evaluation.metrics]
     trained_here = evaluation is inputs.evaluations[0]
     return {

@@ -38,7 +38,7 @@ def routes(studio: Studio) -> list[Route]:
             query=queries[wanted],
             epoch=epoch,
             epochs=[(one, address("/minings", epoch=one, query=wanted)) for one in epochs],
-            told=_told(kept, row),
+            ranks=_ranks(kept, row),
             strategy=studio.project.mining_strategy(epoch),
             curve=curve(kept, row),
             hard=[
@@ -69,7 +69,7 @@ def _listing(studio: Studio, request: Request, kept: Kept, epoch: int) -> Respon
         queries=[
             {
                 "query": query,
-                "told": _told(kept, row),
+                "ranks": _ranks(kept, row),
                 "address": address("/minings", epoch=epoch, query=query.query_id),
             }
             for row, query in listed[:PAGE]
@@ -86,7 +86,7 @@ def _epoch(value: str | None, epochs: list[int]) -> int:
     return int(value)
 
 
-def _told(kept: Kept, row: int) -> dict[str, int]:
+def _ranks(kept: Kept, row: int) -> dict[str, int]:
     """A query's numbers; ranks from 1, 0 where there is no drop."""
     record = kept.record
     return {

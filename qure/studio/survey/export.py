@@ -15,7 +15,7 @@ from qure.errors import BadInput
 from qure.files import atomic_folder, write_json
 from qure.studio.answers import Answers
 from qure.studio.survey.progress import Participation, failed_checks, participations
-from qure.studio.survey.questions import Question, Survey
+from qure.studio.survey.questions import Survey, SurveyQuestion
 
 ROWS = "rows.json"
 _COLUMNS = ("ref_img_paths", "targ_img_paths", "sentences", "retrieved_set1", "retrieved_set2", "preferred set")
@@ -41,7 +41,7 @@ class Exported:
         return sum("left_out" not in row for row in self.rows)
 
 
-def exported(survey: Survey, people: Sequence[Participation], *, failed: int = 0, nothing: bool = False) -> Exported:
+def export_rows(survey: Survey, people: Sequence[Participation], *, failed: int = 0, nothing: bool = False) -> Exported:
     """Rows of a survey.
 
     Args:
@@ -76,10 +76,10 @@ def write_export(survey: Survey, answers: Answers, folder: Path, *, failed: int 
     Raises:
         BadInput: no row is left.
     """
-    result = exported(survey, participations(answers, survey), failed=failed, nothing=nothing)
+    result = export_rows(survey, participations(answers, survey), failed=failed, nothing=nothing)
     if not result.kept:
-        told = ", ".join(f"{count} {reason}" for reason, count in result.left_out.items()) or "nobody has answered"
-        raise BadInput(f"no row is left to export: {told}", file=answers.file)
+        reasons = ", ".join(f"{count} {reason}" for reason, count in result.left_out.items()) or "nobody has answered"
+        raise BadInput(f"no row is left to export: {reasons}", file=answers.file)
     with atomic_folder(folder) as made:
         write_json(made / FILE, result.people)
         facts = {"survey": survey.fingerprint, "versions": dict(zip("ab", survey.versions, strict=True))}
@@ -92,7 +92,7 @@ def _add(
     name: str,
     question_set: str,
     person: Participation,
-    question: Question,
+    question: SurveyQuestion,
     given: dict[str, Any],
 ) -> None:
     columns = people.setdefault(name, {}).setdefault(question_set, {column: [] for column in _COLUMNS})
@@ -106,5 +106,5 @@ def _add(
     columns["preferred set"].append(str(given["preferred"]))
 
 
-def _path(question: Question, image: str) -> str:
+def _path(question: SurveyQuestion, image: str) -> str:
     return f"/-/image_data/{question.category}/{image}.jpg"

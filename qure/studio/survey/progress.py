@@ -8,7 +8,7 @@ import numpy as np
 from qure.errors import BadInput
 from qure.files import fingerprint
 from qure.studio.answers import Answer, Answers
-from qure.studio.survey.questions import LIKERT, Question, Survey
+from qure.studio.survey.questions import LIKERT, Survey, SurveyQuestion
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,16 @@ class Participation:
     answered: dict[str, Answer]
 
     @property
-    def questions(self) -> tuple[Question, ...]:
+    def questions(self) -> tuple[SurveyQuestion, ...]:
         """Her question set."""
         return self.survey.sets[self.number]
 
     @property
-    def next(self) -> Question | None:
+    def next(self) -> SurveyQuestion | None:
         """What she has not answered yet."""
         return next((one for one in self.questions if one.id not in self.answered), None)
 
-    def question(self, name: str) -> Question:
+    def question(self, name: str) -> SurveyQuestion:
         """One of her questions.
 
         Raises:
@@ -48,11 +48,11 @@ class Participation:
                 return one
         raise BadInput(f"no question {name[:40]!r} in this question set")
 
-    def a_is_left(self, question: Question) -> bool:
+    def a_is_left(self, question: SurveyQuestion) -> bool:
         """Whether version a stands left: a function of survey, person and question, so a reload changes nothing."""
         return int(fingerprint([self.survey.fingerprint, self.person, question.id])[:8], 16) % 2 == 0
 
-    def sides(self, question: Question) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def sides(self, question: SurveyQuestion) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The left and the right five."""
         return (question.a, question.b) if self.a_is_left(question) else (question.b, question.a)
 
@@ -99,7 +99,7 @@ def participations(answers: Answers, survey: Survey) -> list[Participation]:
 def answer(
     answers: Answers,
     person: Participation,
-    question: Question,
+    question: SurveyQuestion,
     *,
     scores: tuple[int, int],
     preferred: int,
@@ -146,7 +146,7 @@ def failed_checks(person: Participation) -> int:
     return sum(not passed(person, one) for one in person.questions if one.check and one.id in person.answered)
 
 
-def passed(person: Participation, check: Question) -> bool:
+def passed(person: Participation, check: SurveyQuestion) -> bool:
     """Whether a check was answered as it asked."""
     given = person.answered[check.id].content
     wanted = [LIKERT, 1] if check.check == 1 else [1, LIKERT]

@@ -32,7 +32,7 @@ CONSENT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class SurveyQuestion:
     """One comparison.
 
     Attributes:
@@ -69,7 +69,7 @@ class Survey:
     training_set: str
     versions: tuple[int, int]
     consent: str
-    sets: tuple[tuple[Question, ...], ...]
+    sets: tuple[tuple[SurveyQuestion, ...], ...]
     seed: int = 0
 
     @property
@@ -151,7 +151,7 @@ def new_survey(
     generator = np.random.default_rng(seed)
     triplets = list(project.queries.values())
     searchers = project.searcher(a.number), project.searcher(b.number)
-    chosen: list[Question] = []
+    chosen: list[SurveyQuestion] = []
     for place in generator.permutation(len(triplets)):
         one = triplets[place]
         top_a, top_b = (_top_five(project, searcher, one) for searcher in searchers)
@@ -177,13 +177,15 @@ def _top_five(project: Project, searcher: Searcher, query: Triplet) -> tuple[str
     return tuple(one.image_id for one in found)
 
 
-def _of(query: Triplet, a: Sequence[str], b: Sequence[str], name: str) -> Question:
-    return Question(
+def _of(query: Triplet, a: Sequence[str], b: Sequence[str], name: str) -> SurveyQuestion:
+    return SurveyQuestion(
         name, query.query_id, query.reference, query.target or "", query.text, query.category or "", tuple(a), tuple(b)
     )
 
 
-def _with_checks(part: Sequence[Question], checks: int, generator: np.random.Generator) -> tuple[Question, ...]:
+def _with_checks(
+    part: Sequence[SurveyQuestion], checks: int, generator: np.random.Generator
+) -> tuple[SurveyQuestion, ...]:
     """A set with its checks, evenly spread, never first; each shows a question's pictures and says what to answer."""
     result = list(part)
     for number in range(checks):
@@ -194,5 +196,5 @@ def _with_checks(part: Sequence[Question], checks: int, generator: np.random.Gen
     return tuple(result)
 
 
-def _question(content: dict[str, Any]) -> Question:
-    return Question(**{**content, "a": tuple(content["a"]), "b": tuple(content["b"])})
+def _question(content: dict[str, Any]) -> SurveyQuestion:
+    return SurveyQuestion(**{**content, "a": tuple(content["a"]), "b": tuple(content["b"])})

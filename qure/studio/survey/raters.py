@@ -29,7 +29,7 @@ def rater_report(survey: Survey, people: Sequence[Participation], *, failed: int
     by_question: dict[str, list[bool]] = defaultdict(list)
     for row in rows:
         by_question[row["question"]].append(row["a"])
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "survey": survey.fingerprint,
         "versions": dict(zip("ab", survey.versions, strict=True)),
         "people": len(people),
@@ -44,11 +44,12 @@ def rater_report(survey: Survey, people: Sequence[Participation], *, failed: int
         ("nothing_relevant", "nothing"),
         ("inconsistent", "inconsistent"),
     ):
-        told[name] = _with_interval([row[key] for row in rows], [row["person"] for row in rows], seed)
-    told["agreement"] = share([one == other for given in by_question.values() for one, other in combinations(given, 2)])
-    told["alpha"] = krippendorff(list(by_question.values()))
-    told["raters"] = [_rater(number, one) for number, one in enumerate(people, start=1)]
-    return told
+        result[name] = _with_interval([row[key] for row in rows], [row["person"] for row in rows], seed)
+    pairs = [pair for given in by_question.values() for pair in combinations(given, 2)]
+    result["agreement"] = share([one == other for one, other in pairs])
+    result["alpha"] = krippendorff(list(by_question.values()))
+    result["raters"] = [_rater(number, one) for number, one in enumerate(people, start=1)]
+    return result
 
 
 def krippendorff(units: Sequence[Sequence[bool]]) -> float | None:

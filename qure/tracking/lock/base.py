@@ -45,16 +45,16 @@ class RegistryLock(abc.ABC):
 
     def __enter__(self) -> Self:
         deadline = time.monotonic() + self.wait
-        told, pause = False, _POLL[0]
+        announced, pause = False, _POLL[0]
         while not self._take():
             if time.monotonic() > deadline:
                 raise StageFailed(
                     f"the lock {self.name!r} was not free within {self.wait:.0f} s; {self._holder()!r} holds it. "
                     "Wait for the other run to end and start this one again"
                 )
-            if not told:
+            if not announced:
                 logger.info("waiting for the lock %s, held by %s", self.name, self._holder())
-                told = True
+                announced = True
             time.sleep(pause)
             pause = min(1.5 * pause, self._longest_pause())
         return self

@@ -1,24 +1,19 @@
 """A rendered catalogue, a backbone of its vocabulary and features, all tiny, made by the real stages' code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
 from qure.ablation.stage import ablate
-from qure.backbone.stage import prepare_backbone
 from qure.config import Settings
-from qure.features.stage import precompute
+from qure.layout import SetLayout
 
 SETTINGS = {
-    "backbone": {
-        "vision": {"image_size": 16, "patch_size": 8, "width": 16, "layers": 1, "heads": 2},
-        "qformer": {"hidden": 16, "layers": 2, "heads": 2, "intermediate": 32, "query_tokens": 4, "embedding": 8},
-        "pretraining": {"steps": 2, "batch_size": 8, "least_recall_at_5": 0.0},
-    },
     "training": {
         "fashioniq": {"recipe": "catalogue", "overrides": {"epochs": 1}},
         "cirr": {"recipe": "catalogue", "overrides": {"epochs": 1}},
@@ -41,11 +36,16 @@ arms:
 class World:
     """Where everything lies that an ablation reads, and a shorthand for running one."""
 
-    root: Path
-    data: Path
+    layout: SetLayout
+    arms_file: Path
+    backbone: Mapping[str, Any]
+
+    @property
+    def data(self) -> Path:
+        return self.layout.data
 
     def settings(self, **changes: Any) -> Settings:
-        return Settings.model_validate(SETTINGS | changes)
+        return Settings.model_validate(SETTINGS | {"backbone": self.backbone} | changes)
 
     def ablate(self, folder: Path, **changes: Any) -> dict[str, Any]:
         """Into `folder`/output, runs kept in `folder`/work."""
@@ -55,11 +55,11 @@ class World:
             settings,
             "fashioniq",
             data=self.data,
-            features=self.root / "features",
-            backbone=self.root / "backbone",
+            features=self.layout.training_features,
+            backbone=self.layout.backbone,
             output=folder / "output",
             work=folder / "work",
-            arms_file=self.root / "arms.yaml",
+            arms_file=self.arms_file,
             device="cpu",
             **arguments,
         )
@@ -72,17 +72,12 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def world(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(catalogue: Path, helper: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathFactory) -> World:
     """A backbone hardly trained, and the features of the small catalogue."""
-    root = tmp_path_factory.mktemp("ablation")
-    world = World(root, catalogue)
-    settings = world.settings()
-    prepare_backbone(settings, catalogue, root / "backbone")
-    precompute(
-        settings, "fashioniq", data=catalogue, backbone=root / "backbone", output=root / "features", device="cpu"
-    )
-    (root / "arms.yaml").write_text(ARMS)
-    return world
+    small, folder = helper("small_project"), tmp_path_factory.mktemp("ablation")
+    settings = Settings.model_validate(SETTINGS | {"backbone": small.BACKBONE})
+    (folder / "arms.yaml").write_text(ARMS)
+    return World(small.prepare(settings, folder, catalogue), folder / "arms.yaml", small.BACKBONE)
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,8 @@ from qure.training.data import training_data
 @pytest.fixture(scope="module")
 def parts(world: Any) -> Any:
     triplets, corpora = read_training("fashioniq", world.data)
-    model = QureModel.load(world.root / "backbone", "cpu", vision=False)
-    store = FeatureStore.open(world.root / "features", model.vision_fingerprint)
+    model = QureModel.load(world.layout.backbone, "cpu", vision=False)
+    store = FeatureStore.open(world.layout.training_features, model.vision_fingerprint)
     assert model.tokenizer is not None
     data = training_data(triplets, corpora, store, model.tokenizer)
     return model, NegativesOfModels("fashioniq", world.data, data, corpora, store), triplets, corpora

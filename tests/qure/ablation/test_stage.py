@@ -159,10 +159,9 @@ if plan["kill"]:
         if len(calls) == plan["kill"]:
             os.kill(os.getpid(), signal.SIGKILL)
     Trainer._end_epoch = killing
-root, folder = Path(plan["root"]), Path(plan["folder"])
-ablate(Settings.model_validate(plan["settings"]), "fashioniq", data=Path(plan["data"]), features=root / "features",
-    backbone=root / "backbone", output=folder / "output", work=folder / "work", arms=["contrast", "mined"],
-    seeds=(0, 1), arms_file=root / "arms.yaml", device="cpu")
+folder, inputs = Path(plan["folder"]), {name: Path(path) for name, path in plan["inputs"].items()}
+ablate(Settings.model_validate(plan["settings"]), "fashioniq", **inputs, output=folder / "output",
+    work=folder / "work", arms=["contrast", "mined"], seeds=(0, 1), device="cpu")
 """
 
 
@@ -172,8 +171,12 @@ def test_killed_and_started_again_it_ends_the_same(
     def process(kill: int | None) -> int:
         plan = {
             "kill": kill,
-            "root": str(world.root),
-            "data": str(world.data),
+            "inputs": {
+                "data": str(world.data),
+                "features": str(world.layout.training_features),
+                "backbone": str(world.layout.backbone),
+                "arms_file": str(world.arms_file),
+            },
             "folder": str(tmp_path),
             "settings": world.settings().model_dump(mode="json"),
         }

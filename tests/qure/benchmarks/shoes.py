@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qure.benchmarks.base import WHOLE, Scope
 from qure.benchmarks.retrieval import RetrievalBenchmark
 
 if TYPE_CHECKING:
@@ -75,15 +76,7 @@ class Shoes(RetrievalBenchmark):
             )
         return exclusions.keep(triplets) if exclusions else triplets
 
-    def read_galleries(
-        self,
-        root: Path,
-        split: str,
-        *,
-        gallery_protocol: str = "original",
-        categories: Sequence[str] | None = None,
-        candidates: Sequence[str] | None = None,
-    ) -> "Mapping[str, Gallery]":
+    def read_galleries(self, root: Path, split: str, scope: Scope = WHOLE) -> "Mapping[str, Gallery]":
         from qure.datasets.rows import read_id_list
         from qure.datasets.types import Gallery
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from qure.studio.answers import Answers
-from qure.studio.survey.questions import Question, Survey
+from qure.studio.survey.questions import Survey, SurveyQuestion
 
 
 @pytest.fixture
 def survey(project: Path) -> Survey:
     """A survey of one question, in place."""
     images = tuple(f"i{number}" for number in range(10))
-    question = Question("q1", "dress/0", "r", "t", "is red", "dress", images[:5], images[5:])
+    question = SurveyQuestion("q1", "dress/0", "r", "t", "is red", "dress", images[:5], images[5:])
     made = Survey("fashioniq", (1, 2), "consent", ((question,),))
     made.save(project / "studio" / "survey.json")
     return made

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qure.benchmarks import get_benchmark
+from qure.benchmarks import Scope, get_benchmark
 from qure.datasets.exclusions import Exclusions
 from qure.datasets.labels import labels_path
 from qure.errors import BadInput
@@ -52,7 +52,9 @@ def test_labels_become_answers_the_target_first(root: Path) -> None:
     assert after[3].answers == (query.target, *further)
     assert after[4].answers == (other.target,)
     assert [one.answers for place, one in enumerate(after) if place not in (3, 4)] == [()] * (len(before) - 2)
-    assert benchmark.read(root, "val", categories=["shirt"]).triplets, "labels of other categories are passed over"
+    assert benchmark.read(root, "val", Scope(categories=["shirt"])).triplets, (
+        "labels of other categories are passed over"
+    )
     assert all(not one.answers for one in benchmark.read_training(root)[0]), "val's labels are not train's"
 
 
@@ -60,7 +62,7 @@ def test_an_excluded_image_is_no_answer(root: Path) -> None:
     query = get_benchmark("fashioniq").read(root, "val").triplets[3]
     further = _further(root, query)
     _write(root, "val", [_row(query, *further)])
-    left = get_benchmark("fashioniq").read(root, "val", exclusions=Exclusions(images=frozenset(further[:1])))
+    left = get_benchmark("fashioniq").read(root, "val", Scope(exclusions=Exclusions(images=frozenset(further[:1]))))
     (found,) = (one for one in left.triplets if one.query_id == query.query_id)
     assert found.answers == (query.target, further[1])
 

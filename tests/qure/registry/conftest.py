@@ -28,6 +28,7 @@ def _importable(name: str) -> None:
 
 
 _importable("registry_in_memory")
+_importable("registry_world")
 
 CAPTIONS = ["is a red dress with long sleeves", "has stripes and is shorter", "more formal, darker"]
 
@@ -81,7 +82,7 @@ def _asked_by_fork(
         assert process.stdout.readline().strip() == "0"
         return dict(read_json(output))
 
-    monkeypatch.setattr(packaging, "_asked", asked)
+    monkeypatch.setattr(packaging, "_ask", asked)
 
 
 @pytest.fixture(scope="session")
@@ -191,6 +192,16 @@ def judged(catalogue: Path, tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return judge
+
+
+@pytest.fixture
+def world(
+    settings: Settings, few_images: Path, tmp_path: Path, model_of: Callable[[int], Path], judged: Callable[..., Path]
+) -> Any:
+    """A `registry_world.World` with nothing in it yet."""
+    from registry_world import World
+
+    return World(settings, few_images, tmp_path, model_of, judged)
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ import pytest
 from qure.config import TrackingSettings
 from qure.errors import BadInput, StageFailed
 from qure.registry import champions as module
-from qure.registry.champions import CHAMPION, Champions
+from qure.registry.champions import Champions
 from qure.registry.history import ENTRY, SET_BY_HAND
+from qure.registry.journal import CHAMPION
 from qure.tracking import LockLost, RegistryLock, connect
 from qure.tracking.lock.experiments import ExperimentLock
 
@@ -278,7 +279,7 @@ def test_a_writer_that_stalls_and_loses_its_lock_changes_nothing(
         lock._stop.set()  # a suspended process has no heartbeat
         _crown(client, 5)
 
-    stalled._client = Stalling(client, call, others_go_on, countdown)
+    stalled._journal.client = Stalling(client, call, others_go_on, countdown)
     with pytest.raises(LockLost):
         stalled.crown(lock, 2, previous=1, reason="promoted")
     champions = Champions(client, NAME)
@@ -308,7 +309,7 @@ def _stall_and_die(client: Any) -> None:
     def die() -> None:
         raise KeyboardInterrupt
 
-    stalled._client = Stalling(client, "set_registered_model_alias", others_go_on)
+    stalled._journal.client = Stalling(client, "set_registered_model_alias", others_go_on)
     lock.check = _times(2, lock.check, die)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         stalled.crown(lock, 2, previous=1, reason="promoted")
@@ -393,7 +394,7 @@ def test_the_worse_of_racing_versions_never_ends_as_champion(postgres_uri: str) 
 def _die_at(uri: str, call: str, version: int) -> None:
     client = connect(TrackingSettings(uri=uri))
     champions = Champions(client, NAME)
-    champions._client = Stalling(client, call, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    champions._journal.client = Stalling(client, call, lambda: os.kill(os.getpid(), signal.SIGKILL))
     with champions.lock() as lock:
         champions.crown(lock, version, previous=champions.settle(lock), reason="promoted")
 

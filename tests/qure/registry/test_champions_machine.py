@@ -13,8 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from qure.config import TrackingSettings
 from qure.errors import BadInput
 from qure.registry import champions as module
-from qure.registry.champions import CHAMPION, Champions
+from qure.registry.champions import Champions
 from qure.registry.history import PROMOTED, ROLLED_BACK, SET_BY_HAND, barred
+from qure.registry.journal import CHAMPION
 from qure.tracking import connect
 
 VERSIONS = 5

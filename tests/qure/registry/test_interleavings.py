@@ -13,8 +13,9 @@ from registry_in_memory import Actor, Exclusive, Leased, ModelLock, NoLock, Regi
 
 from qure.errors import StageFailed
 from qure.registry import champions as module
-from qure.registry.champions import CHAMPION, Champions
+from qure.registry.champions import Champions
 from qure.registry.history import PROMOTED, SET_BY_HAND, barred
+from qure.registry.journal import CHAMPION, Journal
 
 #: Minutes of a core, all orders together: they run with the long tests.
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
@@ -29,7 +30,7 @@ LAST_LOOK = "set_registered_model_alias"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What people read is written after everything is decided: its steps would be orders without a difference."""
-    monkeypatch.setattr(Champions, "_tell", lambda self: None)
+    monkeypatch.setattr(Journal, "show_history", lambda self, history: None)
     monkeypatch.setattr(module.logger, "disabled", True)
 
 

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 
-from qure.benchmarks import image_sets_of
 from qure.config import Settings
 from qure.layout import Layout
 
@@ -46,18 +46,15 @@ class World:
 
 
 @pytest.fixture(scope="session")
-def world(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(catalogue: Path, helper: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathFactory) -> World:
     """FashionIQ of the small catalogue: trained for two epochs, evaluated, registered, promoted."""
     from qure.evaluation.stage import evaluate
-    from qure.features.stage import precompute
     from qure.models.build import build_catalogue_model
     from qure.registry.stage import promote, register
-    from qure.training.stage import train
 
     folder = tmp_path_factory.mktemp("studio-world")
     if PROJECT in os.environ:
         return _existing(Path(os.environ[PROJECT]), folder)
-    (folder / "data").symlink_to(catalogue)
     settings = Settings.model_validate(
         {
             "backbone": {
@@ -83,20 +80,8 @@ def world(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     build_catalogue_model(settings.backbone, captions, seed=0).save(
         layout.backbone, notes={"training": "fashioniq", "backbone": "untrained"}
     )
-    features = {name: layout.features / name for name in image_sets_of("fashioniq")}
-    for name, store in features.items():
-        precompute(settings, name, data=data, backbone=layout.backbone, output=store, device="cpu")
-    train(
-        settings,
-        "fashioniq",
-        data=data,
-        features=layout.training_features,
-        backbone=layout.backbone,
-        validation=None,
-        output=layout.folder,
-        work=layout.scratch("train"),
-        device="cpu",
-    )
+    small, features = helper("small_project"), layout.feature_stores
+    small.train(settings, small.prepare(settings, folder, catalogue))
     for model, place in ((layout.backbone, folder / "before"), (layout.model, layout.evaluation)):
         evaluate(settings, "fashioniq", data=data, features=features, model=model, output=place, device="cpu")
         registration = folder / f"{place.name}.json"

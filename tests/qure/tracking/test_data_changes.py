@@ -54,7 +54,7 @@ def test_an_edited_annotation_file_of_the_same_size(changes: Callable[[], Change
     captions.write_text(captions.read_text().replace("red", "tan"))
     first = changes()
     assert first is not None
-    assert first.told == "set/captions.json was edited"
+    assert first.says == "set/captions.json was edited"
     captions.write_text(captions.read_text().replace("tan", "sky"))
     second = changes()
     assert second is not None
@@ -65,21 +65,21 @@ def test_files_that_came_and_went(changes: Callable[[], Changes | None], tmp_pat
     images = tmp_path / "data" / "set" / "images"
     (images / "a.png").rename(images / "c.png")
     (tmp_path / "data" / "x.csv").write_text("1")
-    told = changes()
-    assert told is not None
-    assert told.told == "set/images/a.png is missing, set/images/c.png is new, x.csv is new"
+    found = changes()
+    assert found is not None
+    assert found.says == "set/images/a.png is missing, set/images/c.png is new, x.csv is new"
     (tmp_path / "data" / "y.csv").write_text("1")
     more = changes()
     assert more is not None
-    assert more.told == "set/images/a.png is missing, set/images/c.png is new, x.csv is new, and 1 more"
-    assert more.digest != told.digest
+    assert more.says == "set/images/a.png is missing, set/images/c.png is new, x.csv is new, and 1 more"
+    assert more.digest != found.digest
 
 
 def test_another_picture(changes: Callable[[], Changes | None], tmp_path: Path) -> None:
     (tmp_path / "data" / "set" / "images" / "a.png").write_bytes(b"longer than before")
-    told = changes()
-    assert told is not None
-    assert "bytes instead of" in told.told
+    found = changes()
+    assert found is not None
+    assert "bytes instead of" in found.says
 
 
 def test_without_dvcs_listing_number_and_size_are_compared(
@@ -87,9 +87,9 @@ def test_without_dvcs_listing_number_and_size_are_compared(
 ) -> None:
     _without_listing(tmp_path)
     (tmp_path / "data" / "set" / "images" / "b.png").unlink()
-    told = changes()
-    assert told is not None
-    assert "2 files instead of 3" in told.told
+    found = changes()
+    assert found is not None
+    assert "2 files instead of 3" in found.says
 
 
 def test_a_cache_elsewhere_is_found(changes: Callable[[], Changes | None], tmp_path: Path) -> None:
@@ -98,6 +98,6 @@ def test_a_cache_elsewhere_is_found(changes: Callable[[], Changes | None], tmp_p
         stream.write("[cache]\n    dir = ../shared cache\n")
     captions = tmp_path / "data" / "set" / "captions.json"
     captions.write_text(captions.read_text().replace("red", "tan"))
-    told = changes()
-    assert told is not None
-    assert "captions.json was edited" in told.told
+    found = changes()
+    assert found is not None
+    assert "captions.json was edited" in found.says

@@ -12,7 +12,7 @@ import pytest
 
 from qure.config import TrackingSettings
 from qure.tracking import connect, stage_run
-from qure.tracking.retrying import impatient, passes_in_mlflow, patient, retried
+from qure.tracking.retrying import impatient, passes_in_mlflow, patient, retry
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def test_it_is_tried_again_and_said(caplog: pytest.LogCaptureFixture, monkeypatc
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sentinel-secret")
     act = Moody(3, OSError("sentinel-secret did not answer"))
     with caplog.at_level(logging.WARNING):
-        assert retried(act, passes=lambda error: isinstance(error, OSError), what="the store") == "done"
+        assert retry(act, passes=lambda error: isinstance(error, OSError), what="the store") == "done"
     assert act.calls == 4
     assert [record.message.split(";")[0] for record in caplog.records] == ["the store: *** did not answer"] * 3
 
@@ -47,7 +47,7 @@ def test_it_is_tried_again_and_said(caplog: pytest.LogCaptureFixture, monkeypatc
 def test_what_does_not_pass_is_raised_at_once() -> None:
     act = Moody(1, ValueError("no"))
     with pytest.raises(ValueError, match="no"):
-        retried(act, passes=lambda error: isinstance(error, OSError), what="x", patience=60)
+        retry(act, passes=lambda error: isinstance(error, OSError), what="x", patience=60)
     assert act.calls == 1
 
 
@@ -55,9 +55,20 @@ def test_patience_ends() -> None:
     act = Moody(10**9, OSError("away"))
     begun = time.monotonic()
     with pytest.raises(OSError, match="away"):
-        retried(act, passes=lambda error: True, what="x", patience=0.3)
+        retry(act, passes=lambda error: True, what="x", patience=0.3)
     assert 2 < act.calls < 30
     assert time.monotonic() - begun < 5
+
+
+def test_who_asks_to_be_left_alone_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("qure.tracking.retrying.time.sleep", pauses.append)
+    act = Moody(2, OSError("away"))
+    assert retry(act, passes=lambda error: True, what="x", patience=60, least_pause=lambda error: 7.0) == "done"
+    assert pauses == [7.0, 7.0]
+    with pytest.raises(OSError, match="away"):
+        retry(Moody(1, OSError("away")), passes=lambda error: True, what="x", patience=60, least_pause=lambda _: 61.0)
+    assert pauses == [7.0, 7.0], "longer than there is patience"
 
 
 @pytest.fixture

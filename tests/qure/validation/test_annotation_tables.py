@@ -179,7 +179,7 @@ PUBLIC_WARNINGS = {
 @pytest.mark.parametrize("benchmark", PUBLIC_WARNINGS)
 def test_public_files_break_no_rule_but_these(annotations: Path, benchmark: str) -> None:
     """The counts that docs/validation.md tells; CIRR without its train captions, which are not here."""
-    from qure.validation.findings import findings_of
+    from qure.validation.findings import bad_rows_of
     from qure.validation.run import run_suites
     from qure.validation.suites import annotation_suites
 
@@ -190,6 +190,6 @@ def test_public_files_break_no_rule_but_these(annotations: Path, benchmark: str)
     else:
         tables = read(benchmark, annotations)
     suites = annotation_suites(tables, ValidationSettings(), claims_public=True)
-    found = [finding for result in run_suites(suites) for finding in findings_of(tables, result.expectations)]
+    found = [finding for result in run_suites(suites) for finding in bad_rows_of(tables, result.expectations)]
     assert Counter(finding.rule for finding in found) == PUBLIC_WARNINGS[benchmark]
     assert {RULES[finding.rule].severity for finding in found} == {"warning"}

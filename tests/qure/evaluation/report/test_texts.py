@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from qure.evaluation.findings import read_findings
+from qure.evaluation.joint import JointEvaluation
 from qure.evaluation.model_card import LONGEST
-from qure.evaluation.outcome import Outcome
 from qure.evaluation.parts import Part
 from qure.evaluation.stage import write_again
 from qure.evaluation.statistics.results import load_results
@@ -53,7 +53,9 @@ def test_the_reports_difference_is_the_one_in_the_comparisons(evaluated: Any) ->
     """Both are made from the settings' seed, whatever it is."""
     settings = evaluated.settings.evaluation.model_copy(update={"seed": 7})
     own, other = (load_results(evaluated.folder / name / "results") for name in ("evaluation", "champion"))
-    compared = Outcome([Part(own["fashioniq"], {}, {}, {})], other).comparisons(settings)["champion"]["fashioniq"]
+    compared = JointEvaluation([Part(own["fashioniq"], {}, {}, {})], other).comparisons(settings)["champion"][
+        "fashioniq"
+    ]
     write_again(
         evaluated.settings.model_copy(update={"evaluation": settings}),
         "fashioniq",

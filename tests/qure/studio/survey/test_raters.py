@@ -6,19 +6,21 @@ from pathlib import Path
 import pytest
 
 from qure.studio.answers import Answers
-from qure.studio.survey.export import exported
+from qure.studio.survey.export import export_rows
 from qure.studio.survey.progress import answer, consent, participations
-from qure.studio.survey.questions import Question, Survey
+from qure.studio.survey.questions import Survey, SurveyQuestion
 from qure.studio.survey.raters import krippendorff, rater_report, sentences
 
 
 def _survey(count: int = 6) -> Survey:
     images = [f"i{number}" for number in range(10)]
     questions = [
-        Question(f"q{n}", f"dress/{n}", "r", "t", "is red", "dress", tuple(images[:5]), tuple(images[5:]))
+        SurveyQuestion(f"q{n}", f"dress/{n}", "r", "t", "is red", "dress", tuple(images[:5]), tuple(images[5:]))
         for n in range(count)
     ]
-    check = Question("q0-check1", "dress/0", "r", "t", "is red", "dress", tuple(images[:5]), tuple(images[5:]), check=2)
+    check = SurveyQuestion(
+        "q0-check1", "dress/0", "r", "t", "is red", "dress", tuple(images[:5]), tuple(images[5:]), check=2
+    )
     return Survey("fashioniq", (2, 1), "consent", ((*questions, check),))
 
 
@@ -69,11 +71,11 @@ def test_failed_checks_and_nothing_relevant_are_left_out_and_counted(answers: An
     people = participations(answers, survey)
     told = rater_report(survey, people)
     assert (told["checks_failed"], told["people_kept"], told["answers"]) == (1, 1, 6)
-    found = exported(survey, people)
+    found = export_rows(survey, people)
     assert found.left_out == {"attention checks failed": 6, "nothing relevant": 1}
     assert (found.kept, list(found.people)) == (5, ["user_1"])
-    assert exported(survey, people, nothing=True).kept == 6
-    assert exported(survey, people, failed=1, nothing=True).kept == 12
+    assert export_rows(survey, people, nothing=True).kept == 6
+    assert export_rows(survey, people, failed=1, nothing=True).kept == 12
 
 
 def test_alpha_is_krippendorffs() -> None:

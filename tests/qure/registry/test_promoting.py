@@ -1,97 +1,15 @@
-"""Register, promote, roll back: through the stage functions, with real models on MLflow with SQLite."""
+"""Versions become champion or are refused: through the stage functions, with real models on MLflow with SQLite."""
 
 import json
-import logging
-import subprocess
-import sys
-from collections.abc import Callable
+import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
+from registry_world import World
 
-from qure.config import Settings
 from qure.errors import BadInput, StageFailed
 from qure.registry import stage
-from qure.registry.champions import Champions
 from qure.tracking import connect
-
-Judge = Callable[..., Path]
-
-
-class World:
-    """A registry and everything that goes into it."""
-
-    def __init__(
-        self, settings: Settings, data: Path, folder: Path, model_of: Callable[[int], Path], judged: Judge
-    ) -> None:
-        self.settings, self.data, self.folder, self.model_of, self.judged = settings, data, folder, model_of, judged
-
-    def register(self, seed: int, quality: float, **judging: Any) -> dict[str, Any]:
-        model = self.model_of(seed)
-        return stage.register(
-            self.settings,
-            "fashioniq",
-            data=self.data,
-            model=model,
-            evaluation=self.judged(model, quality, **judging),
-            output=self.folder / f"registration-{seed}.json",
-            data_fingerprint="md5:the data",
-        )
-
-    def promote(self, seed: int, quality: float, reevaluate: Any = None, **judging: Any) -> dict[str, Any]:
-        return stage.promote(
-            self.settings,
-            "fashioniq",
-            registration=self.folder / f"registration-{seed}.json",
-            evaluation=self.judged(self.model_of(seed), quality, **judging),
-            output=self.folder / f"promotion-{seed}.json",
-            reevaluate=reevaluate,
-        )
-
-    def enter(self, seed: int, quality: float, reevaluate: Any = None, **judging: Any) -> dict[str, Any]:
-        self.register(seed, quality, **judging)
-        return self.promote(seed, quality, reevaluate, **judging)
-
-    @property
-    def champions(self) -> Champions:
-        return Champions(connect(self.settings.tracking), "qure-fashioniq")
-
-    def changed(self, **promotion: Any) -> "World":
-        other = self.settings.model_validate(self.settings.model_dump() | {"promotion": promotion})
-        return World(other, self.data, self.folder, self.model_of, self.judged)
-
-
-@pytest.fixture
-def world(
-    settings: Settings, few_images: Path, tmp_path: Path, model_of: Callable[[int], Path], judged: Judge
-) -> World:
-    return World(settings, few_images, tmp_path, model_of, judged)
-
-
-def test_a_model_becomes_a_version_with_everything_that_is_known(world: World) -> None:
-    told = world.register(1, 0.5)
-    assert json.loads((world.folder / "registration-1.json").read_text()) == told
-    assert (told["name"], told["version"], told["created"]) == ("qure-fashioniq", 1, True)
-    client = connect(world.settings.tracking)
-    version = client.get_model_version_by_alias("qure-fashioniq", "challenger")
-    assert int(version.version) == 1
-    assert version.tags["qure.model_fingerprint"] == told["model_fingerprint"]
-    assert version.tags["qure.data_fingerprint"] == "md5:the data"
-    assert version.tags["qure.backbone_fingerprint"] == "the backbone of 1"
-    assert version.tags["qure.commit"]
-    assert float(version.tags["qure.metric.fashioniq/recall_at_10"]) == pytest.approx(
-        told["metrics"]["fashioniq/recall_at_10"], abs=1e-3
-    )
-    assert f"R@10 | **{told['metrics']['fashioniq/recall_at_10']:.1f}**" in version.description
-    assert "md5:the data" in version.description
-    logged = client.get_logged_model(version.tags["qure.logged_model"])
-    measured = {metric.key: metric for metric in logged.metrics}
-    assert measured["fashioniq/recall_at_10"].dataset_name == "fashioniq"
-    (place,) = (value for key, value in version.tags.items() if key.startswith("qure.evaluation."))
-    below = {one.path for one in client.list_artifacts(version.run_id, f"{place}/results/fashioniq")}
-    assert f"{place}/results/fashioniq/per_query.parquet" in below
-    assert not list(world.folder.glob(".registration*"))
 
 
 def test_the_report_beside_the_champion_is_kept_with_the_promotion(world: World, catalogue: Path) -> None:
@@ -119,97 +37,6 @@ def test_the_report_beside_the_champion_is_kept_with_the_promotion(world: World,
     first = world.judged(world.model_of(1), 0.2) / "metrics.json"
     assert f"{json.loads(first.read_text())['fashioniq']['recall_at_10']:.1f}" in page
     assert "/#/models/qure-fashioniq/versions/2" in page
-
-
-def test_the_same_model_keeps_its_version(world: World) -> None:
-    first = world.register(1, 0.5)
-    again = world.register(1, 0.5)
-    assert (again["version"], again["created"], again["run_id"]) == (1, False, first["run_id"])
-    other = world.register(2, 0.5)
-    assert (other["version"], other["created"]) == (2, True)
-    assert int(connect(world.settings.tracking).get_model_version_by_alias("qure-fashioniq", "challenger").version) == 2
-
-
-def test_what_a_killed_registration_uploaded_is_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlflow import MlflowClient
-
-    from qure.registry import registration
-
-    def die(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(MlflowClient, "create_model_version", die)
-        with pytest.raises(KeyboardInterrupt):
-            world.register(1, 0.5)
-    monkeypatch.setattr(registration, "_packaged", die)  # nothing is packaged or uploaded again
-    assert world.register(1, 0.5)["version"] == 1
-
-
-def test_half_an_upload_is_thrown_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlflow import MlflowClient
-
-    def die(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(MlflowClient, "finalize_logged_model", die)
-        with pytest.raises(KeyboardInterrupt):
-            world.register(1, 0.5)
-    assert world.enter(1, 0.5)["promoted"]
-    client = connect(world.settings.tracking)
-    models = client.search_logged_models([client.get_experiment_by_name("qure").experiment_id])
-    assert [model.status for model in models] == ["READY"]
-
-
-def test_an_evaluation_of_another_model_is_refused(world: World) -> None:
-    with pytest.raises(BadInput, match="results are of the model"):
-        stage.register(
-            world.settings,
-            "fashioniq",
-            data=world.data,
-            model=world.model_of(1),
-            evaluation=world.judged(world.model_of(2), 0.5),
-            output=world.folder / "r.json",
-        )
-    assert not (world.folder / "r.json").exists()
-
-
-ASK = """
-import pathlib, sys
-
-repository, tracking, image = sys.argv[1:]
-sys.path[:] = [path for path in sys.path if "site-packages" in path or not path.startswith(repository)]
-sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder).lower()]
-import mlflow
-import pandas
-
-mlflow.set_tracking_uri(tracking)
-champion = mlflow.pyfunc.load_model("models:/qure-fashioniq@champion")
-query = pandas.DataFrame({"reference": [pathlib.Path(image).read_bytes()], "text": ["is red"]})
-answer = champion.predict(query, params={"top_k": 3})
-import qure
-
-assert not qure.__file__.startswith(repository), qure.__file__
-print(*answer["ids"][0])
-"""
-
-
-@pytest.mark.integration
-def test_the_champion_answers_a_query_in_a_process_that_knows_nothing(world: World, tmp_path: Path) -> None:
-    """Another working folder, and no qure to import but the model's own copy."""
-    from qure.benchmarks.fashioniq import files as fashioniq
-
-    world.enter(1, 0.5)
-    root = world.data / "fashioniq"
-    image, repository = next((root / "images").iterdir()), str(Path(stage.__file__).parents[2])
-    command = [sys.executable, "-c", ASK, repository, str(world.settings.tracking.uri), str(image)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=240)
-    assert done.returncode == 0, done.stderr
-    gallery = {one for category in fashioniq.CATEGORIES for one in fashioniq.read_gallery(root, "val", category).ids}
-    answer = done.stdout.split()
-    assert len(answer) == 3
-    assert set(answer) <= gallery
 
 
 def test_the_first_version_that_answers_is_champion(world: World) -> None:
@@ -292,19 +119,6 @@ def test_a_collapsed_model_is_registered_and_never_promoted(world: World, part: 
     assert (healthy["outcome"], healthy["checks"]["collapsed"]) == ("promoted", [])
 
 
-def test_the_kept_report_names_the_version_and_links_to_it(world: World) -> None:
-    folder = world.judged(world.model_of(1), 0.5)
-    (folder / "report.html").write_text("<p><!-- provenance -->nothing<!-- /provenance --></p>")
-    told = world.register(1, 0.5)
-    client = connect(world.settings.tracking)
-    version = client.get_model_version("qure-fashioniq", "1")
-    (place,) = [value for name, value in version.tags.items() if name.startswith("qure.evaluation.")]
-    page = Path(client.download_artifacts(told["run_id"], f"{place}/report.html")).read_text()
-    assert "/#/models/qure-fashioniq/versions/1" in page
-    assert f"/runs/{told['run_id']}" in page
-    assert (folder / "report.html").read_text() == "<p><!-- provenance -->nothing<!-- /provenance --></p>"
-
-
 def test_a_champion_that_was_asked_something_else_is_judged_again(world: World) -> None:
     world.enter(1, 0.6, images="old images")
     asked: list[Path] = []
@@ -358,8 +172,6 @@ def test_a_model_that_does_not_load_is_registered_and_never_promoted(world: Worl
 
 def test_a_champion_that_no_longer_loads_is_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """It keeps the alias, as nobody else was found better; but not in silence."""
-    import shutil
-
     told = world.enter(1, 0.3)
     client = connect(world.settings.tracking)
     version = client.get_model_version("qure-fashioniq", str(told["version"]))
@@ -388,42 +200,6 @@ def test_a_model_that_answers_otherwise_is_not_promoted(world: World) -> None:
     assert world.champions.current() == 1
 
 
-def test_rolling_back_and_further_back(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    for seed, quality in ((1, 0.3), (2, 0.4), (3, 0.5)):
-        world.enter(seed, quality)
-    assert stage.rollback(world.settings, "fashioniq") == {"name": "qure-fashioniq", "before": 3, "champion": 2}
-    assert stage.rollback(world.settings, "fashioniq")["champion"] == 1
-    with pytest.raises(BadInput, match="version 1 had no champion before it"):
-        stage.rollback(world.settings, "fashioniq")
-    assert world.champions.current() == 1
-    with caplog.at_level(logging.WARNING):
-        told = world.promote(3, 0.5)
-    assert told["outcome"] == "refused"
-    assert "rolled back" in told["reason"]
-    assert "--to-version 3" in told["reason"]
-    assert stage.rollback(world.settings, "fashioniq", to_version=3)["champion"] == 3
-    with pytest.raises(BadInput, match=r"version 2 was rolled back, version 1 was rolled back.*--to-version N"):
-        stage.rollback(world.settings, "fashioniq")
-    assert stage.rollback(world.settings, "fashioniq", to_version=2)["champion"] == 2
-    history = world.champions.history()
-    assert [(entry.version, entry.reason) for entry in history] == [
-        (1, "promoted"),
-        (2, "promoted"),
-        (3, "promoted"),
-        (2, "rolled back"),
-        (1, "rolled back"),
-        (3, "rolled back"),
-        (2, "rolled back"),
-    ]
-    assert history[2].command == "qure promote --training-set fashioniq"
-    assert history[-1].command == "qure rollback --training-set fashioniq --to-version 2"
-    (run,) = {one.run for one in history[1:2]}
-    assert connect(world.settings.tracking).get_run(run).data.tags["qure.stage"] == "promote"
-    assert history[1].difference == pytest.approx(
-        json.loads((world.folder / "promotion-2.json").read_text())["comparison"]["difference"]
-    )
-
-
 @pytest.mark.parametrize("what", ["version", "alias"])
 def test_a_champion_that_is_taken_away_opens_no_gate(world: World, what: str) -> None:
     """1 and 2 are better than 3, which is all that is promoted while nobody is champion."""
@@ -448,8 +224,6 @@ def test_a_champion_that_is_taken_away_opens_no_gate(world: World, what: str) ->
 def test_a_lost_evaluation_of_the_champion_is_made_again(
     world: World, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import shutil
-
     world.enter(1, 0.2)
     client = connect(world.settings.tracking)
     version = client.get_model_version("qure-fashioniq", "1")
@@ -479,8 +253,6 @@ def test_a_lost_evaluation_of_the_champion_is_made_again(
 
 
 def test_a_champion_whose_model_is_lost_too_names_the_ways_out(world: World) -> None:
-    import shutil
-
     world.enter(1, 0.4, images="old images")
     client = connect(world.settings.tracking)
     version = client.get_model_version("qure-fashioniq", "1")
@@ -550,24 +322,8 @@ def test_a_package_whose_code_raises_does_not_pass(world: World) -> None:
     assert world.promote(2, 0.9)["promoted"]
 
 
-def test_rolling_back_to_nothing(world: World) -> None:
-    with pytest.raises(BadInput, match="qure-fashioniq has no champion"):
-        stage.rollback(world.settings, "fashioniq")
-    world.enter(1, 0.3)
-    with pytest.raises(BadInput, match="has no version 7"):
-        stage.rollback(world.settings, "fashioniq", to_version=7)
-    with pytest.raises(BadInput, match="version 1 is champion already"):
-        stage.rollback(world.settings, "fashioniq", to_version=1)
-
-
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"name": "qure-cirr", "version": "1"}'])
 def test_a_broken_registration_is_named(world: World, content: str) -> None:
     (world.folder / "registration-1.json").write_text(content)
     with pytest.raises(BadInput, match=r"registration-1\.json"):
         world.promote(1, 0.5)
-
-
-def test_without_tracking_the_way_out_is_told(world: World) -> None:
-    off = world.settings.model_validate(world.settings.model_dump() | {"tracking": {"uri": None}})
-    with pytest.raises(BadInput, match="tracking is switched off"):
-        World(off, world.data, world.folder, world.model_of, world.judged).register(1, 0.5)

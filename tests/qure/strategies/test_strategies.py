@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import qure.negatives.published  # noqa: F401 (registers the published ones)
-from qure import strategies
 from qure.ablation.arms import read_arms
 from qure.config import NegativeSettings, Settings
 from qure.errors import BadInput
 from qure.negatives.mining import mine, negatives_from_scores
-from qure.strategies import Ranking, find, names, require_usable, strategy
+from qure.strategies import PUBLISHED, Ranking, find, names, registry, require_usable, strategy
 
 #: Ranks: columns 0, 1, 2, ... in that order.
 FALLING = torch.tensor([[0.9, 0.8, 0.7, 0.4, 0.35, 0.3, 0.1, 0.05]])
@@ -60,14 +59,14 @@ def _columns(chosen: NegativeSettings, target: int, scores: Tensor = FALLING) ->
 @pytest.fixture
 def unregistered(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten after it."""
-    monkeypatch.setattr(strategies, "_registered", dict(strategies._registered))
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
 
 
 def test_the_published_names_are_what_their_module_registers() -> None:
     import qure.negatives.published as module
 
-    registered = [name for name, one in strategies._registered.items() if one.choose.__module__ == module.__name__]
-    assert tuple(registered) == strategies.PUBLISHED
+    registered = [name for name, one in registry._registered.items() if one.choose.__module__ == module.__name__]
+    assert tuple(registered) == PUBLISHED
     assert [name for name in registered if find(NegativeSettings(strategy=name)).whole_corpus] == ["all_corpus"]
 
 
@@ -241,14 +240,14 @@ def test_whatever_a_strategy_marks_the_target_is_none_and_nobody_goes_without(da
         )
     )
     targets = torch.tensor(data.draw(st.lists(st.integers(0, corpus - 1), min_size=queries, max_size=queries)))
-    kept = dict(strategies._registered)
+    kept = dict(registry._registered)
     try:
         strategy("drawn")(lambda ranking: marks)
         scores = torch.rand(queries, corpus, generator=torch.Generator().manual_seed(corpus))
         hard, _ = negatives_from_scores(scores, targets, NegativeSettings(strategy="drawn"))
     finally:
-        strategies._registered.clear()
-        strategies._registered.update(kept)
+        registry._registered.clear()
+        registry._registered.update(kept)
     order = scores.argsort(dim=1, descending=True, stable=True)
     for row, target in enumerate(targets.tolist()):
         members = set(hard.of(row).tolist())

@@ -19,7 +19,7 @@ Numbers = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JointEvaluation:
     """A model on all its benchmarks, beside the champion.
 
     Attributes:

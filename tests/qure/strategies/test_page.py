@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from qure import strategies
 from qure.ablation.arms import read_arms
 from qure.config import NegativeSettings, Settings
 from qure.negatives.mining import negatives_from_scores
-from qure.strategies import require_usable
+from qure.strategies import registry, require_usable
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "strategies.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "strategies.md"
 
 
 def blocks(language: str) -> list[str]:
@@ -20,7 +19,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_pages_files_work_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strategies, "_registered", dict(strategies._registered))
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     function, program = blocks("python")
     params, arms, _ = blocks("yaml")
     for name, text in (("close.py", function), ("params.yaml", params), ("arms.yaml", arms)):
