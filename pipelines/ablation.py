@@ -4,12 +4,13 @@ from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from components.ablate.component import ablate
-from components.read_settings.component import read_settings
+from components.prepare_backbone.component import prepare_backbone
+from components.resolve_inputs.component import resolve_inputs
 from pipelines.config import PipelineConfig
 from pipelines.outcome import reported
 from pipelines.placement import place, workspace_path
 from pipelines.release import Release
-from pipelines.training import featured, fetched, prepared, validated
+from pipelines.training import data_of, featured
 
 NAME = "qure-ablation"
 
@@ -38,19 +39,18 @@ def ablation(config: PipelineConfig, release: Release) -> BaseComponent:
     ) -> None:
         """Compare the strategies of negatives, their options and the contrastive baseline under one budget.
 
-        1. read settings: the run ends here when they are wrong. resolve data, fetch data: what the revision means now.
-        2. validate dataset: annotations and images; the run ends here when they are not in order.
+        1. resolve inputs: the run ends here when its settings are wrong; what the revision means now.
+        2. fetch and validate data: the run ends here when annotations or images are not in order.
         3. prepare backbone: the model that every training starts from.
-        4. list shards, precompute embeddings: the frozen image tower over all images, in parallel shards.
-        5. collect embeddings: the shards merged.
-        6. ablate: every arm on every seed, with a table and a figure; nothing is registered.
-        7. report outcome: success or failure, whatever happened.
+        4. precompute embeddings: the frozen image tower over all images, in parallel shards.
+        5. ablate: every arm on every seed, with a table and a figure; nothing is registered.
+        6. report outcome: success or failure, whatever happened.
 
         Args:
             training_set: fashioniq or cirr.
             repository: Git URL of the repository that holds data.dvc; empty for the rendered catalogue.
             revision: Branch, tag or commit, or DVC hash of the data.
-            shards: Precompute tasks per image set.
+            shards: Precompute tasks per image set; at most 128 of all image sets together.
             params: All settings, as JSON on one line or YAML; the values above win over it.
             arms: Names of arms of qure/ablation/arms.yaml; empty for all.
             seeds: How many seeds.
@@ -61,49 +61,43 @@ def ablation(config: PipelineConfig, release: Release) -> BaseComponent:
         """
         outcome = reported(config, pipeline=NAME, training_set=training_set)
         with dsl.ExitHandler(outcome, name="compare negatives"):
-            settings = place(
-                read_settings(
+            inputs = place(
+                resolve_inputs(
                     params=params,
                     training_set=training_set,
-                    epochs=0,
-                    seed=-1,
+                    repository=repository,
+                    revision=revision,
+                    shards=shards,
                     backbone=backbone,
                     recipe=recipe,
                     exclude_leaked=exclude_leaked,
                 ),
                 config,
-            ).output
-            code_version = release.code_version
-            data = fetched(config, params=settings, repository=repository, revision=revision, code_version=code_version)
-            validation = validated(
-                config, params=settings, training_set=training_set, code_version=code_version, data=data
             )
-            base = prepared(config, params=settings, data=data, validation=validation)
-            fingerprints = base.outputs["Output"]
-            features = featured(
+            settings = inputs.outputs["settings"]
+            prepared = data_of(config, release, inputs, training_set=training_set, repository=repository)
+            data, validation = prepared.outputs["data"], prepared.outputs["validation"]
+            base = place(prepare_backbone(params=settings, data=data, validation=validation), config)
+            shares = featured(
                 config,
-                params=settings,
+                inputs,
                 stated=params,
-                training_set=training_set,
-                shards=shards,
-                fingerprints=fingerprints,
-                data=data.outputs["data"],
+                data=data,
+                validation=validation,
                 backbone=base.outputs["backbone"],
-                validation=validation.outputs["validation"],
             )
             place(
                 ablate(
                     params=settings,
                     training_set=training_set,
-                    fingerprints=fingerprints,
                     workspace=workspace,
                     arms=arms,
                     seeds=seeds,
                     epochs=epochs,
-                    data=data.outputs["data"],
-                    features=features.outputs["features"],
+                    data=data,
+                    validation=validation,
                     backbone=base.outputs["backbone"],
-                    validation=validation.outputs["validation"],
+                    shares=shares,
                 ),
                 config,
             )

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from components.shares import MOST_SHARES
 from pipelines.cron import check_cron
 from qure.config import Frozen, read_yaml, validated
 from qure.errors import BadInput
@@ -24,19 +25,13 @@ EXAMPLE_REGISTRY = "registry.example.com/"
 WAITING_SECONDS = 600
 
 TaskName = Literal[
-    "read_settings",
-    "resolve_data",
-    "fetch_data",
-    "validate_dataset",
+    "resolve_inputs",
+    "prepare_data",
     "compare_data",
     "prepare_backbone",
-    "list_shards",
     "precompute_embeddings",
-    "collect_embeddings",
     "train_qure",
     "evaluate",
-    "join_evaluations",
-    "register_model",
     "promote_model",
     "find_champion",
     "fetch_champion",
@@ -160,8 +155,9 @@ class Toleration(Frozen):
 class TaskSettings(Frozen):
     """Where and how one component runs.
 
-    `cache` may be on only where the inputs decide the output: those components take the fingerprints of what they
-    read as arguments, because Kubeflow's cache looks at an artifact's name, never at its content.
+    `cache` may be on only where the inputs decide the output. Kubeflow's key is made of image, command, arguments and
+    the ids of input artifacts: a task that runs makes artifacts with new ids, one that the cache serves hands on the
+    old ones. So behind a task without cache only what takes nothing but its texts and numbers can be served.
     """
 
     image: Literal["cpu", "cuda"] = "cpu"
@@ -208,7 +204,7 @@ class Distributed(Frozen):
 
 
 class DataSource(Frozen):
-    """Where `fetch_data` finds the data; without a repository the catalogue is rendered."""
+    """Where `prepare_data` finds the data; without a repository the catalogue is rendered."""
 
     repository: Annotated[str, AfterValidator(_without_credentials)] = ""
     revision: str = "main"
@@ -242,7 +238,7 @@ class PipelineConfig(Frozen):
     images: Images
     defaults: dict[str, Any] = {}
     tasks: dict[TaskName, dict[str, Any]] = {}
-    shards: int = Field(4, ge=1, le=256)
+    shards: int = Field(4, ge=1, le=MOST_SHARES)
     parallelism: int = Field(4, ge=1, le=64)
     timeout_seconds: int = Field(172800, ge=60)
     data: DataSource = DataSource()

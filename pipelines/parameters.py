@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from components.settings import one_line
+from components.shares import shares_of
 from pipelines.config import PipelineConfig
 from qure.config import Settings, read_recipe, read_yaml, recipe_names
 from qure.errors import BadInput
@@ -22,10 +23,11 @@ def run_parameters(
         revision: of the data; the configured one when left out.
 
     Raises:
-        BadInput: params.yaml is wrong, or holds credentials.
+        BadInput: params.yaml is wrong, or holds credentials; or there are more shards than a run can hold.
     """
     settings = Settings.load(params)
     settings.training_for(training_set)
+    shares_of(training_set, config.shards)
     return {
         "params": public_params(settings, params),
         "training_set": training_set,

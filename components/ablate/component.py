@@ -9,15 +9,14 @@ from components import BASE_IMAGE
 def ablate(
     params: str,
     training_set: str,
-    fingerprints: str,
     workspace: str,
     arms: list,
     seeds: int,
     epochs: int,
     data: dsl.Input[dsl.Dataset],
-    features: dsl.Input[dsl.Dataset],
-    backbone: dsl.Input[dsl.Model],
     validation: dsl.Input[dsl.Dataset],
+    backbone: dsl.Input[dsl.Model],
+    shares: dsl.Input[list[dsl.Dataset]],
     ablation: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
     summary: dsl.Output[dsl.Markdown],
@@ -29,15 +28,14 @@ def ablate(
     Args:
         params: Text of params.yaml; its recipe of the training set is what the arms change.
         training_set: fashioniq or cirr.
-        fingerprints: Fingerprints of everything that decides the result: data, validation, code, backbone.
-        workspace: Path of the shared volume that finished runs and checkpoints go to; empty for none.
+        workspace: Path of the shared volume that finished runs, checkpoints and features go to; empty for none.
         arms: Names of arms of qure/ablation/arms.yaml; empty for all.
         seeds: How many seeds, 0, 1, ...; intervals are over them.
         epochs: Budget of every arm; 0 for the recipe's.
-        data: From fetch_data.
-        features: From collect_embeddings.
+        data: From prepare_data.
+        validation: From prepare_data; rows that it excluded are left out.
         backbone: From prepare_backbone.
-        validation: From validate_dataset; rows that it excluded are left out.
+        shares: From precompute_embeddings.
         ablation: results.json, results.csv, report.html, table.md, figure.png.
         metrics: The main metric of the best arms and of the baseline.
         summary: The arms, best first, and the figure.
@@ -45,6 +43,7 @@ def ablate(
     from pathlib import Path
 
     from components.runtime import stage
+    from components.shares import carried, merge_shares
     from components.workspace import content_folder, scratch
     from qure.ablation.stage import ablate as compare
     from qure.files import fingerprint
@@ -55,15 +54,17 @@ def ablate(
 
     with stage(params) as settings, opened_runs() as runs:
         output = Path(ablation.path)
+        stores, _ = merge_shares(shares, f"{ablation.path}.features", workspace)
+        key = fingerprint([params, carried(validation), carried(backbone)])[:32]
         results = compare(
             settings,
             training_set,
             data=content_folder(data.path) / "data",
-            features=content_folder(features.path) / training_set,
+            features=stores / training_set,
             backbone=content_folder(backbone.path),
             validation=content_folder(validation.path),
             output=output,
-            work=scratch(ablation.path, workspace, "ablate", training_set, fingerprint([params, fingerprints])[:32]),
+            work=scratch(ablation.path, workspace, "ablate", training_set, key),
             arms=arms or None,
             seeds=range(seeds),
             epochs=epochs or None,

@@ -10,30 +10,28 @@ def evaluate(
     params: str,
     training_set: str,
     number: int,
-    fingerprints: str,
     data: dsl.Input[dsl.Dataset],
-    features: dsl.Input[dsl.Dataset],
+    validation: dsl.Input[dsl.Dataset],
     backbone: dsl.Input[dsl.Model],
     model: dsl.Input[dsl.Model],
-    validation: dsl.Input[dsl.Dataset],
+    features: dsl.Input[dsl.Dataset],
     part: dsl.Output[dsl.Dataset],
     summary: dsl.Output[dsl.Markdown],
 ) -> None:
     """Judge the trained model on one benchmark of its training set, beside the untrained one and other controls.
 
     One task per benchmark, side by side: FashionIQ and HP-FashionIQ, CIRR and CIRCO. What belongs to all of them
-    (report, metrics) is made by join_evaluations.
+    (report, metrics) is made by promote_model.
 
     Args:
         params: Text of params.yaml.
         training_set: fashioniq or cirr.
         number: Which of its benchmarks (qure.benchmarks.judged_on): 0 for its own, 1 for the one beside it.
-        fingerprints: Fingerprints of everything that decides the model: data, validation, code, backbone.
-        data: From fetch_data.
-        features: From collect_embeddings.
+        data: From prepare_data.
+        validation: From prepare_data; rows that it excluded are left out.
         backbone: From prepare_backbone: the untrained model, as a control.
         model: From train_qure.
-        validation: From validate_dataset; rows that it excluded are left out.
+        features: From train_qure.
         part: Metrics, results per query, submissions of this benchmark.
         summary: The main metrics with their intervals.
     """

@@ -9,11 +9,12 @@ from components import BASE_IMAGE
 def evaluate_champion(
     params: str,
     training_set: str,
+    workspace: str,
     data: dsl.Input[dsl.Dataset],
-    features: dsl.Input[dsl.Dataset],
+    validation: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     champion: dsl.Input[dsl.Artifact],
-    validation: dsl.Input[dsl.Dataset],
+    shares: dsl.Input[list[dsl.Dataset]],
     drift: dsl.Input[dsl.Artifact],
     check: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
@@ -22,16 +23,18 @@ def evaluate_champion(
 ) -> None:
     """Evaluate the champion on fresh data; fail where it misses a threshold of `promotion.thresholds`.
 
-    Runs without cache: a scheduled check is there to be made.
+    The cache serves it where champion, data, settings and code are the same; never after a threshold was missed,
+    because a task that failed leaves nothing in the cache.
 
     Args:
         params: Text of params.yaml.
         training_set: fashioniq or cirr.
-        data: From fetch_data.
-        features: From collect_embeddings, computed with the champion's image tower.
+        workspace: Path of the shared volume that features go to; empty for none.
+        data: From prepare_data.
+        validation: From prepare_data; rows that it excluded are left out.
         model: From fetch_champion.
         champion: From fetch_champion.
-        validation: From validate_dataset; rows that it excluded are left out.
+        shares: From precompute_embeddings, computed with the champion's image tower.
         drift: From compare_data.
         check: JSON: the verdict, version, metrics, missed thresholds, drift.
         metrics: About ten numbers: the champion, its interval, chance.
@@ -41,6 +44,7 @@ def evaluate_champion(
     from pathlib import Path
 
     from components.runtime import stage
+    from components.shares import merge_shares
     from components.workspace import content_folder
     from qure.benchmarks import image_sets_of
     from qure.evaluation.stage import evaluate
@@ -52,11 +56,12 @@ def evaluate_champion(
 
     with stage(params) as settings, opened_runs() as runs:
         evaluation = Path(f"{check.path}.evaluation")
+        stores, _ = merge_shares(shares, f"{check.path}.features", workspace)
         evaluate(
             settings,
             training_set,
             data=content_folder(data.path) / "data",
-            features={name: content_folder(features.path) / name for name in image_sets_of(training_set)},
+            features={name: stores / name for name in image_sets_of(training_set)},
             model=content_folder(model.path),
             validation=content_folder(validation.path),
             output=evaluation,

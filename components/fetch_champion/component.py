@@ -1,4 +1,4 @@
-"""fetch_champion: the model that is champion now, and what is known of the data it was trained on."""
+"""fetch_champion: the champion's model, and what is known of it."""
 
 from kfp import dsl
 
@@ -9,21 +9,22 @@ from components import BASE_IMAGE
 def fetch_champion(
     params: str,
     training_set: str,
+    version: int,
+    fingerprint: str,
     model: dsl.Output[dsl.Model],
     champion: dsl.Output[dsl.Artifact],
-) -> str:
-    """Bring the champion from the MLflow registry, with the statistics of its training data.
+) -> None:
+    """Bring the champion's model from the MLflow registry, with the statistics of its training data.
 
-    There must be one. Runs without cache: the champion changes.
+    There must be one. The version decides what is brought, so the cache may serve it.
 
     Args:
         params: Text of params.yaml.
         training_set: fashioniq or cirr.
+        version: The champion's, from find_champion.
+        fingerprint: From find_champion; part of the cache key.
         model: The champion's model folder.
         champion: champion.json: name, version, fingerprints; statistics.json of its training data.
-
-    Returns:
-        Name and version.
     """
     import logging
     from pathlib import Path
@@ -33,8 +34,8 @@ def fetch_champion(
     from qure.registry.monitoring import fetch_champion as fetch
 
     with stage(params) as settings:
-        found = fetch(settings, training_set, model=Path(model.path), facts=Path(champion.path))
+        found = fetch(settings, training_set, version=version, model=Path(model.path), facts=Path(champion.path))
         model.metadata |= version_label(found)
-        told = f"{found['name']} {found['version']}"
-        logging.getLogger("components.fetch_champion").info("champion: %s, model %s", told, found["model_fingerprint"])
-        return told
+        logging.getLogger("components.fetch_champion").info(
+            "champion: %s %s, model %s", found["name"], found["version"], found["model_fingerprint"]
+        )

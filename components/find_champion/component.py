@@ -1,4 +1,6 @@
-"""find_champion: which model is champion now, if any, and what is known of the data it was trained on."""
+"""find_champion: which model is champion now, if any."""
+
+from typing import NamedTuple
 
 from kfp import dsl
 
@@ -6,27 +8,26 @@ from components import BASE_IMAGE
 
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
-def find_champion(params: str, training_set: str, champion: dsl.Output[dsl.Artifact]) -> str:
-    """Ask the MLflow registry for the champion, with the statistics of its training data; there may be none.
+def find_champion(params: str, training_set: str) -> NamedTuple("Champion", version=int, fingerprint=str):  # type: ignore[valid-type]
+    """Ask the MLflow registry which version is champion now; there may be none.
 
-    The model itself stays there. Runs without cache: the champion changes.
+    Runs without cache: the champion changes. What follows is cached by what this task returns.
 
     Args:
         params: Text of params.yaml.
         training_set: fashioniq or cirr.
-        champion: champion.json: name, version, fingerprints; statistics.json of its training data.
 
     Returns:
-        Name and version; the name alone where there is no champion.
+        version: The champion's version; 0 where there is none.
+        fingerprint: Of the champion's model and training data: a registry that was begun anew counts from 1 again.
     """
     import logging
-    from pathlib import Path
 
     from components.runtime import stage
-    from qure.registry.monitoring import fetch_champion
+    from qure.files import fingerprint
+    from qure.registry.monitoring import find_champion as find
 
     with stage(params) as settings:
-        found = fetch_champion(settings, training_set, model=None, facts=Path(champion.path), required=False)
-        told = f"{found['name']} {found['version'] or ''}".strip()
+        found = find(settings, training_set)
         logging.getLogger("components.find_champion").info("champion: %s", found["version"] or "none yet")
-        return told
+        return found["version"] or 0, fingerprint([found["model_fingerprint"], found["data_fingerprint"]])

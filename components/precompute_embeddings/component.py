@@ -11,7 +11,6 @@ def precompute_embeddings(
     image_set: str,
     shard: int,
     shards: int,
-    inputs: str,
     workspace: str,
     data: dsl.Input[dsl.Dataset],
     backbone: dsl.Input[dsl.Model],
@@ -28,15 +27,15 @@ def precompute_embeddings(
         image_set: fashioniq, cirr or circo.
         shard: Which share, from 0.
         shards: How many shares there are.
-        inputs: Fingerprint of everything that decides the features, from list_shards; part of the cache key.
         workspace: Path of the shared volume that big outputs go to; empty for the artifact store.
-        data: From fetch_data.
+        data: From prepare_data.
         backbone: From prepare_backbone, or a model whose image tower is to be used.
-        validation: From validate_dataset; images that it excluded are left out.
+        validation: From prepare_data; images that it excluded are left out.
         features: This share's feature store.
         summary: How many images, how fast, and which were skipped.
     """
     from components.runtime import stage
+    from components.shares import features_key
     from components.workspace import content_folder, place_output
     from qure.datasets.validated import ValidatedData
     from qure.features.stage import precompute
@@ -45,8 +44,9 @@ def precompute_embeddings(
     from qure.tracking import opened_runs
 
     with stage(params) as settings, opened_runs() as runs:
-        output = place_output(features.path, workspace, "features", inputs, image_set, f"{shard}-of-{shards}")
-        features.metadata["image_set"] = image_set
+        key = features_key(settings, validation, backbone)
+        output = place_output(features.path, workspace, "features", key, image_set, f"{shard}-of-{shards}")
+        features.metadata |= {"image_set": image_set, "key": key}
         found = precompute(
             settings,
             image_set,

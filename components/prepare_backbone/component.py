@@ -8,24 +8,19 @@ from components import BASE_IMAGE
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
 def prepare_backbone(
     params: str,
-    fingerprints: str,
     data: dsl.Input[dsl.Dataset],
     validation: dsl.Input[dsl.Dataset],
     backbone: dsl.Output[dsl.Model],
-) -> str:
+) -> None:
     """Make (catalogue) or import (BLIP-2) the model that training starts from.
 
     What validation excluded of its training set is left out of the catalogue's pre-training.
 
     Args:
         params: Text of params.yaml.
-        fingerprints: Fingerprints of data, validation and code, from validate_dataset; part of the cache key.
-        data: From fetch_data.
-        validation: From validate_dataset; images and rows that it excluded are left out.
+        data: From prepare_data.
+        validation: From prepare_data; images and rows that it excluded are left out.
         backbone: Model folder: config.json, model.safetensors, tokenizer, manifest.json.
-
-    Returns:
-        The same fingerprints, and the model's.
     """
     import logging
     from pathlib import Path
@@ -46,4 +41,3 @@ def prepare_backbone(
         made = str(read_json(Path(backbone.path) / "manifest.json")["fingerprint"])
         backbone.metadata |= {"display_name": f"{settings.backbone.name} {made[:12]}", "fingerprint": made}
         logging.getLogger("components.prepare_backbone").info("backbone %s: %s", settings.backbone.name, made)
-        return f"{fingerprints} {made}"

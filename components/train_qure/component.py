@@ -9,15 +9,15 @@ from components import BASE_IMAGE
 def train_qure(
     params: str,
     training_set: str,
-    fingerprints: str,
     workspace: str,
     distributed: dict,
     data: dsl.Input[dsl.Dataset],
-    features: dsl.Input[dsl.Dataset],
-    backbone: dsl.Input[dsl.Model],
     validation: dsl.Input[dsl.Dataset],
+    backbone: dsl.Input[dsl.Model],
+    shares: dsl.Input[list[dsl.Dataset]],
     model: dsl.Output[dsl.Model],
     training: dsl.Output[dsl.Dataset],
+    features: dsl.Output[dsl.Dataset],
     summary: dsl.Output[dsl.Markdown],
 ) -> None:
     """Train QuRe on a training set; a task that was killed goes on where it was when it has a workspace.
@@ -25,26 +25,30 @@ def train_qure(
     In this process by default. With `distributed` the same command runs under torchrun as a Kubeflow TrainJob: its
     log is streamed into this task's, its failure is this task's, and it is deleted when this task fails or is stopped.
 
+    The shares of precompute_embeddings are merged first, which takes links where there is a workspace.
+
     Args:
         params: Text of params.yaml.
         training_set: fashioniq or cirr.
-        fingerprints: Fingerprints of everything that decides the model: data, validation, code, backbone.
-        workspace: Path of the shared volume that checkpoints go to; empty for none.
+        workspace: Path of the shared volume that checkpoints and features go to; empty for none.
         distributed: Settings of the TrainJob (infra.trainer.job.TrainJobSettings); empty for this process.
-        data: From fetch_data.
-        features: From collect_embeddings.
+        data: From prepare_data.
+        validation: From prepare_data; rows that it excluded are left out.
         backbone: From prepare_backbone.
-        validation: From validate_dataset; rows that it excluded are left out.
+        shares: From precompute_embeddings.
         model: The trained model's folder.
         training: History, minings and plots.
-        summary: Loss, hard negatives, and a mined query with pictures.
+        features: One feature store per image set, in folders named after them.
+        summary: Loss, hard negatives, a mined query with pictures, and how many images have features.
     """
     from contextlib import ExitStack
     from typing import Any
 
     from components.runtime import stage
+    from components.shares import carried, merge_shares
     from components.workspace import content_folder, deliver, scratch
     from qure.files import fingerprint
+    from qure.pages.features import features_table
     from qure.pages.links import links, places
     from qure.pages.training import training_page
     from qure.registry.labels import model_label
@@ -52,10 +56,12 @@ def train_qure(
     from qure.training.stage import train
 
     with stage(params) as settings, opened_runs() as runs, ExitStack() as held:
-        work = scratch(model.path, workspace, "train", training_set, fingerprint([params, fingerprints])[:32])
+        key = fingerprint([params, carried(validation), carried(backbone)])[:32]
+        work = scratch(model.path, workspace, "train", training_set, key)
+        stores, merged = merge_shares(shares, features.path, workspace)
         inputs: dict[str, Any] = {
             "data": content_folder(data.path) / "data",
-            "features": content_folder(features.path),
+            "features": stores,
             "backbone": content_folder(backbone.path),
             "validation": content_folder(validation.path),
         }
@@ -71,4 +77,5 @@ def train_qure(
         deliver(output / "model", model.path)
         deliver(output / "training", training.path)
         page = training_page(training_set, output / "training", inputs["data"])
+        page.section("Features", features_table(merged))
         page.write(summary.path, links=links(places(settings.tracking, runs)))

@@ -26,7 +26,7 @@ from qure.errors import BadInput
 from qure.features.computing import compute_features
 from qure.features.images import images_fingerprint
 from qure.features.preparing import preparing
-from qure.features.store import read_index, read_manifest, shard_name, shard_number
+from qure.features.store import INDEX, MANIFEST, read_index, read_manifest, shard_name, shard_number
 from qure.features.writing import Shard, StoreIdentity, read_shard_rows, write_shard, write_store
 from qure.files import file_digest, fingerprint
 from qure.models.folder import read_manifest as read_model_manifest
@@ -89,6 +89,8 @@ def precompute(
 def collect(outputs: Sequence[Path], output: Path) -> dict[str, Any]:
     """Merges the shares of parallel `precompute` runs to one store, equal to that of a single run.
 
+    A store that was made of these shares already is left alone: somebody may be reading it.
+
     Raises:
         BadInput: a share is missing, given twice, or was computed from other images, weights or settings.
     """
@@ -109,6 +111,8 @@ def collect(outputs: Sequence[Path], output: Path) -> dict[str, Any]:
                 remedy="Compute all shares from the same data, backbone and settings",
             )
     _check_shares(outputs, manifests)
+    if (present := _merged_before(output, manifests)) is not None:
+        return _summary(present, reused=0, seconds=None)
     shards = [shard for folder, manifest in zip(outputs, manifests, strict=True) for shard in _shards(folder, manifest)]
     manifest = write_store(output, identities[0], sorted(shards, key=lambda one: one.number), share=(0, 1))
     return _summary(manifest, reused=0, seconds=None)
@@ -210,6 +214,26 @@ def _finished_rows(file: Path, images: ImageStore, block: Sequence[str]) -> list
     return rows if unchanged else None
 
 
+def _merged_before(output: Path, shares: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The manifest of a whole store that was made of these shares; None where there is none."""
+    if not (output / MANIFEST).is_file():
+        return None
+    try:
+        present = read_manifest(output)
+    except BadInput:
+        return None
+    shards = {name: facts for share in shares for name, facts in share["shards"].items()}
+    same = all(present[key] == shares[0][key] for key in StoreIdentity.__dataclass_fields__)
+    if not same or present["share"] != [0, 1] or present["shards"] != shards:
+        return None
+    whole = all(_size(output / name) == facts["bytes"] for name, facts in shards.items())
+    return present if whole and (output / INDEX).is_file() else None
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else -1
+
+
 def _check_shares(outputs: Sequence[Path], manifests: Sequence[dict[str, Any]]) -> None:
     total = manifests[0]["share"][1]
     seen: dict[int, Path] = {}
@@ -231,7 +255,8 @@ def _shards(folder: Path, manifest: dict[str, Any]) -> list[Shard]:
     for name in manifest["shards"]:
         number = shard_number(name)
         rows = index[index["shard"] == number].sort_values("row")[["id", "sha256"]].to_numpy().tolist()
-        shards.append(Shard(number, Path(folder) / name, rows))
+        # Its digest is known since it was written.
+        shards.append(Shard(number, Path(folder) / name, rows, manifest["shards"][name]["sha256"]))
     return shards
 
 

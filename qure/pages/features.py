@@ -1,10 +1,10 @@
-"""The pages of precompute tasks and of the task that merges their shares."""
+"""The page of a share of feature computation, and a table of all shares together."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from qure.datasets.validated import ValidatedData
-from qure.pages.markdown import Page, code, table
+from qure.pages.markdown import Page, Part, code, table
 from qure.progress import counted
 
 
@@ -33,18 +33,14 @@ def features_page(image_set: str, shard: int, shards: int, summary: Mapping[str,
     )
 
 
-def collected_page(found: Mapping[str, Mapping[str, Any]]) -> Page:
+def features_table(found: Mapping[str, Mapping[str, Any]]) -> Part:
     """All shares together.
 
     Args:
         found: image set -> what `qure.features.stage.collect` returns.
     """
-    images = sum(int(one["images"]) for one in found.values())
-    page = Page("Features", f"{counted(images, 'image')} in {counted(len(found), 'image set')}.")
     rows = [
         [code(name), f"{int(one['images']):,}", f"{int(one['bytes']) / 2**20:,.1f}", code(str(one["fingerprint"])[:16])]
         for name, one in found.items()
     ]
-    page.facts = [(name, f"{int(one['images']):,} images") for name, one in found.items()]
-    page.section("Image sets", table(["image set", "images", "MiB", "fingerprint"], rows))
-    return page
+    return table(["image set", "images", "MiB", "fingerprint"], rows)

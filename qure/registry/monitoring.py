@@ -26,8 +26,41 @@ logger = logging.getLogger(__name__)
 STATISTICS_FOLDER, STATISTICS = "validation", "statistics.json"
 
 
+def find_champion(settings: Settings, training_set: str) -> dict[str, Any]:
+    """Which version is champion now, if any; nothing is downloaded.
+
+    Args:
+        settings: `tracking` is read.
+        training_set: "fashioniq" or "cirr".
+
+    Returns:
+        name, version, model_fingerprint and data_fingerprint (None without a champion).
+
+    Raises:
+        StageFailed: MLflow cannot be reached.
+    """
+    name = registered_name(training_set)
+    client = connect(settings.tracking)
+    with translated(tracking_uri(settings.tracking)):
+        ensure_registered(client, name)
+        number = Champions(client, name).current()
+        tags = client.get_model_version(name, str(number)).tags if number is not None else {}
+    return {
+        "name": name,
+        "version": number,
+        "model_fingerprint": tags.get(FINGERPRINT),
+        "data_fingerprint": tags.get(DATA),
+    }
+
+
 def fetch_champion(
-    settings: Settings, training_set: str, *, model: Path | None, facts: Path, required: bool = True
+    settings: Settings,
+    training_set: str,
+    *,
+    model: Path | None,
+    facts: Path,
+    version: int | None = None,
+    required: bool = True,
 ) -> dict[str, Any]:
     """Downloads the champion, and what is known of it.
 
@@ -36,6 +69,7 @@ def fetch_champion(
         training_set: "fashioniq" or "cirr".
         model: model folder to write, empty where there is no champion; None: it is not wanted.
         facts: folder to write: champion.json, and statistics.json of its training data where they are known.
+        version: which, from `find_champion`, 0 for none; the present champion when left out.
         required: whether there must be a champion.
 
     Returns:
@@ -50,16 +84,16 @@ def fetch_champion(
     with translated(tracking_uri(settings.tracking)), atomic_folder(facts) as folder, ExitStack() as stack:
         whole = stack.enter_context(atomic_folder(model)) if model is not None else None
         ensure_registered(client, name)
-        number = Champions(client, name).current()
+        number = Champions(client, name).current() if version is None else version or None
         found: dict[str, Any] = {"name": name, "version": number, "statistics": False}
         if number is None and required:
             raise BadInput(f"{name} has no champion", remedy="Train and promote a model first (the training pipeline)")
         if number is not None:
-            version = client.get_model_version(name, str(number))
+            registered = client.get_model_version(name, str(number))
             if whole is not None:
                 _download_model(f"models:/{name}/{number}/{MODEL}", whole)
-            found |= {"model_fingerprint": version.tags[FINGERPRINT], "data_fingerprint": version.tags.get(DATA)}
-            found["statistics"] = download_statistics(client, version.run_id, folder)
+            found |= {"model_fingerprint": registered.tags[FINGERPRINT], "data_fingerprint": registered.tags.get(DATA)}
+            found["statistics"] = download_statistics(client, registered.run_id, folder)
         write_json(folder / "champion.json", found)
     return found
 

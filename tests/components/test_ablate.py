@@ -35,16 +35,20 @@ def inputs(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     validation = root / "validation"
     validate(settings, "fashioniq", data=catalogue, output=validation, work=root / "work")
     prepare_backbone(settings, catalogue, root / "backbone")
-    store = root / "features" / "fashioniq"
     common: dict[str, Any] = {"data": catalogue, "backbone": root / "backbone", "validation": validation}
-    precompute(settings, "fashioniq", output=store, device="cpu", **common)
+    for number in (0, 1):
+        share = root / f"share{number}"
+        precompute(settings, "fashioniq", output=share, device="cpu", shard=(number, 2), **common)
     (root / "fetched").mkdir()
     (root / "fetched" / "data").symlink_to(catalogue)
     write_json(root / "data" / "location.json", {"folder": str(root / "fetched")})
-    artifacts: dict[str, Any] = {
-        name: dsl.Dataset(name=name, uri=str(root / name)) for name in ("data", "features", "validation")
+    told = {"image_set": "fashioniq", "key": "f"}
+    return {
+        "data": dsl.Dataset(name="data", uri=str(root / "data")),
+        "validation": dsl.Dataset(name="validation", uri=str(validation), metadata={"fingerprint": "v"}),
+        "backbone": dsl.Model(name="backbone", uri=str(root / "backbone"), metadata={"fingerprint": "b"}),
+        "shares": [dsl.Dataset(name="features", uri=str(root / f"share{number}"), metadata=told) for number in (1, 0)],
     }
-    return artifacts | {"backbone": dsl.Model(name="backbone", uri=str(root / "backbone"))}
 
 
 def call(inputs: dict[str, Any], folder: Path, **changes: Any) -> dict[str, Any]:
@@ -57,7 +61,6 @@ def call(inputs: dict[str, Any], folder: Path, **changes: Any) -> dict[str, Any]
     arguments = {
         "params": yaml.safe_dump(PARAMS),
         "training_set": "fashioniq",
-        "fingerprints": "a b",
         "workspace": "",
         "arms": ["contrastive", "window"],
         "seeds": 1,
@@ -75,6 +78,7 @@ def test_arms_become_a_table_metrics_and_results(inputs: dict[str, Any], tmp_pat
     assert "## Arms, best first" in Path(outputs["summary"].path).read_text()
     kept = list((tmp_path / "shared" / "scratch" / "ablate" / "fashioniq").glob("*/runs/*/0/result.json"))
     assert len(kept) == 2
+    assert (tmp_path / "shared" / "features" / "f" / "collected" / "fashioniq" / "manifest.json").is_file()
 
 
 def test_an_unknown_arm_is_bad_input_and_names_those_there_are(

@@ -42,104 +42,111 @@ def call(tmp_path: Path) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def fetched(tmp_path_factory: pytest.TempPathFactory) -> dsl.Dataset:
-    """The artifact that fetch_data makes of a tiny catalogue."""
-    data = dsl.Dataset(name="data", uri=str(tmp_path_factory.mktemp("fetched") / "data"))
-    readme.component("fetch_data").python_func(
-        params=PARAMS, repository="", commit="catalogue", data_hash="", workspace="", code_version="x", data=data
-    )
-    return data
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The artifacts that prepare_data makes of a tiny catalogue."""
+    root = tmp_path_factory.mktemp("prepared")
+    artifacts: dict[str, Any] = {
+        name: dsl.Dataset(name=name, uri=str(root / name)) for name in ("data", "validation")
+    } | {"summary": dsl.Markdown(name="summary", uri=str(root / "summary"))}
+    readme.component("prepare_data").python_func(**RENDERED, workspace="", **artifacts)
+    return artifacts
 
 
-def test_read_settings_lays_single_values_over_the_text(call: Callable[..., Any]) -> None:
-    arguments = {"epochs": 7, "seed": -1, "backbone": "", "recipe": "", "exclude_leaked": False}
-    text, _ = call("read_settings", params=PARAMS, training_set="cirr", **arguments)
-    assert json.loads(text)["training"] == {
+INPUTS = {"params": PARAMS, "training_set": "cirr", "repository": "", "revision": "main", "shards": 3}
+RENDERED = {
+    "params": PARAMS,
+    "training_set": "fashioniq",
+    "repository": "",
+    "commit": "catalogue",
+    "data_hash": "",
+    "code_version": "y",
+}
+
+
+def test_resolve_inputs_lays_single_values_over_the_text(call: Callable[..., Any]) -> None:
+    (settings, *_), _ = call("resolve_inputs", **INPUTS, epochs=7)
+    assert json.loads(settings)["training"] == {
         "cirr": {"overrides": {"epochs": 7}, "recipe": "catalogue"},
         "fashioniq": {"recipe": "catalogue"},
     }
 
 
-def test_read_settings_refuses_a_broken_text_with_line_and_key(
+def test_resolve_inputs_refuses_a_broken_text_with_line_and_key(
     call: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = {"epochs": 0, "seed": -1, "backbone": "", "recipe": "", "exclude_leaked": False}
     with pytest.raises(SystemExit) as stop:
-        call("read_settings", params='{"training": {"cirr": {"recipe": }}', training_set="cirr", **arguments)
+        call("resolve_inputs", **INPUTS | {"params": '{"training": {"cirr": {"recipe": }}'})
     assert stop.value.code == 2
     assert "line 1, column" in (said := capsys.readouterr().err.splitlines()[-1])
     assert "field 'recipe'" in said
 
 
-def test_resolve_data_without_a_repository_is_the_catalogue(call: Callable[..., Any]) -> None:
-    pinned, _ = call("resolve_data", params=PARAMS, repository="", revision="main")
-    assert (pinned.commit, pinned.data_hash) == ("catalogue", "")
+def test_resolve_inputs_without_a_repository_is_the_catalogue(call: Callable[..., Any]) -> None:
+    (_, commit, data_hash, _), _ = call("resolve_inputs", **INPUTS)
+    assert (commit, data_hash) == ("catalogue", "")
 
 
-def test_fetch_data_records_the_fingerprint(fetched: dsl.Dataset) -> None:
-    assert fetched.metadata["fingerprint"].startswith("md5:")
-    assert (Path(fetched.path) / "data" / "cirr" / "captions").is_dir()
-    pointer = yaml.safe_load((Path(fetched.path) / "data.dvc").read_text())
-    assert fetched.metadata["fingerprint"] == f"md5:{pointer['outs'][0]['md5']}"
+def test_resolve_inputs_lists_the_shares_of_every_image_set(call: Callable[..., Any]) -> None:
+    (*_, shares), _ = call("resolve_inputs", **INPUTS)
+    assert shares == [
+        {"image_set": image_set, "shard": shard, "shards": 3} for image_set in ("cirr", "circo") for shard in range(3)
+    ]
 
 
-def test_fetch_data_into_a_workspace_leaves_a_pointer(call: Callable[..., Any], tmp_path: Path) -> None:
+def test_resolve_inputs_refuses_more_shares_than_a_run_can_hold(
+    call: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        call("resolve_inputs", **INPUTS | {"shards": 65})
+    assert stop.value.code == 2
+    assert "at most 128 shares" in capsys.readouterr().err
+
+
+def test_prepare_data_records_the_datas_fingerprint(prepared: dict[str, Any]) -> None:
+    data = prepared["data"]
+    assert data.metadata["fingerprint"].startswith("md5:")
+    assert (Path(data.path) / "data" / "cirr" / "captions").is_dir()
+    pointer = yaml.safe_load((Path(data.path) / "data.dvc").read_text())
+    assert data.metadata["fingerprint"] == f"md5:{pointer['outs'][0]['md5']}"
+
+
+def test_prepare_data_passes_good_data(prepared: dict[str, Any]) -> None:
+    result = json.loads((Path(prepared["validation"].path) / "result.json").read_text())
+    assert result["success"] is True
+    told = f"{prepared['data'].metadata['fingerprint']} {result['fingerprint']} y"
+    assert prepared["validation"].metadata["fingerprint"] == told
+    assert "# Validation of fashioniq" in Path(prepared["summary"].path).read_text()
+
+
+def test_prepare_data_into_a_workspace_leaves_a_pointer(call: Callable[..., Any], tmp_path: Path) -> None:
     from components.workspace import content_folder
 
-    arguments = {"repository": "", "commit": "catalogue", "data_hash": "", "code_version": "x"}
-    _, artifacts = call("fetch_data", params=PARAMS, workspace=str(tmp_path / "shared"), **arguments)
+    _, artifacts = call("prepare_data", **RENDERED, workspace=str(tmp_path / "shared"))
     assert [one.name for one in Path(artifacts["data"].path).iterdir()] == ["location.json"]
     assert content_folder(artifacts["data"].path).is_relative_to(tmp_path / "shared" / "data")
+    assert (Path(artifacts["validation"].path) / "result.json").is_file()
 
 
-def test_list_shards_covers_every_image_set_and_names_its_inputs(call: Callable[..., Any]) -> None:
-    listed, _ = call("list_shards", params=PARAMS, training_set="cirr", shards=3, fingerprints="a b", model="")
-    assert [(item["image_set"], item["shard"], item["shards"]) for item in listed] == [
-        (image_set, shard, 3) for image_set in ("cirr", "circo") for shard in range(3)
-    ]
-    assert len({item["inputs"] for item in listed}) == 1
-    for changed in ({"fingerprints": "a c", "model": ""}, {"fingerprints": "a b", "model": "qure-cirr 2"}):
-        other, _ = call("list_shards", params=PARAMS, training_set="cirr", shards=3, **changed)
-        assert other[0]["inputs"] != listed[0]["inputs"]
-
-
-def test_validate_dataset_passes_good_data(call: Callable[..., Any], fetched: dsl.Dataset) -> None:
-    fingerprints, artifacts = call("validate_dataset", **validation_arguments(fetched))
-    result = json.loads((Path(artifacts["validation"].path) / "result.json").read_text())
-    assert result["success"] is True
-    assert fingerprints == f"x {result['fingerprint']} y"
-    assert "# Validation of fashioniq" in Path(artifacts["summary"].path).read_text()
-
-
-def test_validate_dataset_stops_at_bad_data_and_names_it(
-    call: Callable[..., Any], fetched: dsl.Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_prepare_data_stops_at_bad_data_and_names_it(
+    call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
+    from qure.catalogue.stage import render
 
-    broken = dsl.Dataset(name="data", uri=str(tmp_path / "broken"))
-    shutil.copytree(fetched.path, broken.path)
-    file = next((Path(broken.path) / "data" / "fashioniq" / "captions").glob("cap.dress.train.json"))
-    rows = json.loads(file.read_text())
-    rows[1]["target"] = "nowhere"
-    file.write_text(json.dumps(rows))
+    def broken(settings: Any, folder: Path) -> None:
+        render(settings, folder)
+        file = next((folder / "fashioniq" / "captions").glob("cap.dress.train.json"))
+        rows = json.loads(file.read_text())
+        rows[1]["target"] = "nowhere"
+        file.write_text(json.dumps(rows))
+
+    monkeypatch.setattr("qure.catalogue.fetch.render", broken)
     with pytest.raises(SystemExit) as stop:
-        call("validate_dataset", **validation_arguments(broken))
+        call("prepare_data", **RENDERED, workspace="")
     assert stop.value.code == 2
     said = capsys.readouterr().err
     assert "cap.dress.train.json" in said
     assert "nowhere" in said
     assert "Traceback" not in said
-
-
-def validation_arguments(data: dsl.Dataset) -> dict[str, Any]:
-    return {
-        "params": PARAMS,
-        "training_set": "fashioniq",
-        "data_fingerprint": "x",
-        "workspace": "",
-        "code_version": "y",
-        "data": data,
-    }
 
 
 @pytest.mark.parametrize(
@@ -191,22 +198,26 @@ def test_report_outcome_deletes_left_train_jobs_also_when_nobody_can_be_told(
 
 
 def test_train_qure_as_a_job_needs_a_workspace(
-    call: Callable[..., Any], fetched: dsl.Dataset, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    call: Callable[..., Any],
+    prepared: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    other = dsl.Dataset(name="other", uri=str(tmp_path / "other"))
+    monkeypatch.setattr("components.shares.merge_shares", lambda shares, artifact, workspace: (Path(artifact), {}))
+    backbone = dsl.Model(name="backbone", uri=str(tmp_path / "backbone"), metadata={"fingerprint": "b"})
     settings = {"namespace": "qure", "image": "x", "workspace_claim": "w", "workspace_path": str(tmp_path / "shared")}
     with pytest.raises(SystemExit) as stop:
         call(
             "train_qure",
             params=PARAMS,
             training_set="fashioniq",
-            fingerprints="a",
             workspace="",
             distributed=settings,
-            data=fetched,
-            features=other,
-            backbone=other,
-            validation=other,
+            data=prepared["data"],
+            validation=prepared["validation"],
+            backbone=backbone,
+            shares=[],
         )
     assert stop.value.code == 2
     assert "is not in the workspace" in capsys.readouterr().err

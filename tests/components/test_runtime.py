@@ -146,7 +146,7 @@ def test_a_stage_finds_its_variables_in_place_and_prints_none_of_them(
 def test_components_are_light_to_import() -> None:
     heavy = "torch, transformers, mlflow, great_expectations, dvc, matplotlib"
     script = (
-        "import sys, components.train_qure.component, components.validate_dataset.component, components.runtime\n"
+        "import sys, components.train_qure.component, components.prepare_data.component, components.runtime\n"
         f"sys.exit(', '.join(sorted(set('{heavy}'.split(', ')) & set(sys.modules))))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -23,14 +23,10 @@ PARAMS = {
     "tracking": {"uri": None},
 }
 TASKS = {
-    "read-settings",
-    "resolve-data",
-    "fetch-data",
-    "validate-dataset",
+    "resolve-inputs",
+    "prepare-data",
     "prepare-backbone",
-    "list-shards",
     "precompute-embeddings",
-    "collect-embeddings",
     "ablate",
     "report-outcome",
 }

@@ -21,7 +21,7 @@ def load(tmp_path: Path, **changes: Any) -> PipelineConfig:
 def test_the_projects_own_configuration_holds() -> None:
     config = PipelineConfig.load(DEFAULT_CONFIG)
     assert config.task("train_qure").accelerator is not None
-    assert config.task("resolve_data").cache is False
+    assert config.task("resolve_inputs").cache is False
 
 
 def test_the_examples_images_are_refused_at_submission() -> None:
@@ -42,6 +42,7 @@ def test_the_examples_images_are_refused_at_submission() -> None:
         ({"tasks": {"train_qure": {"cpu": {"request": "lots", "limit": "1"}}}}, "cpu.request"),
         ({"defaults": {"timeout_seconds": 0}}, "timeout_seconds"),
         ({"shards": 0}, "shards"),
+        ({"shards": 129}, "less than or equal to 128"),
         ({"data": {"repository": "https://user:secret@git.test/x.git"}}, "repository"),
         ({"schedules": {"x": {"pipeline": "training", "training_set": "cirr", "cron": "0 2 * * 0"}}}, "cron"),
         ({"schedules": {"x": {"pipeline": "training", "training_set": "cirr", "cron": "0 0 2 * * 7"}}}, "maximum (6)"),
@@ -75,9 +76,9 @@ def test_a_tasks_own_settings_lie_over_the_defaults(tmp_path: Path) -> None:
 
 
 def test_a_secret_reaches_the_tasks_that_are_named_or_all(tmp_path: Path) -> None:
-    secrets = [{"name": "a", "keys": {"k": "A"}}, {"name": "b", "keys": {"k": "B"}, "tasks": ["fetch_data"]}]
+    secrets = [{"name": "a", "keys": {"k": "A"}}, {"name": "b", "keys": {"k": "B"}, "tasks": ["prepare_data"]}]
     config = load(tmp_path, secrets=secrets)
-    assert [one.name for one in config.secrets_of("fetch_data")] == ["a", "b"]
+    assert [one.name for one in config.secrets_of("prepare_data")] == ["a", "b"]
     assert [one.name for one in config.secrets_of("train_qure")] == ["a"]
 
 
@@ -86,7 +87,7 @@ def test_storage_credentials_reach_only_what_uses_dvc(file: Path) -> None:
     """Kubeflow's launcher runs in the same container and takes AWS_* for its own store's."""
     config = PipelineConfig.load(file)
     names = {name for name in get_args(TaskName) if "qure-storage" in {one.name for one in config.secrets_of(name)}}
-    assert names == {"resolve_data", "fetch_data"}
+    assert names == {"resolve_inputs", "prepare_data"}
 
 
 def test_the_task_that_starts_a_train_job_keeps_nothing_of_a_gpu_node(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from components.settings import parse
-from pipelines.parameters import public_params
+from pipelines.config import PipelineConfig
+from pipelines.parameters import public_params, run_parameters
 from qure.config import Settings
 from qure.errors import BadInput
 from qure.negatives.mining import negatives_from_scores
@@ -64,3 +65,17 @@ def test_addresses_without_secrets_travel_but_where_mlflow_is_stays_with_the_env
         "tracking: {uri: 'postgresql://qure@db/mlflow', artifacts: 's3://bucket/mlflow'}\n"
     )
     assert json.loads(public_params(Settings.load(params), params))["tracking"] == {"artifacts": "s3://bucket/mlflow"}
+
+
+@pytest.mark.parametrize(("training_set", "accepted"), [("fashioniq", True), ("cirr", False)])
+def test_more_shares_than_a_run_can_hold_are_refused_before_it_is_submitted(
+    tmp_path: Path, training_set: str, accepted: bool
+) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text("training: {fashioniq: {recipe: catalogue}, cirr: {recipe: catalogue}}\n")
+    config = PipelineConfig.load().model_copy(update={"shards": 128})
+    if accepted:
+        assert run_parameters(config, params, training_set)["shards"] == 128
+        return
+    with pytest.raises(BadInput, match="at most 128 shares"):
+        run_parameters(config, params, training_set)

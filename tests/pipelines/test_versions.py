@@ -33,7 +33,7 @@ def test_the_description_says_what_it_does_and_what_has_changed(monkeypatch: pyt
     ).stdout.strip()
     one = upload_of(COMPILED / "training.yaml", now=NOW)
     assert one.about.startswith("Retrain QuRe for one training set")
-    assert "\n1. read settings" in one.about
+    assert "\n1. resolve inputs" in one.about
     assert one.change.startswith(f"Commit {head.stdout[:7]}, uploaded 2026-11-27. Made ")
     assert one.change.endswith(subject)
 

@@ -13,7 +13,7 @@ from kfp import dsl
 from PIL import Image
 
 from components import readme
-from qure.files import write_json
+from qure.errors import StageFailed
 
 PARAMS: dict[str, Any] = {
     "backbone": {
@@ -56,8 +56,13 @@ class Tasks:
         return made.python_func(params=text, **arguments, **outputs)
 
     def pages(self) -> dict[str, Path]:
-        """Every Markdown artifact."""
-        return {task: Path(made["summary"].path) for task, made in self.artifacts.items() if "summary" in made}
+        """Every Markdown artifact: of "run/task", or of "run/task port" where a task has several."""
+        return {
+            task if port == "summary" else f"{task} {port}": Path(artifact.path)
+            for task, made in self.artifacts.items()
+            for port, artifact in made.items()
+            if isinstance(artifact, dsl.Markdown)
+        }
 
 
 @pytest.fixture(scope="session")
@@ -68,32 +73,26 @@ def tasks(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
         patch.setenv("QURE_PIPELINE_RUN", "run-one")
-        data = dsl.Dataset(name="data", uri=str(root / "data"))
-        _defective(catalogue, root / "fetched" / "data")
-        write_json(root / "data" / "location.json", {"folder": str(root / "fetched")})
-        common = {"training_set": "fashioniq", "data": data}
-        facts = {"data_fingerprint": "d", "workspace": "", "code_version": "c"}
-        fingerprints = done.call("validate_dataset", **common, **facts)
-        validation = done.artifacts["first/validate_dataset"]["validation"]
-        done.call("prepare_backbone", fingerprints=fingerprints, data=data, validation=validation)
-        common |= {"validation": validation}
+        patch.setattr("qure.catalogue.fetch.render", lambda settings, folder: _defective(catalogue, folder))
+        source = {"training_set": "fashioniq", "repository": ""}
+        _, commit, data_hash, listed = done.call("resolve_inputs", **source, revision="main", shards=2)
+        pinned = {"commit": commit, "data_hash": data_hash, "workspace": "", "code_version": "c"}
+        done.call("prepare_data", **source, **pinned)
+        prepared = {name: done.artifacts["first/prepare_data"][name] for name in ("data", "validation")}
+        done.call("prepare_backbone", **prepared)
         backbone = done.artifacts["first/prepare_backbone"]["backbone"]
-        listed = done.call("list_shards", training_set="fashioniq", shards=2, fingerprints=fingerprints, model="")
         shares = []
         for item in listed:
             task = f"precompute {item['image_set']} {item['shard']}"
-            inputs = {"data": data, "backbone": backbone, "validation": validation, "workspace": ""}
-            done.call("precompute_embeddings", task=task, **item, **inputs)
+            done.call("precompute_embeddings", task=task, workspace="", backbone=backbone, **item, **prepared)
             shares.append(done.artifacts[f"first/{task}"]["features"])
-        done.call("collect_embeddings", listed=listed, workspace="", shards=shares)
-        common |= {"features": done.artifacts["first/collect_embeddings"]["features"]}
+        common = {"training_set": "fashioniq", **prepared}
         for run, seed in (("first", 0), ("second", 1)):
             patch.setenv("QURE_PIPELINE_RUN", f"run-{run}")
-            _train_and_promote(done, run, seed, backbone, common)
-        done.call("fetch_champion", training_set="fashioniq")
-        _check(done, common)
-        arguments = {"fingerprints": "f", "workspace": "", "arms": ["contrastive", "window"], "seeds": 1, "epochs": 1}
-        done.call("ablate", backbone=backbone, **common, **arguments)
+            _train_and_promote(done, run, seed, backbone, shares, common)
+        _check(done, shares, common)
+        arguments = {"workspace": "", "arms": ["contrastive", "window"], "seeds": 1, "epochs": 1}
+        done.call("ablate", backbone=backbone, shares=shares, **common, **arguments)
         yield done
 
 
@@ -107,32 +106,53 @@ def _defective(catalogue: Path, data: Path) -> None:
     Image.new("RGB", (960, 64), "red").save(images[1])
 
 
-def _train_and_promote(done: Tasks, run: str, seed: int, backbone: Any, common: dict[str, Any]) -> None:
+def _train_and_promote(
+    done: Tasks, run: str, seed: int, backbone: Any, shares: list[Any], common: dict[str, Any]
+) -> None:
     values = PARAMS | {
         "training": {"fashioniq": {"recipe": "catalogue", "overrides": {"batch_size": 64, "epochs": 2, "seed": seed}}}
     }
     params = yaml.safe_dump(values)
     one = {"run": run, "params": params}
-    done.call("train_qure", **one, fingerprints="f", workspace="", distributed={}, backbone=backbone, **common)
+    champion = _champion(done, run)
+    compared = {key: common[key] for key in ("training_set", "validation")}
+    done.call("compare_data", **one, **champion, **compared)
+    done.call("train_qure", **one, workspace="", distributed={}, backbone=backbone, shares=shares, **common)
     trained = done.artifacts[f"{run}/train_qure"]
+    made = {name: trained[name] for name in ("model", "features")}
     for number in (0, 1):
-        arguments = {"number": number, "fingerprints": "f", "backbone": backbone, "model": trained["model"]}
-        done.call("evaluate", **one, task=f"evaluate {number}", **arguments, **common)
+        done.call("evaluate", **one, task=f"evaluate {number}", number=number, backbone=backbone, **made, **common)
     parts = {name: done.artifacts[f"{run}/evaluate {number}"]["part"] for number, name in enumerate(("own", "beside"))}
-    plain = {key: common[key] for key in ("training_set", "data")}
-    done.call("join_evaluations", **one, training=trained["training"], **parts, **plain)
-    evaluation = done.artifacts[f"{run}/join_evaluations"]["evaluation"]
-    done.call("find_champion", **one, training_set="fashioniq")
-    champion = done.artifacts[f"{run}/find_champion"]["champion"]
-    done.call("compare_data", **one, validation=common["validation"], champion=champion)
-    done.call(
-        "register_model", **one, evaluation=evaluation, **{key: trained[key] for key in ("model", "training")}, **common
-    )
-    registration = done.artifacts[f"{run}/register_model"]["registration"]
-    done.call("promote_model", **one, registration=registration, evaluation=evaluation, **common)
+    arguments = {"training": trained["training"], **made, **parts, **common}
+    if run == "second":
+        _break_off(done, one | arguments)
+    done.call("promote_model", **one, **arguments)
 
 
-def _check(done: Tasks, common: dict[str, Any]) -> None:
-    fetched = done.artifacts["first/fetch_champion"]
-    drift = done.artifacts["second/compare_data"]["drift"]
-    done.call("evaluate_champion", model=fetched["model"], champion=fetched["champion"], drift=drift, **common)
+def _break_off(done: Tasks, arguments: dict[str, Any]) -> None:
+    """A first attempt that ends between registration and promotion."""
+
+    def lost(*_: Any, **__: Any) -> None:
+        raise StageFailed("MLflow does not answer")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qure.registry.stage.promote", lost)
+        with pytest.raises(SystemExit):
+            done.call("promote_model", task="promote_model broken off", **arguments)
+    del done.artifacts["second/promote_model broken off"]
+
+
+def _champion(done: Tasks, run: str, task: str = "") -> dict[str, Any]:
+    version, fingerprint = done.call("find_champion", run=run, task=task, training_set="fashioniq")
+    return {"version": version, "fingerprint": fingerprint}
+
+
+def _check(done: Tasks, shares: list[Any], common: dict[str, Any]) -> None:
+    champion = _champion(done, "check")
+    done.call("fetch_champion", run="check", training_set="fashioniq", **champion)
+    fetched = done.artifacts["check/fetch_champion"]
+    compared = {key: common[key] for key in ("training_set", "validation")}
+    done.call("compare_data", run="check", **champion, **compared)
+    made = {"model": fetched["model"], "champion": fetched["champion"]}
+    made |= {"drift": done.artifacts["check/compare_data"]["drift"], "shares": shares, "workspace": ""}
+    done.call("evaluate_champion", run="check", **made, **common)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from qure.config import Settings
+from qure.errors import BadInput
 from qure.registry.evaluations import key_of, read_evaluations
-from qure.registry.monitoring import fetch_champion, reevaluation
+from qure.registry.monitoring import fetch_champion, find_champion, reevaluation
 from qure.registry.stage import promote, register
 
 
@@ -86,10 +87,17 @@ def test_the_champion_comes_back_whole(
     assert QureModel.load(tmp_path / "model").vision is not None
     again = fetch_champion(settings, "fashioniq", model=None, facts=tmp_path / "alone", required=False)
     assert again == found
+    told = find_champion(settings, "fashioniq")
+    assert told == {name: found[name] for name in ("name", "version", "model_fingerprint", "data_fingerprint")}
+    by_version = fetch_champion(settings, "fashioniq", version=1, model=None, facts=tmp_path / "by-version")
+    assert by_version == found
     assert {file.name for file in (tmp_path / "alone").iterdir()} == {"champion.json", "statistics.json"}
 
 
 def test_where_there_is_no_champion_no_model_is_written(settings: Settings, tmp_path: Path) -> None:
-    found = fetch_champion(settings, "fashioniq", model=None, facts=tmp_path / "facts", required=False)
+    assert find_champion(settings, "fashioniq")["version"] is None
+    with pytest.raises(BadInput, match="has no champion"):
+        fetch_champion(settings, "fashioniq", version=0, model=tmp_path / "model", facts=tmp_path / "facts")
+    found = fetch_champion(settings, "fashioniq", version=0, model=None, facts=tmp_path / "facts", required=False)
     assert (found["name"], found["version"]) == ("qure-fashioniq", None)
     assert [file.name for file in tmp_path.iterdir() if not file.name.startswith((".", "tracking"))] == ["facts"]
