@@ -37,12 +37,14 @@ class Source:
         Raises:
             BadInput: the benchmark's files are missing or malformed.
         """
-        return of.read(
-            of.root(self.data.root),
+        root = of.root(self.data.root)
+        read = of.read(
+            root,
             split,
             gallery_protocol=self.settings.gallery_protocol,
             exclusions=self.data.exclusions(of.name),
         )
+        return of.ordered(read, root, self.settings.caption_order)
 
 
 @dataclass(frozen=True)
