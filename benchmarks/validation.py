@@ -1,15 +1,20 @@
 """Validation of rendered data: rows and images per second, and what a second run of unchanged data costs.
 
-    python -m benchmarks.validation [--images 20000] [--workers 2]
+    python -m benchmarks.validation [--images 20000] [--workers 2] [--before COMMIT] [--repeats 3]
 
-Each run is a process of its own, as a user starts it. The parts (annotation suites, image checks) are measured once
-more on their own, with everything imported.
+Each run is a process of its own, as a user starts it; processor seconds are those of all its processes, the workers'
+too. The parts (annotation suites, image checks) are measured once more on their own, with everything imported. With
+--before, first runs of another commit's library and of this one take turns on the same data.
 """
 
 import argparse
+import contextlib
+import ctypes
 import json
 import os
 import resource
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,7 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import write_result
+from benchmarks.builds import environment, exported, revision
+from benchmarks.common import CHECKOUT, write_result
 from qure.config import Settings
 from qure.files import file_digest
 
@@ -26,11 +32,16 @@ from qure.files import file_digest
 IMAGES_AT_SCALE_1 = 3360
 
 
+#: Linux: processes whose parent has ended become this one's children, and count among those it has waited for.
+_PR_SET_CHILD_SUBREAPER = 36
+
+
 def main() -> None:
     arguments = parse_arguments()
     if arguments.side:
         print(json.dumps(SIDES[arguments.side](arguments)))
         return
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         arguments.folder = Path(folder)
@@ -40,6 +51,7 @@ def main() -> None:
             path.touch()
         touched = measure("run", arguments)
         parts = measure("parts", arguments)
+        builds = compared_with(arguments.before, arguments) if arguments.before else {}
     payload = {
         "load_before": round(load, 1),
         "images": first["images"],
@@ -52,25 +64,60 @@ def main() -> None:
         "second_run_all_files_touched": touched,
         "parts": {name: value for name, value in parts.items() if name != "importing_s"},
         "second_run_times_faster": round(first["seconds"] / second["seconds"], 2),
+        **builds,
     }
     print(json.dumps(payload, indent=2))
     print(write_result("validation", payload))
 
 
-def measure(side: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.validation", "--side", side, "--folder", str(arguments.folder)]
+def compared_with(commit: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """First runs of two libraries on the same data, in turns, so that both meet the same load."""
+    runs: dict[str, list[dict[str, Any]]] = {"before": [], "now": []}
+    with tempfile.TemporaryDirectory() as folder:
+        builds = {"before": exported(commit, Path(folder)), "now": CHECKOUT}
+        for repeat in range(arguments.repeats + 1):  # the first of each writes bytecode
+            for side, build in builds.items():
+                for kept in ("output", "work"):
+                    shutil.rmtree(arguments.folder / kept, ignore_errors=True)
+                found = measure("run", arguments, build)
+                runs[side] += [found] if repeat else []
+    told: dict[str, Any] = {"before_commit": revision(commit)}
+    for what in ("seconds", "processor_s"):
+        medians = {side: statistics.median(run[what] for run in each) for side, each in runs.items()}
+        told |= {
+            f"{side}_{what}": {
+                "median": round(medians[side], 1),
+                "range": [min(run[what] for run in each), max(run[what] for run in each)],
+            }
+            for side, each in runs.items()
+        }
+        told[f"{what}_times_faster"] = round(medians["before"] / medians["now"], 2)
+    return {"first_run_of_two_builds": told}
+
+
+def measure(side: str, arguments: argparse.Namespace, build: Path = CHECKOUT) -> dict[str, Any]:
+    command = [sys.executable, "-P", "-m", "benchmarks.validation", "--side", side, "--folder", str(arguments.folder)]
     command += ["--images", str(arguments.images), "--workers", str(arguments.workers)]
     started, processor = time.perf_counter(), processor_seconds()
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment(build), capture_output=True, text=True, check=True)
+    ended = time.perf_counter()
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     if side == "run":
-        result["seconds"] = round(time.perf_counter() - started, 1)
-        result["main_process_processor_s"] = round(processor_seconds() - processor, 1)
+        result["seconds"] = round(ended - started, 1)
+        wait_for_orphans()
+        result["processor_s"] = round(processor_seconds() - processor, 1)
     return result
 
 
+def wait_for_orphans() -> None:
+    """The server of worker processes ends after the process that started it."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+
+
 def processor_seconds() -> float:
-    """Of child processes that have ended, their workers excepted: on a busy machine this says more than the clock."""
+    """Of child processes that have ended: on a busy machine this says more than the clock."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -158,6 +205,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=20_000, help="about how many FashionIQ images to render")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--before", help="a commit whose library to compare with")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each library")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -138,6 +138,19 @@ class Benchmark(ABC):
             BadInput: a file is missing or malformed, or a query breaks a rule.
         """
 
+    def ordered(self, split: "Split", root: Path, order: str) -> "Split":
+        """A split whose questions join two captions in the order that is asked for; as it is where nothing is joined.
+
+        Args:
+            split: from `read`.
+            root: the benchmark's folder.
+            order: `EvaluationSettings.caption_order`.
+
+        Raises:
+            BadInput: the files that say which order it is are missing.
+        """
+        return split
+
     @abstractmethod
     def count_queries(self, root: Path, split: str, exclusions: "Exclusions") -> tuple[int, int]:
         """How many queries a split's files hold, and how many stay; reads all that later stages read.

@@ -14,6 +14,9 @@ class EvaluationSettings(Frozen):
     Attributes:
         gallery_protocol: FashionIQ's gallery: "original" (a category's whole split, as QuRe reports) or "val" (the
             split's references and targets only, as many papers do; easier).
+        caption_order: the order of HP-FashionIQ's two captions behind its numbers: "file" (as published, half of them
+            exchanged against FashionIQ), "exchanged", or "fashioniq" (as FashionIQ joins them). The other order's
+            numbers are reported beside them.
         bootstrap_samples: resamples behind every interval.
         confidence: of the intervals.
         seed: of the resamples and of the shuffled references.
@@ -21,6 +24,8 @@ class EvaluationSettings(Frozen):
     """
 
     gallery_protocol: Literal["original", "val"] = "original"
+    # Left out where it says nothing, as `exclude_leaked`.
+    caption_order: Literal["file", "exchanged", "fashioniq"] = Field("file", exclude_if=lambda chosen: chosen == "file")
     bootstrap_samples: int = Field(1000, ge=100)
     confidence: float = Field(0.95, gt=0, lt=1)
     seed: int = 0

@@ -86,7 +86,9 @@ def evaluate_embeddings(
             "submissions": {metric: file.name for metric, file in files.items()},
         }
     else:
-        chosen = (settings or EvaluationSettings()).model_copy(update={"gallery_protocol": gallery_protocol})
+        # Which order of captions a query's vector was made with is the embeddings file's own matter.
+        own = {"gallery_protocol": gallery_protocol, "caption_order": "file"}
+        chosen = (settings or EvaluationSettings()).model_copy(update=own)
         evaluation = one.judge(read, asked, candidates, settings=chosen, device=device)
         content = flat(evaluation)
         if results is not None:

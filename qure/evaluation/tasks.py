@@ -37,8 +37,9 @@ class Source:
         Raises:
             BadInput: the benchmark's files are missing or malformed.
         """
+        root = of.root(self.data.root)
         scope = Scope(self.settings.gallery_protocol, exclusions=self.data.exclusions(of.name))
-        return of.read(of.root(self.data.root), split, scope)
+        return of.ordered(of.read(root, split, scope), root, self.settings.caption_order)
 
 
 @dataclass(frozen=True)

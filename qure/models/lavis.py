@@ -14,6 +14,9 @@ from qure.models.model import QureModel
 #: head `cls` served BLIP-2's own pre-training, and its decoder is the word embedding once more.
 UNUSED = (re.compile(r"Qformer\.bert\.embeddings\.position_ids"), re.compile(r"Qformer\.cls\..+"))
 
+#: The head of BLIP-2's own matching task, which relevance does without: zeros where a file was saved without it.
+_HEAD = "itm_head."
+
 _TOWER = "visual_encoder."
 _BLOCK = r"visual_encoder\.transformer\.resblocks\.(\d+)\."
 _LAYER = r"Qformer\.bert\.encoder\.layer\.(\d+)\."
@@ -69,7 +72,7 @@ def target_names(key: str) -> tuple[str, ...] | None:
 def convert_state_dict(
     published: Mapping[str, torch.Tensor], config: QureConfig, *, file: Path | str
 ) -> dict[str, torch.Tensor]:
-    """Published tensors under this package's names, as fp32 (exact for the fp16 ones).
+    """Published tensors under this package's names, as fp32 (exact for the fp16 and bf16 ones).
 
     Raises:
         BadInput: unknown or missing keys, or a tensor of another shape than `config` gives; all by published name.
@@ -92,6 +95,8 @@ def convert_state_dict(
         raise BadInput(
             f"unknown keys: {_listed(unknown)}", file=file, remedy=_unknown_remedy(renamed.keys() & expected)
         )
+    if not any(name.startswith(_HEAD) for name in renamed):
+        renamed |= {name: torch.zeros(shape) for name, shape in expected.items() if name.startswith(_HEAD)}
     missing = sorted({published_name(name) for name in expected.keys() - renamed.keys()})
     if missing:
         raise BadInput(f"missing keys: {_listed(missing)}", file=file, remedy=_missing_remedy(missing))

@@ -1,6 +1,5 @@
 """All checks of one training set's data: annotation tables first, images beside them in other processes."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,9 @@ from qure.config import ValidationSettings
 from qure.datasets import truth
 from qure.datasets.image_store import ImageStore, open_images
 from qure.datasets.links import linked_folders
+from qure.environment import without_collecting
 from qure.errors import BadInput
+from qure.validation import lazy
 from qure.validation.annotations import Annotations
 from qure.validation.cache import ImageCache
 from qure.validation.findings import BadRow, bad_rows_of
@@ -118,9 +119,10 @@ def _start_images(
 
 
 def _check_annotations(checked: Checked, data: Path, settings: ValidationSettings) -> None:
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the library is imported, which happens here
-    from qure.validation.run import run_suites
-    from qure.validation.suites import annotation_suites
+    lazy.prepare()
+    with without_collecting():  # Great Expectations is imported here
+        from qure.validation.run import run_suites
+        from qure.validation.suites import annotation_suites
 
     for annotations in checked.annotations.values():
         claims = _claims_public(data, annotations.benchmark, settings)

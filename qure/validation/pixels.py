@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+import zlib
 from dataclasses import dataclass
 
 import imagehash
@@ -27,6 +28,7 @@ _ONE_COLOUR = 4
 _DAMAGED = ("Corrupt JPEG data", "Premature end of JPEG file", "Inconsistent progression sequence")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_GIF_EXTENSION, _GIF_IMAGE, _GIF_TRAILER = 0x21, 0x2C, 0x3B
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +71,35 @@ def near_pairs(
         colours, other_colours: grids of mean colours, uint8 (N, 192) and (M, 192).
     """
     found = []
+    parts, other_parts = _parts(colours), _parts(other_colours)
+    order = np.argsort(other_parts.sum(axis=1), kind="stable")
+    sums, other_sums = parts.sum(axis=1), other_parts.sum(axis=1)[order]
+    apart = int(NEAR_COLOUR * colours.shape[1])
+    ascending = np.argsort(sums, kind="stable")
     for start in range(0, len(hashes), _BLOCK):
-        block = hashes[start : start + _BLOCK]
-        # The first word rules out nearly all pairs: a part is never further apart than the whole.
-        rows, columns = np.nonzero(np.bitwise_count(block[:, 0, None] ^ others[None, :, 0]) <= NEAR_BITS)
-        distances = np.bitwise_count(block[rows] ^ others[columns]).sum(axis=1, dtype=np.int64)
-        for place in np.flatnonzero(distances <= NEAR_BITS):
-            row, other = start + int(rows[place]), int(columns[place])
-            if np.abs(colours[row].astype(np.int16) - other_colours[other]).mean() <= NEAR_COLOUR:
-                found.append((int(distances[place]), row, other))
+        block = ascending[start : start + _BLOCK]
+        # A sum is never nearer than its parts: pictures that are much lighter or darker are not looked at.
+        first, last = np.searchsorted(other_sums, [sums[block[0]] - apart, sums[block[-1]] + apart + 1])
+        near = order[first:last]
+        # The first word rules out most of the others: a part is never further apart than the whole.
+        lines, columns = np.nonzero(np.bitwise_count(hashes[block, 0, None] ^ others[None, near, 0]) <= NEAR_BITS)
+        rows, columns = block[lines], near[columns]
+        kept = np.abs(parts[rows] - other_parts[columns]).sum(axis=1) <= apart
+        rows, columns = rows[kept], columns[kept]
+        distances = np.bitwise_count(hashes[rows] ^ others[columns]).sum(axis=1, dtype=np.int64)
+        difference = np.abs(colours[rows].astype(np.int16) - other_colours[columns]).mean(axis=1)
+        alike = (distances <= NEAR_BITS) & (difference <= NEAR_COLOUR)
+        found += zip(distances[alike].tolist(), rows[alike].tolist(), columns[alike].tolist(), strict=True)
     nearest: dict[int, int] = {}
     for _, row, other in sorted(found):
         nearest.setdefault(row, other)
     return sorted(nearest.items())
+
+
+def _parts(colours: np.ndarray) -> np.ndarray:
+    """Sums of mean colours over parts of the grid, int32 (N, 12): a first look at what differs."""
+    grid = colours.reshape(len(colours), 2, -1, 2, colours.shape[1] // (6 * COLOUR_EDGE), 3)
+    return grid.sum(axis=(2, 4), dtype=np.int32).reshape(len(colours), 12)
 
 
 def as_words(hashes: list[str]) -> np.ndarray:
@@ -108,7 +126,7 @@ def damage_of(data: bytes) -> str | None:
         return _png_damage(data)
     if data.startswith(b"\xff\xd8"):
         return _jpeg_damage(data)
-    if data.startswith(b"GIF8") and not data.rstrip(b"\0").endswith(b";"):
+    if data.startswith(b"GIF8") and not _gif_is_whole(data):
         return "the GIF ends before its last block"
     if data.startswith(b"RIFF") and int.from_bytes(data[4:8], "little") + 8 > len(data):
         return "the WebP ends before its last chunk"
@@ -116,23 +134,57 @@ def damage_of(data: bytes) -> str | None:
 
 
 def _jpeg_damage(data: bytes) -> str | None:
-    try:
-        # An eighth of the size: every bit of the scan is read all the same, and little is computed of it.
-        simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, min_factor=1, strict=True)
-    except ValueError as error:
-        if str(error).startswith(_DAMAGED):
-            return str(error)
+    for colours in ("GRAY", "CMYK"):  # libjpeg makes no grey of CMYK
+        try:
+            # An eighth of the size: every bit of the scan is read all the same, and little is computed of it.
+            simplejpeg.decode_jpeg(data, colours, min_height=1, min_width=1, min_factor=1, strict=True)
+        except ValueError as error:
+            if str(error).startswith(_DAMAGED):
+                return str(error)
+        else:
+            break
     return None
 
 
 def _png_damage(data: bytes) -> str | None:
+    """Pillow compares no checksum of the pixels, and stops reading before the end."""
     place = len(_PNG)
     while place + 12 <= len(data):
-        length, kind = struct.unpack(">I4s", data[place : place + 8])
-        place += 12 + length
-        if kind == b"IEND" and place <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        end = place + 12 + length
+        if end > len(data):
+            break
+        if zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
+            return f"the PNG's chunk {kind.decode('ascii', 'replace')} is not what its checksum says"
+        if kind == b"IEND":
             return None
+        place = end
     return "the PNG ends before its last chunk (IEND)"
+
+
+def _gif_is_whole(data: bytes) -> bool:
+    """Whether a GIF's blocks follow each other up to its trailer."""
+
+    def after_table(place: int, flags: int) -> int:
+        return place + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
+
+    def after_parts(place: int) -> int:
+        while data[place]:
+            place += 1 + data[place]
+        return place + 1
+
+    try:
+        place = after_table(13, data[10])
+        while data[place] != _GIF_TRAILER:
+            if data[place] == _GIF_EXTENSION:
+                place = after_parts(place + 2)
+            elif data[place] == _GIF_IMAGE:
+                place = after_parts(after_table(place + 10, data[place + 9]) + 1)
+            else:
+                return False
+    except IndexError:
+        return False
+    return True
 
 
 def _blank(image: Image.Image, small: Image.Image) -> str | None:

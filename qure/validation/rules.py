@@ -62,7 +62,7 @@ RULES: dict[str, Rule] = {
         ),
         Rule(
             checks.DUPLICATE_TRIPLET,
-            "the same reference, target and text as an earlier row, in whatever order, case or spacing",
+            "the same reference, target and text as an earlier row, in whatever order, case, spacing or punctuation",
             "Remove one of the two rows",
             tolerable=True,
         ),
@@ -92,7 +92,7 @@ RULES: dict[str, Rule] = {
         ),
         Rule(
             "confusable_id",
-            "the id differs from an earlier one only in case or Unicode form, which some file systems take for one",
+            "the id differs from an earlier one only in case, Unicode form or characters that do not show",
             "Rename one of the two images",
             tolerable=True,
         ),
@@ -181,7 +181,7 @@ RULES: dict[str, Rule] = {
         Rule(
             "soft_answers",
             "target_soft calls the target wrong or grades the reference",
-            "Nothing needs to be done: no number is made of target_soft (docs/validation.md says why)",
+            "Nothing needs to be done: no number is made of target_soft (docs/datasets.md says why)",
             severity="warning",
         ),
         Rule(

@@ -111,12 +111,18 @@ def with_bounded_texts(table: pd.DataFrame, limit: int) -> pd.DataFrame:
     Great Expectations copies a value it complains about some ten times, and one cell may hold megabytes.
     """
     limit = max(limit, _SHORTEST_CUT)
-    bounded = {}
-    for name in table.columns:
-        cells = [_bounded(cell, limit) for cell in table[name]]
-        if any(new is not old for new, old in zip(cells, table[name], strict=True)):
-            bounded[name] = pd.Series(cells, index=table.index, dtype=object)
+    long = [name for name in table.columns if any(_is_long(cell, limit) for cell in table[name])]
+    bounded = {
+        name: pd.Series([_bounded(cell, limit) for cell in table[name]], index=table.index, dtype=object)
+        for name in long
+    }
     return table.assign(**bounded) if bounded else table
+
+
+def _is_long(cell: Any, limit: int) -> bool:
+    if type(cell) is str:
+        return len(cell) > limit
+    return type(cell) is list and any(type(one) is str and len(one) > limit for one in cell)
 
 
 def _bounded(cell: Any, limit: int) -> Any:

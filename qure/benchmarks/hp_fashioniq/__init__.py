@@ -68,6 +68,20 @@ class HPFashionIQ(Benchmark):
         dropped = {"images": len(shown & exclusions.images), "queries": len(everything) - len(pairs)}
         return Split(split, pairs=tuple(pairs), dropped=dropped)
 
+    def ordered(self, split: "Split", root: Path, order: str) -> "Split":
+        from dataclasses import replace
+
+        from qure.benchmarks.hp_fashioniq.files import in_fashioniqs_order, with_captions_exchanged
+        from qure.benchmarks.registry import get_benchmark
+
+        if order == "file":
+            return split
+        if order == "exchanged":
+            return replace(split, pairs=tuple(with_captions_exchanged(pair) for pair in split.pairs))
+        fashioniq = get_benchmark(self.images)
+        queries = fashioniq.read(fashioniq.root(root.parent), "val").triplets
+        return replace(split, pairs=tuple(in_fashioniqs_order(split.pairs, queries)))
+
     def count_queries(self, root: Path, split: str, exclusions: "Exclusions") -> tuple[int, int]:
         from qure.benchmarks.hp_fashioniq.files import read_pairs
 
@@ -87,6 +101,11 @@ class HPFashionIQ(Benchmark):
         from qure.benchmarks.hp_fashioniq.protocol import evaluate
 
         return evaluate(split.pairs, queries, candidates, settings=settings, images=images)
+
+    def notes(self, evaluation: "Evaluation") -> list[str]:
+        orders = {"exchanged": "exchanged against the published file", "fashioniq": "in FashionIQ's own order"}
+        order = evaluation.details.get("caption_order")
+        return [f"Every sentence's two captions are {orders[order]} (`caption_order: {order}`)."] if order else []
 
     def tables(self, data: Path, found: "Mapping[str, Annotations]") -> "Annotations":
         from qure.benchmarks.hp_fashioniq.tables import read

@@ -1,14 +1,15 @@
 """HP-FashionIQ (Kwak et al., ICML 2025): whom people prefer between two sets of five retrieved images; hpfiq.json."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from qure.benchmarks.fashioniq.files import CATEGORIES, captions_key, join_captions
 from qure.datasets.ids import check_image_id, shown
 from qure.datasets.rows import Row, load_json
 from qure.datasets.texts import shows_nothing
-from qure.datasets.types import PreferencePair
+from qure.datasets.types import PreferencePair, Triplet
 
 FILE = "hpfiq.json"
 
@@ -83,11 +84,41 @@ def exchanged(sentence: str) -> str:
     return join_captions(second, first) if _JOINT in sentence else clean_sentence(sentence)
 
 
+def with_captions_exchanged(pair: PreferencePair) -> PreferencePair:
+    """The pair asked with its two captions exchanged; one with a single caption as it is."""
+    return replace(pair, text=pair.exchanged, exchanged=pair.text) if pair.exchanged else pair
+
+
+def in_fashioniqs_order(pairs: Iterable[PreferencePair], triplets: Iterable[Triplet]) -> list[PreferencePair]:
+    """The pairs with their captions as FashionIQ joins them; those that FashionIQ does not have stay as published.
+
+    Args:
+        pairs: as published.
+        triplets: FashionIQ's own queries.
+    """
+    own: dict[tuple[str, str | None], set[str]] = {}
+    for triplet in triplets:
+        own.setdefault((triplet.reference, triplet.target), set()).add(_words(triplet.text))
+    ordered = []
+    for pair in pairs:
+        texts = own.get((pair.reference, pair.target), set())
+        turned = _words(pair.text) not in texts and _words(pair.exchanged) in texts
+        ordered.append(with_captions_exchanged(pair) if turned else pair)
+    return ordered
+
+
+def _words(text: str) -> str:
+    """Joining capitalises the first caption, whichever that is."""
+    return " ".join(text.casefold().split())
+
+
 def _captions(sentence: str) -> tuple[str, str]:
     """The two captions of a published sentence; the second is empty where nothing joins two."""
     for leftover, character in _LEFTOVERS.items():
         sentence = sentence.replace(leftover, character)
-    first, _, second = sentence.partition(_JOINT)
+    if _JOINT not in sentence:
+        return sentence, ""
+    first, _, second = sentence.rpartition(_JOINT)  # in four public rows the first caption holds one of its own
     return first, second
 
 

@@ -5,7 +5,8 @@ of its five images. As published: preference rate = P(person prefers set 1 | sco
 asks one direction only; `agreement` counts both, a tie of the model as half. `_consistent` leaves out the rows in
 which the person preferred the set that they themselves gave the lower score (equal scores stay). `_exchanged` asks
 with the two captions of every sentence in the other order: the published file has FashionIQ's own order in about half
-of its rows, so a model that reads the orders differently is judged partly by that.
+of its rows, so a model that reads the orders differently is judged partly by that. `evaluation.caption_order` chooses
+which order the other numbers are of.
 """
 
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ def evaluate(
     """Scores both sets of every row.
 
     Args:
-        pairs: the rows.
+        pairs: the rows, their captions in the order that is asked for (`HPFashionIQ.ordered`).
         queries: one vector per query id ("user_1/question_set_1/0", ...).
         candidates: embeddings of all images of the sets.
         settings: of the bootstrap, which resamples people, not rows: one person's answers are not independent.
@@ -64,12 +65,14 @@ def evaluate(
         asked = [replace(pair, query_id=exchanged_id(pair.query_id)) if pair.exchanged else pair for pair in pairs]
         table = table.assign(**_exchanged_columns(table, *set_scores(asked, queries, candidates)))
     categories = list(dict.fromkeys(pair.category for pair in pairs))
+    settings = settings or EvaluationSettings()
+    order = settings.caption_order
     return summarised(
         NAME,
         "all",
         table,
         measures(categories, both_orders=both_orders),
-        settings=settings or EvaluationSettings(),
+        settings=settings,
         counts={
             "queries": len(table),
             "queries_consistent": int(table["consistent"].sum()),
@@ -79,6 +82,7 @@ def evaluate(
         },
         top={},
         data_fingerprint=_questions(pairs, images),
+        details={} if order == "file" else {"caption_order": order},
         cluster="person",
     )
 

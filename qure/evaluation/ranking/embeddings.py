@@ -32,6 +32,8 @@ Indices = NDArray[np.int64]
 TENSOR = "embeddings"
 #: A row whose length differs from 1 by more than this is not a unit vector, even in fp16 or bf16.
 UNIT_TOLERANCE = 1e-2
+#: Of a row's largest number: the product of two such rows still is a number of single precision, and not zero.
+SMALLEST, LARGEST = 1e-15, 1e15
 
 _STORED: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "BF16": np.dtype("<u2"), "F32": np.dtype("<f4")}
 _FORMAT = (
@@ -115,14 +117,14 @@ class Embeddings:
             positions in `ids` (n,), and the rows (n, T, D) float32, finite.
 
         Raises:
-            BadInput: an id without a row, or a row that holds NaN or infinity.
+            BadInput: an id without a row, or a row that holds NaN, infinity, or numbers too large or small to rank by.
         """
         rows = self.rows(ids)
         order = np.argsort(rows, kind="stable")
         for start in range(0, len(order), size):
             positions = order[start : start + size]
             block = self._read_sorted(rows[positions])
-            self._require_finite(block, rows[positions])
+            self._require_usable(block, rows[positions])
             self._warn_unless_unit(block)
             yield positions, block
 
@@ -140,14 +142,20 @@ class Embeddings:
         parts = [self.source.read(int(run[0]), int(run[-1]) + 1) for run in runs]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _require_finite(self, block: Floats, rows: Indices) -> None:
-        bad = rows[~np.isfinite(block).all(axis=(1, 2))]
+    def _require_usable(self, block: Floats, rows: Indices) -> None:
+        largest = np.maximum(block.max(axis=(1, 2)), -block.min(axis=(1, 2)))  # NaN where any number is NaN
+        bad = rows[~np.isfinite(largest)]
+        problem, remedy = "NaN or infinity in", None
+        if not len(bad):
+            bad = rows[(largest > LARGEST) | ((largest < SMALLEST) & (largest > 0))]
+            problem, remedy = "too large or too small numbers to rank by in", "Store rows of unit length"
         if len(bad):
             raise BadInput(
-                f"NaN or infinity in the embedding of {first_few([self.ids[row] for row in bad])}",
+                f"{problem} the embedding of {first_few([self.ids[row] for row in bad])}",
                 file=self.name,
                 row=int(bad[0]),
                 field=TENSOR,
+                remedy=remedy,
             )
 
     def _warn_unless_unit(self, block: Floats) -> None:
@@ -217,7 +225,7 @@ def write_embeddings(
             block = embeddings.source.read(start, min(start + block_rows, count))
             with np.errstate(over="ignore"):
                 rounded = block.astype(_STORED[code])
-            embeddings._require_finite(rounded.astype(np.float32), np.arange(start, start + len(block)))
+            embeddings._require_usable(rounded.astype(np.float32), np.arange(start, start + len(block)))
             stream.write(rounded.tobytes())
 
 

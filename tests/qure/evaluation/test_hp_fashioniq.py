@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from qure.benchmarks import get_benchmark
 from qure.benchmarks.fashioniq import files as fashioniq_files
 from qure.benchmarks.hp_fashioniq import files as files
 from qure.benchmarks.hp_fashioniq import protocol as hp_fashioniq
 from qure.config import EvaluationSettings
 from qure.datasets.split import Split, exchanged_id
-from qure.datasets.types import PreferencePair
+from qure.datasets.types import PreferencePair, Triplet
 from qure.errors import BadInput
 from qure.evaluation.ranking.embeddings import Embeddings
 from qure.evaluation.statistics.results import Evaluation
@@ -184,6 +186,65 @@ def test_the_order_of_captions_is_asked_both_ways(
         assert f"{name}_exchanged" in found.intervals
     changed = (alone.per_query["picks_1"] != plain.per_query["picks_1"]).mean()
     assert found.metrics["picks_changed_by_order"] == pytest.approx(100 * changed)
+
+
+def test_the_order_of_captions_can_be_chosen(
+    hp_fashioniq_root: Path, unit_embeddings: Callable[..., Embeddings], settings: EvaluationSettings
+) -> None:
+    """Exchanged, the two orders' numbers change places; a query keeps its id, and the result says which order it is."""
+    benchmark = get_benchmark("hp-fashioniq")
+    published = benchmark.read(hp_fashioniq_root, "answers")
+    turned = benchmark.ordered(published, hp_fashioniq_root, "exchanged")
+    assert benchmark.ordered(published, hp_fashioniq_root, "file") == published
+    assert benchmark.ordered(turned, hp_fashioniq_root, "exchanged") == published
+    texts = {pair.query_id: pair.exchanged or pair.text for pair in published.pairs}
+    assert {pair.query_id: pair.text for pair in turned.pairs} == texts
+
+    # A vector depends on the text alone, as a model's does.
+    known = {question.text: number for number, question in enumerate(published.questions)}
+    vectors = unit_embeddings([str(number) for number in range(len(known))], 3).vectors[:, 0]
+    gallery = unit_embeddings(published.images, 2)
+
+    def judged(split: Split, order: str) -> Evaluation:
+        asked = split.questions
+        rows = np.stack([vectors[list(known).index(question.text)] for question in asked])
+        chosen = settings.model_copy(update={"caption_order": order})
+        queries = Embeddings([question.query_id for question in asked], rows)
+        return benchmark.judge(split, queries, gallery, settings=chosen)
+
+    as_published, other = judged(published, "file"), judged(turned, "exchanged")
+    for name in ("preference_rate", "agreement"):
+        assert other.metrics[name] == as_published.metrics[f"{name}_exchanged"]
+        assert other.metrics[f"{name}_exchanged"] == as_published.metrics[name]
+        assert other.metrics[name] != as_published.metrics[name]
+    assert other.metrics["picks_changed_by_order"] == as_published.metrics["picks_changed_by_order"] > 0
+    assert other.data_fingerprint != as_published.data_fingerprint
+    assert "caption_order" not in as_published.details
+    assert benchmark.notes(as_published) == []
+    assert "exchanged against the published file" in benchmark.notes(other)[0]
+
+
+def test_fashioniqs_own_order_of_captions(hp_fashioniq_root: Path) -> None:
+    benchmark = get_benchmark("hp-fashioniq")
+    published = benchmark.read(hp_fashioniq_root, "answers")
+    one = next(pair for pair in published.pairs if pair.exchanged)
+    asked = Triplet("shirt/0", one.reference, one.exchanged, target=one.target)
+    assert files.in_fashioniqs_order([one], [asked]) == [replace(one, text=one.exchanged, exchanged=one.text)]
+    assert files.in_fashioniqs_order([one], [replace(asked, text=one.text)]) == [one], "it is in this order already"
+    assert files.in_fashioniqs_order([one], [replace(asked, text="is something else")]) == [one]
+    assert files.in_fashioniqs_order([one], [replace(asked, target="another")]) == [one]
+
+    with pytest.raises(BadInput, match=r"fashioniq.*does not exist"):
+        benchmark.ordered(published, hp_fashioniq_root, "fashioniq")
+
+
+def test_public_captions_in_fashioniqs_own_order(annotations: Path) -> None:
+    benchmark = get_benchmark("hp-fashioniq")
+    root = annotations / "hp_fashioniq"
+    published = benchmark.read(root, "answers")
+    ordered = benchmark.ordered(published, root, "fashioniq")
+    turned = [one for one, other in zip(published.pairs, ordered.pairs, strict=True) if one != other]
+    assert len(turned) == 1489
 
 
 def test_public_sentences_are_fashioniqs_own_in_one_order_or_the_other(annotations: Path) -> None:

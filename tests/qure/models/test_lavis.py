@@ -64,6 +64,57 @@ def test_half_precision_values_are_kept_exactly(golden):
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_file_in_half_precision_loads_whole_and_exactly(golden, dtype):
+    published = {key: t.to(dtype) if t.is_floating_point() else t for key, t in golden.published.items()}
+    tensors = convert_state_dict(published, golden.config, file="model.pth")
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
+    assert all(torch.equal(tensor, golden.weights[name].to(dtype).float()) for name, tensor in tensors.items())
+
+
+@pytest.mark.parametrize("ending", ["position_ids", "cls."])
+def test_each_of_the_optional_keys_may_be_absent(golden, ending):
+    rest = {key: tensor for key, tensor in golden.published.items() if ending not in key}
+    assert rest.keys() < golden.published.keys()
+    assert convert_state_dict(rest, golden.config, file="model.pth").keys() == golden.weights.keys()
+
+
+def test_the_head_that_relevance_does_without_may_be_absent(golden):
+    rest = {key: tensor for key, tensor in golden.published.items() if not key.startswith("itm_head.")}
+    tensors = convert_state_dict(rest, golden.config, file="model.pth")
+    assert tensors.keys() == golden.weights.keys()
+    model = QureModel(golden.config)
+    model.load_state_dict(tensors)
+    differences = golden.output_differences(model.eval(), "golden.out.")
+    assert max(differences.values()) <= 1e-5
+
+
+def _longer(tensor, rows):
+    """A tensor with some rows more, or fewer."""
+    return torch.cat([tensor, tensor[:rows]]) if rows > 0 else tensor[:rows]
+
+
+@pytest.mark.parametrize(
+    ("key", "rows"),
+    [
+        ("visual_encoder.positional_embedding", 7),  # made for images of another resolution
+        ("Qformer.bert.embeddings.word_embeddings.weight", 1),  # 30,524 words instead of 30,523
+        ("Qformer.bert.embeddings.word_embeddings.weight", -1),  # 30,522, without the added token
+    ],
+)
+def test_a_model_of_other_dimensions_is_refused_by_name(golden, key, rows):
+    published = golden.published | {key: _longer(golden.published[key], rows)}
+    with pytest.raises(BadInput, match=f"key '{key}' has shape"):
+        convert_state_dict(published, golden.config, file="model.pth")
+
+
+@pytest.mark.parametrize("key", ["visual_encoder.transformer.resblocks.{}.ln_1.bias", "vision_head.weight"])
+def test_a_further_block_or_head_is_refused_by_name(golden, key):
+    further = key.format(golden.config.vision.layers)
+    with pytest.raises(BadInput, match=f"unknown keys: {further}"):
+        convert_state_dict(golden.published | {further: torch.zeros(1)}, golden.config, file="model.pth")
+
+
 def test_optional_keys_may_be_absent(golden):
     needed = {key: tensor for key, tensor in golden.published.items() if target_names(key) != ()}
     assert convert_state_dict(needed, golden.config, file="model.pth").keys() == golden.weights.keys()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from qure.validation.decode import decoded_facts
 from qure.validation.pixels import NEAR_BITS, as_words, damage_of, look_of, near_pairs
 
 
@@ -96,3 +97,47 @@ def test_a_png_without_its_end_is_damage_and_is_decoded_all_the_same() -> None:
     cut = saved(picture(6), "PNG")[:-12]
     opened(cut)
     assert damage_of(cut) == "the PNG ends before its last chunk (IEND)"
+
+
+def test_a_bit_of_a_png_that_has_turned_is_damage_or_cannot_be_decoded() -> None:
+    """Stored as they are, so that a turned bit is a turned bit of one pixel. Pillow compares no chunk's checksum."""
+    whole = saved(picture(7), "PNG", compress_level=0)
+    facts = decoded_facts(whole)
+    assert (facts.unreadable, facts.damaged) == (None, None)
+    for place in np.linspace(8, len(whole) - 1, 60, dtype=int):
+        turned = bytearray(whole)
+        turned[place] ^= 1
+        facts = decoded_facts(bytes(turned))
+        assert facts.unreadable or facts.damaged, place
+    checksum = bytearray(whole)
+    checksum[-13] ^= 1  # of the last chunk of pixels
+    opened(bytes(checksum))
+    assert damage_of(bytes(checksum)) == "the PNG's chunk IDAT is not what its checksum says"
+
+
+def test_a_gif_cut_inside_its_picture_is_damage_whatever_its_last_byte_is() -> None:
+    whole = saved(picture(8).convert("P"), "GIF")
+    assert damage_of(whole) is None
+    assert damage_of(whole + b"\0\0 and more") is None
+    for kept in (len(whole) // 2, len(whole) - 1):
+        for last in (b"", b";"):
+            if whole[:kept] + last != whole:
+                assert damage_of(whole[:kept] + last) == "the GIF ends before its last block"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_file_cut_anywhere_is_damaged_or_cannot_be_decoded(kind: str, mode: str) -> None:
+    whole = saved(picture(9).convert(mode), kind)
+    facts = decoded_facts(whole)
+    assert (facts.unreadable, facts.damaged) == (None, None)
+    for kept in np.linspace(1, len(whole) - 1, 40, dtype=int):
+        facts = decoded_facts(whole[:kept])
+        assert facts.unreadable or facts.damaged, f"{kept} of {len(whole)} bytes"
+
+
+def test_a_hole_in_the_scan_of_a_cmyk_jpeg_is_damage() -> None:
+    whole = saved(picture(5, (400, 400)).convert("CMYK"), quality=95)
+    assert damage_of(whole) is None
+    middle = len(whole) // 2
+    assert "Corrupt JPEG data" in str(damage_of(whole[:middle] + bytes(600) + whole[middle + 600 :]))

@@ -114,6 +114,22 @@ def test_numbers_that_are_not_finite_are_named(tmp_path: Path, value: float) -> 
     assert embeddings.take(["image-3", "image-5"]).shape == (2, 2, 4), "rows that nobody asks for do not matter"
 
 
+@pytest.mark.parametrize("factor", [1e30, 1e16, 1e-16, 1e-30])
+def test_numbers_whose_products_single_precision_cannot_hold_are_refused(tmp_path: Path, factor: float) -> None:
+    """Products of such rows are infinite, or all zero: a ranking of ties."""
+    values = rows(10, 2, 4)
+    values[4] *= np.float32(factor)
+    embeddings = read_embeddings(save(tmp_path / "e.safetensors", values))
+    with pytest.raises(BadInput, match=r"row 4, .*too large or too small .* 'image-4'\. Store rows of unit length"):
+        embeddings.take(IDS)
+
+
+def test_rows_of_zeros_and_of_any_usual_length_are_taken() -> None:
+    values = rows(10, 2, 4)
+    values[0], values[1], values[2] = 0.0, values[1] * 1e6, values[2] * 1e-6
+    assert np.array_equal(Embeddings(IDS, values).take(IDS), values)
+
+
 def test_rows_of_another_length_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
     embeddings = Embeddings(IDS, rows(10, 4))
     for _ in range(2):
