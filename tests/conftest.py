@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
 
+    from infra.services.services import Services
     from qure.config import Settings
 
 # Before torch is imported: two test processes with as many threads as cores each wait for each other.
@@ -140,6 +142,27 @@ def no_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+
+@pytest.fixture(scope="session")
+def services_in() -> "Iterator[Callable[[Path], Services]]":
+    """Folder of a project -> its PostgreSQL, S3 and MLflow, not started yet; stopped in the end."""
+    pytest.importorskip("flask_wtf", reason="needs MLflow's sign-in: make setup")
+    from infra.services.services import Services
+
+    made: list[Services] = []
+
+    def services(project: Path) -> Services:
+        for parent in (project, *project.parents):  # PostgreSQL's own user must pass; pytest closes its folders
+            if parent == Path(tempfile.gettempdir()):
+                break
+            parent.chmod(parent.stat().st_mode | 0o111)
+        made.append(Services(project / ".work" / "services"))
+        return made[-1]
+
+    yield services
+    for one in made:
+        one.stop()
 
 
 @pytest.fixture(scope="session")

@@ -32,9 +32,9 @@ from qure.errors import BadInput, StageFailed
 from qure.registry import history as changes
 from qure.registry.described import tell_history
 from qure.registry.history import Entry, barred, entries_of, predecessors, withdraw, write_entry
-from qure.tracking.connection import first_line
 from qure.tracking.lock import LockLost, RegistryLock, registry_lock
 from qure.tracking.lock.base import whoever
+from qure.tracking.remedies import first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from qure.config import TrackingSettings
 from qure.tracking import kubeflow
-from qure.tracking.connection import connect, every, experiment_id, first_line, tracking_uri, translated
+from qure.tracking.connection import connect, every, experiment_id, tracking_uri, translated
 from qure.tracking.identity import commit, environment, pipeline_run_id
 from qure.tracking.lock import LockLost, RegistryLock, registry_lock
 from qure.tracking.pages import NOTE, pipeline_name, pipeline_note, stage_name, stage_note, varied
 from qure.tracking.redaction import HIDDEN, is_secret, redacted
+from qure.tracking.remedies import first_line
 from qure.tracking.retrying import impatient
 
 if TYPE_CHECKING:
