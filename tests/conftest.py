@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -153,16 +154,18 @@ def services_in() -> "Iterator[Callable[[Path], Services]]":
     made: list[Services] = []
 
     def services(project: Path) -> Services:
-        for parent in (project, *project.parents):  # PostgreSQL's own user must pass; pytest closes its folders
-            if parent == Path(tempfile.gettempdir()):
-                break
-            parent.chmod(parent.stat().st_mode | 0o111)
+        # PostgreSQL's own user must pass, and pytest closes its folders, again with each session that begins.
+        place = Path(tempfile.mkdtemp(prefix="qure-services-"))
+        place.chmod(0o711)
+        (project / ".work").mkdir(parents=True, exist_ok=True)
+        (project / ".work" / "services").symlink_to(place / "services")
         made.append(Services(project / ".work" / "services"))
         return made[-1]
 
     yield services
     for one in made:
         one.stop()
+        shutil.rmtree(one.folder.parent)
 
 
 @pytest.fixture(scope="session")

@@ -45,13 +45,13 @@ def make(folder: Path, password: str, log: Path) -> None:
         StageFailed: `initdb` failed; with its last line.
     """
     data, new = folder / "data", folder / "data.new"
-    if data.is_dir():
-        return
     initdb, user = programs() / "initdb", _user()
     folder.mkdir(exist_ok=True)
     if user is not None:
         shutil.chown(folder, user, user)
         _require_reachable(folder, user)
+    if data.is_dir():
+        return
     shutil.rmtree(new, ignore_errors=True)
     secret = folder / "password"
     write_secret(secret, password)

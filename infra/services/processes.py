@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -59,7 +59,7 @@ def begin(
     return Process(begun.pid, psutil.Process(begun.pid).create_time())
 
 
-def as_user(user: str | None) -> dict[str, object]:
+def as_user(user: str | None) -> dict[str, Any]:
     """Arguments for `subprocess` that let another user run it."""
     return {} if user is None else {"user": user, "group": user, "extra_groups": []}
 
