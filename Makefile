@@ -25,7 +25,7 @@ export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # What is installed is looked over each time, in under a second, and installed again when a file is missing or cut, or
 # the project was moved.
@@ -94,6 +94,17 @@ mlflow: setup ## MLflow's pages on http://127.0.0.1:5000 (PORT=... for another),
 studio: setup ## the page for people on http://127.0.0.1:8765 (PORT=..., SET=cirr for another), until Ctrl-C
 	@$(BIN)/qure studio --training-set $(or $(SET),fashioniq) --port $(or $(PORT),8765)
 
+.PHONY: services services-stop services-status
+services: setup ## PostgreSQL, S3 and MLflow with passwords on this machine; QURE_PROFILE=services make demo uses them
+	@$(BIN)/python -m infra.services start
+
+services-stop: ## stop them; what they hold stays
+	@$(BIN)/python -m infra.services stop
+
+services-status: ## do they answer?
+	@$(BIN)/python -m infra.services status
+
 .PHONY: clean
 clean: ## remove what the demo made, the environment and data/ excepted
+	@[ ! -e .work/services ] || $(BIN)/python -m infra.services stop
 	rm -rf artifacts .work .site mlflow.db* mlruns

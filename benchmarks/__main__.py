@@ -51,6 +51,7 @@ def benchmarks(annotations: Path | None) -> list[Benchmark]:
         Benchmark("dvc_shards"),
         Benchmark("kfp_overhead", ("--containers",) if os.environ.get("DOCKER_HOST") else ()),
         Benchmark("validation"),
+        Benchmark("serving"),
         Benchmark(
             "evaluation",
             ("--annotations", str(annotations)),

@@ -127,6 +127,18 @@ def _evaluation(found: dict[str, Any]) -> Iterator[Row]:
         yield Row(f"{name}, peak memory", one["peak_mib"], "MiB")
 
 
+def _serving(found: dict[str, Any]) -> Iterator[Row]:
+    yield Row("until it answers", found["ready_seconds"], "s")
+    yield Row("first answer", found["first_answer_seconds"], "s")
+    yield Row("later answers, median", found["later_median_seconds"], "s")
+    yield Row("later answers, 95 % are faster than", found["later_95_percent_seconds"], "s")
+    yield Row(f"{found['clients']} clients at once", found["answers_per_second"], "answers a second")
+    yield Row("memory at rest", found["idle_mib"], "MiB")
+    yield Row("most memory, ordinary images", found["peak_mib"]["ordinary"], "MiB")
+    yield Row(f"{found['large_requests']} JPEGs of 24 megapixels", found["peak_mib"]["with_large_jpegs"], "MiB")
+    yield Row(f"{found['large_requests']} PNGs of 62 megapixels", found["peak_mib"]["with_refused_pngs"], "MiB")
+
+
 def _demo(found: dict[str, Any]) -> Iterator[Row]:
     yield Row("first run", found["whole_seconds"], "s")
     yield Row("second run, nothing to do", found["second_run_seconds"], "s", found["whole_seconds"])
@@ -160,6 +172,12 @@ SECTIONS = [
     Section("validation", "Validation", "Before: the first run of the same data.", _validation),
     Section("dvc_shards", "DVC", "Before: a folder of image files. Now: the same images in tar shards.", _dvc_shards),
     Section("kfp_overhead", "Kubeflow's overhead", "What a pipeline costs beside its work.", _kfp_overhead),
+    Section(
+        "serving",
+        "Serving",
+        "`mlflow models serve`, one worker, the demo's model and gallery ([more](runbook.md)).",
+        _serving,
+    ),
     Section("demo", "The demo", "In a fresh clone. Before: the first run.", _demo),
     Section("first_run", "What the demo learns", "Over seeds and processors ([more](first-run.md)).", _first_run),
 ]

@@ -19,6 +19,8 @@ from qure.errors import BadInput, StageFailed
 
 _CREDENTIALS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidClientTokenId")
 _REFUSED = ("401", "403", "AccessDenied", "AllAccessDisabled", *_CREDENTIALS)
+#: A request's time may differ by a quarter of an hour from the server's.
+_CLOCK = re.compile(r"RequestTimeTooSkewed|difference between the request time and the", re.IGNORECASE)
 _ABSENT = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
 
 
@@ -129,6 +131,11 @@ def _explained(uri: str) -> Iterator[None]:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         if code in _ABSENT:
             raise _absent(uri) from None
+        if _CLOCK.search(f"{code} {said}"):
+            remedy = "Set this machine's clock (timedatectl set-ntp true), or the server's, and start the command again"
+            raise StageFailed(
+                f"{uri}: the clocks of this machine and of the storage differ too much. {remedy}"
+            ) from None
         if code in _REFUSED or type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
             remedy = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile or role, that may read this"
             raise BadInput(f"{uri} may not be read: {said}", remedy=remedy) from None

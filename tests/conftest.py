@@ -6,7 +6,9 @@ import json
 import logging
 import os
 import re
+import shutil
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
 
+    from infra.services.services import Services
     from qure.config import Settings
 
 # Before torch is imported: two test processes with as many threads as cores each wait for each other.
@@ -140,6 +143,29 @@ def no_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+
+@pytest.fixture(scope="session")
+def services_in() -> "Iterator[Callable[[Path], Services]]":
+    """Folder of a project -> its PostgreSQL, S3 and MLflow, not started yet; stopped in the end."""
+    pytest.importorskip("flask_wtf", reason="needs MLflow's sign-in: make setup")
+    from infra.services.services import Services
+
+    made: list[Services] = []
+
+    def services(project: Path) -> Services:
+        # PostgreSQL's own user must pass, and pytest closes its folders, again with each session that begins.
+        place = Path(tempfile.mkdtemp(prefix="qure-services-"))
+        place.chmod(0o711)
+        (project / ".work").mkdir(parents=True, exist_ok=True)
+        (project / ".work" / "services").symlink_to(place / "services")
+        made.append(Services(project / ".work" / "services"))
+        return made[-1]
+
+    yield services
+    for one in made:
+        one.stop()
+        shutil.rmtree(one.folder.parent)
 
 
 @pytest.fixture(scope="session")

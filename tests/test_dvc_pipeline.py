@@ -8,11 +8,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+import requests
 import yaml
+
+if TYPE_CHECKING:
+    from infra.services.services import Services
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LAST = "promote@fashioniq"
@@ -55,10 +60,10 @@ def _clone(folder: Path) -> Path:
     return folder
 
 
-def _run(folder: Path, module: str, *arguments: str) -> str:
+def _run(folder: Path, module: str, *arguments: str, **variables: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
-        cwd=folder, env=_environment(), capture_output=True, text=True, check=False,
+        cwd=folder, env=_environment() | variables, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -167,6 +172,42 @@ def test_a_changed_parameter_reruns_what_depends_on_it(
 ) -> None:
     with _changed(finished, section, change):
         assert _stages(_repro(finished)) == expected
+
+
+def test_the_chain_runs_on_services_and_data_comes_back_from_s3(
+    tmp_path: Path, services_in: "Callable[[Path], Services]"
+) -> None:
+    """`QURE_PROFILE=services`: runs and models behind MLflow's sign-in, artifacts and DVC's remote on S3."""
+    folder = _clone(tmp_path / "qure")
+    services = services_in(folder)
+    services.start()
+    profile = {"QURE_PROFILE": "services"}
+    _run(folder, "dvc", "repro", LAST, **profile)
+    assert not [*folder.glob("mlflow.db*"), *folder.glob("mlruns")], "nothing was tracked here"
+    told = json.loads((folder / "artifacts" / "fashioniq" / "promotion.json").read_text())
+    assert told["promoted"]
+    shell = services.variables()
+    champion = requests.get(
+        f"{shell['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/registered-models/alias",
+        params={"name": "qure-fashioniq", "alias": "champion"},
+        auth=(shell["MLFLOW_TRACKING_USERNAME"], shell["MLFLOW_TRACKING_PASSWORD"]),
+        timeout=60,
+    )
+    assert champion.json()["model_version"]["version"] == "1"
+    buckets = services.folder / "s3"
+    assert [*buckets.glob("qure-mlflow/**/MLmodel")], "the model is on S3"
+
+    _run(folder, "dvc", "push", **shell)
+    assert [*buckets.glob("qure-data/files/md5/*/*")]
+    data = {path.relative_to(folder): path.read_bytes() for path in (folder / "data").rglob("*.json")}
+    for gone in ("data", ".dvc/cache"):
+        shutil.rmtree(folder / gone)
+    _run(folder, "qure.cli", "data", "restore", **profile)
+    assert {path.relative_to(folder): path.read_bytes() for path in (folder / "data").rglob("*.json")} == data
+    _run(folder, "dvc", "pull", **shell)
+    assert "Data and pipelines are up to date." in _run(folder, "dvc", "repro", LAST, **profile)
+    assert services.stop()
+    _run(folder, "dvc", "status", "--quiet")  # without the profile nothing asks for them
 
 
 def test_an_experiment_runs_with_its_parameter_and_is_compared(finished: Path) -> None:

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from qure import __version__
 from qure.cli.errors import ending
 from qure.environment import naming_damage
+from qure.profile import use_profile
 
 # Off before any library can look: nothing here reports usage to anyone.
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
@@ -42,6 +43,7 @@ class Commands(typer.Typer):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
+            use_profile()
             return super().__call__(*args, **kwargs)
         except Exception as error:
             end = ending(error)

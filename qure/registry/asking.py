@@ -14,9 +14,10 @@ from qure.registry.journal import CHAMPION
 from qure.registry.names import how_to_promote, registered_name
 from qure.registry.packaging import GALLERY, MODEL
 from qure.tracking import connect, tracking_uri
-from qure.tracking.connection import first_line, sqlite_file, translated
+from qure.tracking.connection import sqlite_file, translated
 from qure.tracking.database import opened
 from qure.tracking.place import lead_artifacts_here
+from qure.tracking.remedies import first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

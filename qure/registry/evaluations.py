@@ -16,7 +16,8 @@ from qure.errors import BadInput, StageFailed
 from qure.evaluation.provenance import Provenance, stamped_copies
 from qure.evaluation.statistics.results import Evaluation, load_results
 from qure.files import fingerprint, folder_digest
-from qure.tracking.connection import every, first_line
+from qure.tracking.connection import every
+from qure.tracking.remedies import first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

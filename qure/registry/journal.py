@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from qure.errors import BadInput
 from qure.registry.described import tell_history
 from qure.registry.history import Entry, entries_of, withdraw, write_entry
-from qure.tracking.connection import first_line
 from qure.tracking.lock import RegistryLock
+from qure.tracking.remedies import first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -17,7 +17,8 @@ from qure.registry.champions import Champions
 from qure.registry.evaluations import TAG
 from qure.registry.registration import BACKBONE, COMMIT, DATA, FINGERPRINT, LINEAGE, MADE_WITH, REPOSITORY, VISION
 from qure.tracking import connect, tracking_uri
-from qure.tracking.connection import every, first_line, translated
+from qure.tracking.connection import every, translated
+from qure.tracking.remedies import first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -19,7 +19,8 @@ from qure.serving.gallery import encode_files
 from qure.serving.retriever import EMBEDDINGS, Retriever, read_features_dtype
 from qure.serving.searcher import Searcher
 from qure.tracking import connect, tracking_uri
-from qure.tracking.connection import first_line, translated
+from qure.tracking.connection import translated
+from qure.tracking.remedies import first_line
 
 
 def load(

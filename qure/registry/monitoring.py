@@ -18,7 +18,8 @@ from qure.registry.packaging import MODEL
 from qure.registry.registration import DATA, FINGERPRINT, ensure_registered
 from qure.scratch import scratch_folder
 from qure.tracking import connect, tracking_uri
-from qure.tracking.connection import NONE, URI_VARIABLE, first_line, translated
+from qure.tracking.connection import NONE, URI_VARIABLE, translated
+from qure.tracking.remedies import first_line
 
 logger = logging.getLogger(__name__)
 

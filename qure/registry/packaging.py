@@ -17,8 +17,8 @@ import qure
 from qure.environment import without_collecting
 from qure.errors import StageFailed
 from qure.files import read_json, write_json
-from qure.tracking.connection import first_line
 from qure.tracking.redaction import redacted
+from qure.tracking.remedies import first_line
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,7 +25,7 @@ from qure.registry.names import how_to_promote, registered_name
 from qure.registry.packaging import MODEL, answers
 from qure.registry.registration import FINGERPRINT
 from qure.scratch import scratch_folder
-from qure.tracking.connection import first_line
+from qure.tracking.remedies import first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -20,7 +20,8 @@ from qure.files import file_digest
 from qure.registry.lineage import find, is_rebuildable, lineage
 from qure.registry.packaging import MODEL
 from qure.tracking import connect, tracking_uri
-from qure.tracking.connection import NONE, URI_VARIABLE, first_line, translated
+from qure.tracking.connection import NONE, URI_VARIABLE, translated
+from qure.tracking.remedies import first_line
 
 logger = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from qure.errors import BadInput, QureError, StageFailed
 from qure.tracking.database import ensure_database
 from qure.tracking.place import FOLDER, lead_artifacts_here
 from qure.tracking.redaction import redacted
+from qure.tracking.remedies import explained, services_hint
 from qure.tracking.retrying import patient, retry
 
 if TYPE_CHECKING:
@@ -163,19 +164,7 @@ def translated(uri: str | None = None) -> Iterator[None]:
         if not _from_mlflow(error):
             raise
         place = f"MLflow at {redacted(uri)}" if uri else "MLflow"
-        raise StageFailed(f"{place}: {first_line(error)}{_remedy(error)}") from None
-
-
-def first_line(error: BaseException) -> str:
-    """An exception's first line, without credentials; its type where it says nothing.
-
-    >>> first_line(ValueError("bad row 3\\nand a long traceback"))
-    'bad row 3'
-    >>> first_line(KeyboardInterrupt())
-    'KeyboardInterrupt'
-    """
-    lines = redacted(str(error)).strip().splitlines()
-    return lines[0][:500] if lines else type(error).__name__
+        raise StageFailed(f"{place}: {explained(error)}") from None
 
 
 def quiet_environment() -> None:
@@ -258,8 +247,8 @@ def _require_answer(host: str, port: int, uri: str) -> None:
         retry(reach, passes=lambda error: isinstance(error, OSError), what=f"MLflow at {redacted(uri)}")
     except OSError as error:
         raise StageFailed(
-            f"MLflow at {redacted(uri)} cannot be reached: {error.strerror or error}. Start it, correct "
-            f"tracking.uri in params.yaml or the variable {URI_VARIABLE}, or set it to {NONE!r} to run "
+            f"MLflow at {redacted(uri)} cannot be reached: {error.strerror or error}. Start it{services_hint()}, "
+            f"correct tracking.uri in params.yaml or the variable {URI_VARIABLE}, or set it to {NONE!r} to run "
             "without tracking"
         ) from None
 
@@ -282,14 +271,3 @@ def _artifact_location(settings: TrackingSettings) -> str | None:
 def _from_mlflow(error: Exception) -> bool:
     roots = {type_.__module__.split(".")[0] for type_ in type(error).__mro__}
     return bool(roots & {"mlflow", "requests", "urllib3", "sqlalchemy", "psycopg", "botocore"})
-
-
-def _remedy(error: Exception) -> str:
-    text = str(error)
-    if " 401" in text or " 403" in text or "UNAUTHENTICATED" in text or "PERMISSION_DENIED" in text:
-        return ". Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-    if "password authentication failed" in text:
-        return f". Correct user and password in {URI_VARIABLE}"
-    if "No module named 'psycopg" in text:
-        return ". Install the driver with: pip install 'qure[postgres]'"
-    return ""

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from qure.config import TrackingSettings
 from qure.tracking import kubeflow, pipeline_runs
-from qure.tracking.connection import connect, experiment_id, first_line, tracking_uri, translated
+from qure.tracking.connection import connect, experiment_id, tracking_uri, translated
 from qure.tracking.entries import dataset_digest, flattened, metric_name, parameter_value
 from qure.tracking.identity import pipeline_run_id
 from qure.tracking.pages import NOTE, stage_name, stage_note, varied
 from qure.tracking.redaction import redacted
+from qure.tracking.remedies import first_line
 from qure.tracking.retrying import impatient
 from qure.tracking.tags import ERROR, PARENT, ROLE, RUN_KEY, RUN_NAME, STAGE, TRAINING_SET
 

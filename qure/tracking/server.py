@@ -21,7 +21,7 @@ from qure.tracking.connection import quiet_environment, sqlite_file
 
 HOST = "127.0.0.1"
 #: Nothing here runs evaluations by language models, schedules anything, or calls home.
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_SERVER_JOB_ENABLE_PERIODIC_TASKS": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -68,7 +68,7 @@ def command(uri: str, port: int) -> list[str]:
 def environment() -> dict[str, str]:
     """The server's environment."""
     quiet_environment()
-    return {**os.environ, **_ENVIRONMENT}
+    return {**os.environ, **ENVIRONMENT}
 
 
 def _require_free(port: int) -> None:

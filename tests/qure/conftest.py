@@ -30,7 +30,14 @@ def free_port() -> int:
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is set outside must not lead a test to somebody's tracking server or storage."""
-    for name in ("MLFLOW_TRACKING_URI", "QURE_PIPELINE_RUN", "QURE_COMMIT", "AWS_ENDPOINT_URL", "AWS_PROFILE"):
+    for name in (
+        "QURE_PROFILE",
+        "MLFLOW_TRACKING_URI",
+        "QURE_PIPELINE_RUN",
+        "QURE_COMMIT",
+        "AWS_ENDPOINT_URL",
+        "AWS_PROFILE",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 

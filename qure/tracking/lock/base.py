@@ -10,7 +10,7 @@ import uuid
 from typing import ClassVar, Self
 
 from qure.errors import StageFailed
-from qure.tracking.connection import first_line
+from qure.tracking.remedies import first_line
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ client and server gives every statement another session, and `check` refuses to 
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from qure.tracking.connection import first_line
 from qure.tracking.lock.base import LockLost, RegistryLock
+from qure.tracking.remedies import first_line
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
