@@ -8,7 +8,8 @@ seed for everything, in a process of its own with one thread. `--instructions` s
 differs between instruction sets, and a chain that learns must not depend on it. No MLflow and no Great Expectations
 are needed. Finished runs are kept in `--work`, so that a killed benchmark goes on.
 
-Writes results/first_run.json (one entry a processor; others' entries stay) and docs/images/first-run.png.
+Writes results/first_run.json (one entry a processor; others' entries stay, and so do runs of the same processor that
+were not made again) and docs/images/first-run.png.
 """
 
 import argparse
@@ -35,6 +36,8 @@ TOLD = {
 }
 #: A control is compared by this metric.
 CONTROLLED = "recall_at_10"
+#: What each run says of itself, because a processor's runs may be made one after the other.
+MADE = ("date", "commit")
 #: What every first run must reach on every processor, percent, and how many times the untrained backbone.
 REQUIRED = {"fashioniq": 27.0, "cirr": 45.0}
 TIMES_UNTRAINED = 4
@@ -116,7 +119,8 @@ def spawned(seed: int, instructions: str, arguments: argparse.Namespace) -> dict
     if done.returncode:
         print(f"seed {seed}, {instructions}: failed, see {place / 'log'}", file=sys.stderr)
         return None
-    run = {"seed": seed, "instructions": instructions, **json.loads(done.stdout.splitlines()[-1])}
+    made = {name: circumstances()[name] for name in MADE}
+    run = {"seed": seed, "instructions": instructions, **made, **json.loads(done.stdout.splitlines()[-1])}
     write_json(kept, run)
     print(sentence(run), file=sys.stderr, flush=True)
     return run
@@ -244,11 +248,21 @@ def figures_of(run: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def merge(one: dict[str, Any]) -> None:
-    """Puts a processor's entry into the results file, in place of an older one of the same processor."""
+    """Puts a processor's entry into the results file; an older one of the same processor keeps what is not in it."""
     file = RESULTS / f"{NAME}.json"
     kept = read_json(file)["processors"] if file.is_file() else []
     processor = one["measured"]["machine"]["processor"]
     others = [other for other in kept if other["measured"]["machine"]["processor"] != processor]
+    again = {(run["seed"], run["instructions"]) for run in one["runs"]}
+    older = [
+        {**{name: other["measured"][name] for name in MADE}, **run}
+        for other in kept
+        if other not in others
+        for run in other["runs"]
+        if (run["seed"], run["instructions"]) not in again
+    ]
+    runs = sorted([*older, *one["runs"]], key=lambda run: (run["instructions"], run["seed"]))
+    one = {**one, "ranges": ranges(runs), "runs": runs}
     processors = sorted([*others, one], key=lambda each: str(each["measured"]["machine"]["processor"]))
     runs = [run for each in processors for run in each["runs"]]
     write_json(file, {"benchmark": NAME, "ranges": ranges(runs), "processors": processors})

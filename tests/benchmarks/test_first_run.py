@@ -46,7 +46,8 @@ def test_what_a_demo_falls_short_of(tmp_path: Path, changed: dict[str, float], s
 def _run(seed: int, reached: float) -> dict[str, Any]:
     judged = {"recall_at_10": reached, "ndcg_at_10": 70.0, "controls": {"empty_text": 10.0}}
     learned = {"in_batch_accuracy": 0.7, "held_out_recall_at_1": 0.3, "held_out_recall_at_5": 0.8}
-    return {"seed": seed, "pretraining": learned, "fashioniq": judged, "cirr": judged, "cpu_seconds": {"train": 2.0}}
+    own = {"seed": seed, "instructions": "avx2"}
+    return {**own, "pretraining": learned, "fashioniq": judged, "cirr": judged, "cpu_seconds": {"train": 2.0}}
 
 
 def test_ranges_are_the_least_and_the_greatest() -> None:
@@ -61,7 +62,28 @@ def test_a_processor_replaces_its_own_entry_and_leaves_the_others(
     monkeypatch.setattr(first_run, "RESULTS", tmp_path)
     for processor, reached in (("one", 40.0), ("two", 50.0), ("one", 45.0)):
         runs = [_run(0, reached)]
-        merge({"ranges": ranges(runs), "runs": runs, "measured": {"machine": {"processor": processor}}})
+        merge(_entry(processor, runs))
     kept = json.loads((tmp_path / "first_run.json").read_text())
     assert [one["measured"]["machine"]["processor"] for one in kept["processors"]] == ["one", "two"]
     assert kept["ranges"]["fashioniq/recall_at_10"] == [45.0, 50.0]
+
+
+def test_a_processors_other_runs_stay_and_say_when_they_were_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_run, "RESULTS", tmp_path)
+    merge(_entry("one", [_run(0, 40.0), _run(1, 41.0)], commit="old"))
+    merge(_entry("one", [{**_run(1, 43.0), "commit": "new", "date": "later"}, _run(2, 44.0)], commit="new"))
+    (kept,) = json.loads((tmp_path / "first_run.json").read_text())["processors"]
+    assert [(run["seed"], run["fashioniq"]["recall_at_10"]) for run in kept["runs"]] == [
+        (0, 40.0),
+        (1, 43.0),
+        (2, 44.0),
+    ]
+    assert [run.get("commit") for run in kept["runs"]] == ["old", "new", None]
+    assert kept["ranges"]["fashioniq/recall_at_10"] == [40.0, 44.0]
+
+
+def _entry(processor: str, runs: list[dict[str, Any]], commit: str = "a1") -> dict[str, Any]:
+    measured = {"date": "2026-11-27", "commit": commit, "machine": {"processor": processor}}
+    return {"ranges": ranges(runs), "runs": runs, "measured": measured}
