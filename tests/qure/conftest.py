@@ -255,3 +255,43 @@ def _browser(chromium: str, driver: str, size: tuple[int, int], profile: Path) -
         options.add_experimental_option("mobileEmulation", {"deviceMetrics": metrics})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+
+
+@pytest.fixture(scope="session")
+def ask_by_fork() -> Iterator[Callable[..., dict[str, Any]]]:
+    """In place of `qure.registry.packaging._ask`: in a fork of a process that has imported torch and no qure."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def process() -> "subprocess.Popen[str]":
+        if not begun:
+            from qure.registry import answering
+
+            script, asking = Path(__file__).with_name("asked_by_fork.py"), Path(answering.__file__)
+            environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+            begun.append(
+                subprocess.Popen(
+                    [sys.executable, "-P", str(script), str(asking), str(asking.parents[1])],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                    env=environment | {"PYTHONDONTWRITEBYTECODE": "1", "MLFLOW_DISABLE_TELEMETRY": "true"},
+                )
+            )
+        return begun[0]
+
+    def ask(python: str, folder: Path, scratch: Path) -> dict[str, Any]:
+        from qure.files import read_json
+
+        output = scratch / "answer.json"
+        asked = process()
+        assert asked.stdin is not None
+        assert asked.stdout is not None
+        print(folder.resolve(), output, sep="\t", file=asked.stdin, flush=True)
+        assert asked.stdout.readline().strip() == "0"
+        return dict(read_json(output))
+
+    yield ask
+    for one in begun:  # it has answered all that it was asked
+        one.kill()
+        one.communicate()

@@ -2,11 +2,9 @@
 
 import importlib.util
 import json
-import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,56 +31,15 @@ _importable("registry_world")
 CAPTIONS = ["is a red dress with long sleeves", "has stripes and is shorter", "more formal, darker"]
 
 
-@pytest.fixture(scope="session")
-def _asking() -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
-    """The process that asks packages their example; begun by the first who needs it."""
-    begun: list[subprocess.Popen[str]] = []
-
-    def process() -> "subprocess.Popen[str]":
-        if not begun:
-            from qure.registry import answering
-
-            script, asking = Path(__file__).with_name("asked_by_fork.py"), Path(answering.__file__)
-            environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-            begun.append(
-                subprocess.Popen(
-                    [sys.executable, "-P", str(script), str(asking), str(asking.parents[1])],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                    env=environment | {"PYTHONDONTWRITEBYTECODE": "1", "MLFLOW_DISABLE_TELEMETRY": "true"},
-                )
-            )
-        return begun[0]
-
-    yield process
-    for one in begun:  # it has answered all that it was asked
-        one.kill()
-        one.communicate()
-
-
 @pytest.fixture(autouse=True)
 def _asked_by_fork(
-    request: pytest.FixtureRequest,
-    _asking: Callable[[], "subprocess.Popen[str]"],
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, ask_by_fork: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A promotion's fresh interpreter, torch imported already; `fresh_interpreter` marks who wants the real one."""
-    if request.node.get_closest_marker("fresh_interpreter"):
-        return
-    from qure.files import read_json
-    from qure.registry import packaging
+    if not request.node.get_closest_marker("fresh_interpreter"):
+        from qure.registry import packaging
 
-    def asked(python: str, folder: Path, scratch: Path) -> dict[str, Any]:
-        process, output = _asking(), scratch / "answer.json"
-        assert process.stdin is not None
-        assert process.stdout is not None
-        print(folder.resolve(), output, sep="\t", file=process.stdin, flush=True)
-        assert process.stdout.readline().strip() == "0"
-        return dict(read_json(output))
-
-    monkeypatch.setattr(packaging, "_ask", asked)
+        monkeypatch.setattr(packaging, "_ask", ask_by_fork)
 
 
 @pytest.fixture(scope="session")

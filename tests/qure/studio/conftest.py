@@ -46,7 +46,12 @@ class World:
 
 
 @pytest.fixture(scope="session")
-def world(catalogue: Path, helper: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(
+    catalogue: Path,
+    helper: Callable[[str], ModuleType],
+    ask_by_fork: Callable[..., dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> World:
     """FashionIQ of the small catalogue: trained for two epochs, evaluated, registered, promoted."""
     from qure.evaluation.stage import evaluate
     from qure.models.build import build_catalogue_model
@@ -96,7 +101,9 @@ def world(catalogue: Path, helper: Callable[[str], ModuleType], tmp_path_factory
             data_fingerprint="md5:d",
             device="cpu",
         )
-    promote(settings, "fashioniq", registration=registration, evaluation=place, output=folder / "promotion.json")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("qure.registry.packaging._ask", ask_by_fork)
+        promote(settings, "fashioniq", registration=registration, evaluation=place, output=folder / "promotion.json")
     from qure.tracking import connect
 
     connect(settings.tracking).set_registered_model_alias("qure-fashioniq", "challenger", str(UNTRAINED))
