@@ -47,7 +47,8 @@ def readme(name: str) -> str:
     """The README.md of a component."""
     made = component(name)
     inputs, outputs = made.component_spec.inputs or {}, made.component_spec.outputs or {}
-    said = _PARSERS["Output" in outputs].parse(inspect.getdoc(made.python_func) or "")
+    several = hasattr(inspect.signature(made.python_func).return_annotation, "_fields")
+    said = _PARSERS["Output" in outputs and not several].parse(inspect.getdoc(made.python_func) or "")
     texts = {one.arg_name: one.description for one in said.params}
     texts |= {"Output": said.returns.description} if said.returns else {}
     parts = [f"# {name}", said.short_description, *([said.long_description] if said.long_description else [])]

@@ -195,7 +195,7 @@ def featured(
     They take the pipeline's own argument (`stated`): features depend on nothing that single values change, and
     kfp 2.17.0's local runner gives a loop's tasks the loop's item in place of another task's output.
     """
-    shares = inputs.outputs["shares"]
+    shares = inputs.outputs["Output"]
     with dsl.ParallelFor(items=shares, name="features, shard by shard", parallelism=config.parallelism) as item:
         share = place(
             precompute_embeddings(

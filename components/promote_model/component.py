@@ -71,7 +71,7 @@ def promote_model(
         stores = {name: content_folder(features.path) / name for name in image_sets_of(training_set)}
         judged, passed = Path(evaluation.path), content_folder(validation.path)
         common: dict[str, Any] = {"data": content_folder(data.path) / "data"}
-        made = {"model": content_folder(model.path), "training": content_folder(training.path)}
+        made: dict[str, Any] = {"model": content_folder(model.path), "training": content_folder(training.path)}
         parts = [content_folder(own.path), content_folder(beside.path)]
         join_evaluations(settings, training_set, parts=parts, training=made["training"], output=judged, **common)
         told = places(settings.tracking, runs)

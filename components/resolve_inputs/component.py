@@ -19,7 +19,7 @@ def resolve_inputs(
     backbone: str = "",
     recipe: str = "",
     exclude_leaked: bool = False,
-) -> NamedTuple("Inputs", settings=str, commit=str, data_hash=str, shares=list):  # type: ignore[valid-type]
+) -> NamedTuple("Inputs", settings=str, commit=str, data_hash=str, Output=list):  # type: ignore[valid-type]
     """Fix what a run is about: its settings, which data a revision means now, and the shares of feature computation.
 
     The first task: settings that are broken end the run here, with line and key. Runs without cache: a branch moves.
@@ -41,7 +41,8 @@ def resolve_inputs(
         settings: The settings, as JSON on one line.
         commit: The commit that the revision points to; "catalogue" where the data is rendered.
         data_hash: DVC's hash of the data at that commit; empty where the data is rendered.
-        shares: What precompute_embeddings fans out over: items {image_set, shard, shards}.
+        Output: The shares that precompute_embeddings fans out over: items {image_set, shard, shards}. kfp 2.17.0's
+            local runner loops over no output that is called otherwise.
     """
     import logging
 

@@ -179,7 +179,8 @@ def test_a_bucket_that_vanishes_is_told_and_what_it_held_comes_back(
     assert gone.returncode == 1
     told = [line for line in gone.stderr.splitlines() if line.startswith("error:")]
     assert len(told) == 1
-    assert "the bucket that keeps its artifacts is not there. Make it again (make services)" in told[0]
+    assert "it cannot use the storage that keeps its artifacts" in told[0]
+    assert "make its bucket again (make services), then start the same command again" in told[0]
     assert "Traceback" not in gone.stderr
 
     assert [one.wrong for one in services.status() if one.wrong] == ["no bucket qure-mlflow"]

@@ -18,6 +18,11 @@ REFUSED = (
         ("('Connection aborted.', RemoteDisconnected('Remote end closed'))", "it went away (Connection aborted). "),
         ("API request to http://h/x failed: too many 503 error responses", "it went away (too many 503 error resp"),
         (
+            "API request to http://h/api/2.0/mlflow-artifacts/artifacts/1/x failed with exception HTTPConnectionPool("
+            "host='h', port=5000): Max retries exceeded (Caused by ResponseError('too many 500 error responses'))",
+            "it cannot use the storage that keeps its artifacts; its log says why. Start the storage, or make its b",
+        ),
+        (
             "An error occurred (NoSuchBucket) when calling the PutObject operation: none",
             "the bucket that keeps its artifacts is not there. Make it again, then start the same command again",
         ),
@@ -27,7 +32,11 @@ REFUSED = (
             "the clocks of this machine and of the storage differ too much. Set this machine's clock (timedatectl",
         ),
         ("API request to /api failed with error code 401 != 200", "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_P"),
-        ('FATAL:  password authentication failed for user "q"', "Correct user and password in MLFLOW_TRACKING_URI"),
+        (
+            'connection to server at "10.0.0.1" failed: FATAL:  password authentication failed for user "q"',
+            "Correct user and password in MLFLOW_TRACKING_URI",
+        ),
+        ('connection to server at "10.0.0.1" failed: FATAL:  database "x" does not exist', 'FATAL:  database "x" does'),
         ("No module named 'psycopg2'", "pip install 'qure[postgres]'"),
     ],
 )
