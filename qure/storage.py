@@ -12,6 +12,8 @@ import re
 import tempfile
 import urllib.parse
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,7 +21,8 @@ from qure.errors import BadInput, StageFailed
 
 _CREDENTIALS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidClientTokenId")
 _REFUSED = ("401", "403", "AccessDenied", "AllAccessDisabled", *_CREDENTIALS)
-#: A request's time may differ by a quarter of an hour from the server's.
+#: S3 refuses a request whose time differs by more from its own.
+_CLOCKS_MAY_DIFFER = timedelta(minutes=15)
 _CLOCK = re.compile(r"RequestTimeTooSkewed|difference between the request time and the", re.IGNORECASE)
 _ABSENT = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
 
@@ -131,7 +134,7 @@ def _explained(uri: str) -> Iterator[None]:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         if code in _ABSENT:
             raise _absent(uri) from None
-        if _CLOCK.search(f"{code} {said}"):
+        if _CLOCK.search(f"{code} {said}") or _clocks_differ(error):
             remedy = "Set this machine's clock (timedatectl set-ntp true), or the server's, and start the command again"
             raise StageFailed(
                 f"{uri}: the clocks of this machine and of the storage differ too much. {remedy}"
@@ -146,6 +149,18 @@ def _explained(uri: str) -> Iterator[None]:
         raise StageFailed(
             f"{uri}: {said}. Check AWS_ENDPOINT_URL and the network, then start the command again"
         ) from None
+
+
+def _clocks_differ(error: Exception) -> bool:
+    """Whether a request was refused, without a word (HEAD), by a server whose clock shows another time."""
+    told = getattr(error, "response", {}).get("ResponseMetadata", {})
+    if told.get("HTTPStatusCode") not in (400, 403):
+        return False
+    try:
+        there = parsedate_to_datetime(told.get("HTTPHeaders", {}).get("date", ""))
+    except ValueError:
+        return False
+    return abs(there - datetime.now(UTC)) > _CLOCKS_MAY_DIFFER
 
 
 def _absent(uri: str) -> BadInput:
