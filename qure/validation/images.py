@@ -187,7 +187,7 @@ def _beside(store: ImageStore, missing: Sequence[str], data: Path) -> dict[str, 
     for folder, _, names in os.walk(store.root) if wanted else ():
         for name in names:
             image = wanted.get(Path(name).stem) if name.lower().endswith(IMAGE_SUFFIXES) else None
-            if image is not None:
+            if image is not None and Path(folder, name).is_file():  # a pipe or a folder is no file of its name
                 found[image] = os.path.relpath(Path(folder, name), data)
     return found
 
