@@ -61,7 +61,7 @@ def make(folder: Path, password: str, log: Path) -> None:
         options = ["--auth", "scram-sha-256", "--username", USER, "--pwfile", secret, "--encoding", "UTF8"]
         with log.open("ab") as output:
             done = subprocess.run(
-                [initdb, "--pgdata", new, "--locale", "C.UTF-8", *options],
+                [initdb, "--pgdata", str(new), "--locale", "C.UTF-8", *options],
                 stdout=output,
                 stderr=output,
                 env=_environment(),

@@ -81,6 +81,7 @@ def _split(
     images: dict[str, Vector] = {}
     paths: dict[str, str] = {}
     members: list[list[str]] = []
+    ranks: dict[str, int] = {}
     for number in range(sets):
         ids = []
         for position, vector in enumerate(_similar(SCENES.draw(chance, taste), taste, chance)):
@@ -88,12 +89,13 @@ def _split(
             folder = f"train/{number % _TRAIN_FOLDERS}" if split == "train" else prefix
             images[image], paths[image] = vector, f"./{folder}/{image}.png"
             ids.append(image)
+        ranks |= _ranks(ids, images)
         members.append(chance.shuffled(ids))
     rows: list[dict[str, Any]] = []
     wanted: dict[str, Vector] = {}
     for set_number, reference, target in _pairs(members, images, pairs, chance):
         pair = first_pair + len(rows)
-        row = _row(pair, reference, target, set_number, members[set_number], images, chance)
+        row = _row(pair, reference, target, set_number, members[set_number], images, ranks, chance)
         if split == "test1":
             del row["target_hard"], row["target_soft"], row["img_set"]["target_rank"]
         rows.append(row)
@@ -113,6 +115,16 @@ def _similar(base: Vector, taste: "tuple[tuple[int, ...], ...]", chance: Chance)
         if tuple(changed) not in vectors:
             vectors.append(tuple(changed))
     return vectors
+
+
+def _ranks(ids: list[str], images: dict[str, Vector]) -> dict[str, int]:
+    """The ranks of a set's images, as published: by likeness to the image that the set began with, which has rank 0.
+
+    `members` lists them in another order.
+    """
+    first = images[ids[0]]
+    ordered = sorted(ids, key=lambda image: len(differing(first, images[image])))
+    return {image: rank for rank, image in enumerate(ordered)}
 
 
 def _pairs(
@@ -143,6 +155,7 @@ def _row(
     set_number: int,
     members: list[str],
     images: dict[str, Vector],
+    ranks: dict[str, int],
     chance: Chance,
 ) -> dict[str, Any]:
     changed = differing(images[reference], images[target])
@@ -155,7 +168,7 @@ def _row(
         "img_set": {
             "id": set_number,
             "members": members,
-            "reference_rank": members.index(reference),
-            "target_rank": members.index(target),
+            "reference_rank": ranks[reference],
+            "target_rank": ranks[target],
         },
     }

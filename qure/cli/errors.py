@@ -25,7 +25,6 @@ EXTRAS = {
     "psycopg": "postgres",
     "psycopg2": "postgres",
     "great_expectations": "validation",
-    "imagehash": "validation",
     "simplejpeg": "validation",
     "starlette": "studio",
     "uvicorn": "studio",

@@ -7,6 +7,7 @@ that the expectations can go on and name every bad row.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -203,6 +204,12 @@ def place_of(row: int | str, limit: int = 200) -> int | str:
     return printed if len(printed) <= limit else printed[: limit - 3] + "..."
 
 
+@cache
+def _named(file: str) -> Any:
+    """A file's name as rows hold it; made once for all rows of the file."""
+    return PurePosixPath(file)
+
+
 class AnnotationRecord:
     """One JSON row on its way into a table: takes fields, or notes why a field cannot be taken."""
 
@@ -211,7 +218,7 @@ class AnnotationRecord:
         self.cells: dict[str, Any] = {"file": file, "row": row, RECORD: True}
         self.source: Row | None = None
         try:
-            self.source = Row(value, PurePosixPath(file), row)  # type: ignore[arg-type]
+            self.source = Row(value, _named(file), row)
         except BadInput as error:
             self.cells[RECORD] = None
             self._note(RECORD, error, value)

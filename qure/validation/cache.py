@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import imagehash
 import pandas as pd
 import PIL
 
@@ -50,7 +49,7 @@ class ImageCache:
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         # Another Pillow may decode what this one refuses, so its facts are its own.
-        libraries = [PIL.__version__, imagehash.__version__, version("simplejpeg")]
+        libraries = [PIL.__version__, version("simplejpeg")]
         key = fingerprint([VERSION, *libraries, MAX_PIXELS, list(FORMATS), max_bytes])[:16]
         self._path = Path(folder) / f"image-checks-{key}.parquet"
         self._known = _load(self._path)

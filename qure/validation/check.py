@@ -66,6 +66,11 @@ def check(settings: ValidationSettings, training_set: str, *, data: Path, work: 
         BadInput: a file is damaged as a whole, or the images cannot be opened.
         StageFailed: a process that checks images died.
     """
+    with without_collecting():  # tables of rows are no garbage
+        return _check(settings, training_set, data, work)
+
+
+def _check(settings: ValidationSettings, training_set: str, data: Path, work: Path) -> Checked:
     checked = Checked(read_annotations(training_set, data))
     cache, complete = ImageCache(work, settings.max_image_bytes), False
     running: dict[str, tuple[ImageStore, ImageChecks]] = {}
@@ -119,10 +124,9 @@ def _start_images(
 
 
 def _check_annotations(checked: Checked, data: Path, settings: ValidationSettings) -> None:
-    lazy.prepare()
-    with without_collecting():  # Great Expectations is imported here
-        from qure.validation.run import run_suites
-        from qure.validation.suites import annotation_suites
+    lazy.prepare()  # Great Expectations is imported here
+    from qure.validation.run import run_suites
+    from qure.validation.suites import annotation_suites
 
     for annotations in checked.annotations.values():
         claims = _claims_public(data, annotations.benchmark, settings)

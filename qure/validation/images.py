@@ -19,7 +19,7 @@ from qure.errors import BadInput, StageFailed
 from qure.progress import track
 from qure.validation.annotations import Listed
 from qure.validation.cache import ImageCache, Stamp
-from qure.validation.decode import ImageFacts, check_batch, check_image, prepare_worker
+from qure.validation.decode import ImageFacts, check_batch, check_images, prepare_worker
 from qure.validation.pixels import as_words, near_pairs
 
 logger = logging.getLogger(__name__)
@@ -117,8 +117,9 @@ class ImageChecks:
                 yield from future.result()
             return
         known = self._cache.contents()
-        for image in self._todo:
-            yield image, check_image(self._store, image, known, self._settings.max_image_bytes)
+        for start in range(0, len(self._todo), _BATCH):
+            batch = self._todo[start : start + _BATCH]
+            yield from check_images(self._store, batch, known, self._settings.max_image_bytes)
 
     def _note(self, image: str, facts: ImageFacts) -> None:
         known = self._cache.content(facts.sha256)
@@ -135,7 +136,7 @@ def stamp_of(store: ImageStore, image: str) -> Stamp | None:
     """What tells that an image's file has not changed; None for a file that cannot be looked at."""
     name = store.name(image)
     try:
-        status = Path(name.removesuffix(f": {image}")).stat()  # of a shard the name goes on with the image's id
+        status = os.stat(name.removesuffix(f": {image}"))  # noqa: PTH116 (of a shard the name goes on with the id)
     except OSError:
         return None
     return Stamp(f"{name}{store.place(image)}", status.st_size, status.st_mtime_ns)
@@ -158,7 +159,7 @@ def image_table(
         width, height, short_side, aspect (long / short side), bytes (of the file), sha256, pixels, phash, colours;
         None where unknown.
     """
-    rows = []
+    rows, below = [], f"{data}{os.sep}"
     missing = [image for image in listed if image not in facts]
     beside = _beside(store, missing, data) if missing else {}
     for image, place in listed.items():
@@ -169,7 +170,7 @@ def image_table(
             rows.append({**row, "file": place.file, "row": place.row, "beside": beside.get(image)})
             continue
         name = store.name(image)
-        file = os.path.relpath(name, data) if name.startswith(str(data)) else name
+        file = name.removeprefix(below)
         row |= {"file": file, "row": listing, "found": True, "sha256": known.sha256 or None}
         row["bytes"] = _file_size(store, image)
         row |= {name: getattr(known, name) or None for name in _AS_FOUND}
@@ -186,7 +187,7 @@ def _beside(store: ImageStore, missing: Sequence[str], data: Path) -> dict[str, 
     for folder, _, names in os.walk(store.root) if wanted else ():
         for name in names:
             image = wanted.get(Path(name).stem) if name.lower().endswith(IMAGE_SUFFIXES) else None
-            if image is not None:
+            if image is not None and Path(folder, name).is_file():  # a pipe or a folder is no file of its name
                 found[image] = os.path.relpath(Path(folder, name), data)
     return found
 

@@ -3,16 +3,20 @@
 import hashlib
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import imagehash
 import numpy as np
 import simplejpeg
 from PIL import Image
+from scipy.fft import dct
 
 #: Edge of the perceptual hash: two pictures are compared by 64 bits of their lowest frequencies. Higher ones are
 #: noise in a smooth picture.
 HASH_EDGE = 8
+
+#: What may tell that an image lies on its side.
+_TURNING = frozenset(("exif", "xmp"))
 
 #: Edge of the thumbnail that the hash is made of: four pixels per bit and direction, `imagehash.phash`'s own choice.
 _THUMBNAIL = 4 * HASH_EDGE
@@ -37,13 +41,13 @@ class Look:
 
     Attributes:
         pixels: digest of width, height and the upright RGB pixels: equal for the same picture in another file.
-        phash: perceptual hash, hexadecimal; near for pictures that look alike.
+        grey: the thumbnail that the perceptual hash is made of (`perceptual_hashes`).
         colours: mean colours on a grid, hexadecimal.
         blank: why it shows nothing, else None.
     """
 
     pixels: str
-    phash: str
+    grey: bytes
     colours: str
     blank: str | None
 
@@ -53,12 +57,41 @@ def look_of(image: Image.Image) -> Look:
     pixels = hashlib.blake2b(image.tobytes(), digest_size=16, key=struct.pack(">II", *image.size)).hexdigest()
     small = image.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX, reducing_gap=1.0)
     colours = small.resize((COLOUR_EDGE, COLOUR_EDGE), Image.Resampling.BOX).tobytes().hex()
-    return Look(
-        pixels,
-        np.packbits(imagehash.phash(small, hash_size=HASH_EDGE).hash).tobytes().hex(),
-        colours,
-        _blank(image, small),
-    )
+    return Look(pixels, small.convert("L").tobytes(), colours, _blank(image, small))
+
+
+def perceptual_hashes(greys: Sequence[bytes]) -> list[str]:
+    """`imagehash.phash` of many thumbnails at once, hexadecimal: near for pictures that look alike.
+
+    One at a time, most of its processor time is numpy's and Pillow's overhead.
+    """
+    if not greys:
+        return []
+    pixels = np.frombuffer(b"".join(greys), dtype=np.uint8).reshape(-1, _THUMBNAIL, _THUMBNAIL)
+    lowest = dct(dct(pixels, axis=1), axis=2)[:, :HASH_EDGE, :HASH_EDGE].reshape(len(greys), -1)
+    bits = lowest > np.median(lowest, axis=1, keepdims=True)
+    return [line.tobytes().hex() for line in np.packbits(bits, axis=1)]
+
+
+def whole_jpeg(data: bytes, opened: Image.Image) -> Image.Image | None:
+    """A JPEG's pixels where the file is whole and of the plain kind: one decoding tells both.
+
+    libjpeg is asked without Pillow between, which keeps its warnings to itself; the pixels are the same.
+
+    Args:
+        data: the file's bytes.
+        opened: what `qure.images.open_image` made of them.
+
+    Returns:
+        the image as RGB; None for another kind of file, one that may have to be turned, and a damaged one.
+    """
+    if opened.format != "JPEG" or opened.mode not in ("RGB", "L") or not _TURNING.isdisjoint(opened.info):
+        return None
+    try:
+        pixels = simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False, strict=True)
+    except ValueError:
+        return None
+    return Image.fromarray(pixels) if pixels.shape[1::-1] == opened.size else None
 
 
 def near_pairs(
@@ -70,7 +103,7 @@ def near_pairs(
         hashes, others: perceptual hashes, uint64 (N, W) and (M, W).
         colours, other_colours: grids of mean colours, uint8 (N, 192) and (M, 192).
     """
-    found = []
+    found: list[tuple[int, int]] = []
     parts, other_parts = _parts(colours), _parts(other_colours)
     order = np.argsort(other_parts.sum(axis=1), kind="stable")
     sums, other_sums = parts.sum(axis=1), other_parts.sum(axis=1)[order]

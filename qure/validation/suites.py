@@ -111,7 +111,7 @@ def with_bounded_texts(table: pd.DataFrame, limit: int) -> pd.DataFrame:
     Great Expectations copies a value it complains about some ten times, and one cell may hold megabytes.
     """
     limit = max(limit, _SHORTEST_CUT)
-    long = [name for name in table.columns if any(_is_long(cell, limit) for cell in table[name])]
+    long = [name for name in table.columns if _has_long(list(table[name]), limit)]
     bounded = {
         name: pd.Series([_bounded(cell, limit) for cell in table[name]], index=table.index, dtype=object)
         for name in long
@@ -119,10 +119,10 @@ def with_bounded_texts(table: pd.DataFrame, limit: int) -> pd.DataFrame:
     return table.assign(**bounded) if bounded else table
 
 
-def _is_long(cell: Any, limit: int) -> bool:
-    if type(cell) is str:
-        return len(cell) > limit
-    return type(cell) is list and any(type(one) is str and len(one) > limit for one in cell)
+def _has_long(cells: list[Any], limit: int) -> bool:
+    texts = [cell for cell in cells if type(cell) is str]
+    texts += [one for cell in cells if type(cell) is list for one in cell if type(one) is str]
+    return max(map(len, texts), default=0) > limit
 
 
 def _bounded(cell: Any, limit: int) -> Any:

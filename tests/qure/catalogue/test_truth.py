@@ -56,6 +56,30 @@ def test_cirr_targets_are_the_only_right_ones_of_their_set(catalogue: Path, spli
         assert [m for m, share in zip(triplet.members, relevance, strict=True) if share == 1] == [triplet.target]
 
 
+@pytest.mark.parametrize("split", ["train", "val", "test1"])
+def test_cirr_ranks_number_a_set_by_likeness_to_its_first_image(catalogue: Path, split: str) -> None:
+    """As in the published files (`test_public_annotations.py`): an image's rank is the set's, not `members`' order."""
+    root = catalogue / "cirr"
+    attributes = read_json(root / "truth.json")["images"][split]
+    ranks: dict[int, dict[str, int]] = {}
+    for row in read_json(root / "captions" / f"cap.rc2.{split}.json"):
+        image_set, own = row["img_set"], ranks.setdefault(row["img_set"]["id"], {})
+        assert own.setdefault(row["reference"], image_set["reference_rank"]) == image_set["reference_rank"]
+        if split != "test1":
+            assert own.setdefault(row["target_hard"], image_set["target_rank"]) == image_set["target_rank"]
+    firsts = 0
+    for own in ranks.values():
+        assert len(set(own.values())) == len(own)
+        assert set(own.values()) <= set(range(6))
+        ordered = sorted(own, key=own.__getitem__)
+        if own[ordered[0]] == 0:
+            firsts += 1
+            first = attributes[ordered[0]]
+            steps = [sum(a != b for a, b in zip(first, attributes[image], strict=True)) for image in ordered]
+            assert steps == sorted(steps)
+    assert firsts
+
+
 def test_circo_answers_are_all_fully_relevant_images(catalogue: Path) -> None:
     truth = truth_of(catalogue / "circo")
     for query in circo.read_triplets(catalogue / "circo", "val"):

@@ -10,6 +10,7 @@ from qure.benchmarks.cirr import files as cirr
 from qure.benchmarks.fashioniq import files as fashioniq
 from qure.benchmarks.hp_fashioniq import files as hp_fashioniq
 from qure.datasets import benchmarks
+from qure.files import read_json
 
 
 def test_fashioniq(annotations: Path) -> None:
@@ -40,6 +41,24 @@ def test_cirr(annotations: Path, split: str, queries: int, images: int) -> None:
 
 def test_cirr_train_images(annotations: Path) -> None:
     assert len(cirr.image_paths(annotations / "cirr", "train")) == 16_939
+
+
+def test_cirr_ranks_number_a_sets_images(annotations: Path) -> None:
+    """A rank is its image's in every row of the set, and no place in `members`; nine pairs of ranks are asked."""
+    ranks: dict[tuple[int, str], set[int]] = {}
+    pairs: Counter[tuple[int, int]] = Counter()
+    places = 0
+    for row in read_json(annotations / "cirr" / "captions" / "cap.rc2.val.json"):
+        image_set = row["img_set"]
+        pairs[image_set["reference_rank"], image_set["target_rank"]] += 1
+        places += image_set["members"][image_set["reference_rank"]] == row["reference"]
+        for field, rank in (("reference", "reference_rank"), ("target_hard", "target_rank")):
+            ranks.setdefault((image_set["id"], row[field]), set()).add(image_set[rank])
+    assert all(len(found) == 1 for found in ranks.values())
+    assert len({(image_set, *found) for (image_set, _), found in ranks.items()}) == len(ranks) == 2970
+    assert places == 696
+    around = {(place, (place + 1) % 6) for place in range(6)}
+    assert set(pairs) == around | {(0, 2), (0, 3), (0, 4)}
 
 
 def test_circo(annotations: Path) -> None:

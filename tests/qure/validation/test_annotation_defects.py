@@ -58,7 +58,7 @@ def _break_dress_train(rows: list[Any]) -> None:
     rows[6]["target"] = rows[6]["candidate"]
     rows[7]["captions"] = [" . ", ""]
     rows[8]["captions"] = ["is long", "x" * 300]
-    rows[9]["captions"] = ["is \u0007 ringing", "is red"]
+    rows[9]["captions"] = [f"is \u0007 ringing {SCRIPT}", "is red"]
     rows[10]["captions"] = [SCRIPT, "is red"]
     rows[11] = dict(rows[10])
     rows[12]["captions"] = ["", "is blue"]

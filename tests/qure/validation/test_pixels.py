@@ -2,12 +2,13 @@
 
 import io
 
+import imagehash
 import numpy as np
 import pytest
 from PIL import Image
 
 from qure.validation.decode import decoded_facts
-from qure.validation.pixels import NEAR_BITS, as_words, damage_of, look_of, near_pairs
+from qure.validation.pixels import NEAR_BITS, as_words, damage_of, look_of, near_pairs, perceptual_hashes, whole_jpeg
 
 
 def picture(seed: int, size: tuple[int, int] = (120, 160)) -> Image.Image:
@@ -28,7 +29,7 @@ def opened(data: bytes) -> Image.Image:
 def hashes(images: list[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
     looks = [look_of(image) for image in images]
     colours = np.stack([np.frombuffer(bytes.fromhex(look.colours), dtype=np.uint8) for look in looks])
-    return as_words([look.phash for look in looks]), colours
+    return as_words(perceptual_hashes([look.grey for look in looks])), colours
 
 
 def test_equal_pixels_are_equal_and_one_pixel_makes_another_picture() -> None:
@@ -38,6 +39,38 @@ def test_equal_pixels_are_equal_and_one_pixel_makes_another_picture() -> None:
     changed.putpixel((3, 3), (0, 0, 0) if image.getpixel((3, 3)) != (0, 0, 0) else (9, 9, 9))
     assert look_of(changed).pixels != look_of(image).pixels
     assert look_of(image.resize((160, 120))).pixels != look_of(image).pixels
+
+
+def test_hashes_of_many_are_those_of_the_library_one_by_one() -> None:
+    images = [picture(seed, size) for seed in range(30) for size in ((64, 64), (120, 160), (500, 40), (5, 7))]
+    found = perceptual_hashes([look_of(image).grey for image in images])
+    small = [image.resize((32, 32), Image.Resampling.BOX, reducing_gap=1.0) for image in images]
+    assert found == [np.packbits(imagehash.phash(one).hash).tobytes().hex() for one in small]
+    assert len(set(found)) > 25
+    assert perceptual_hashes([]) == []
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpegs_pixels_are_those_that_pillow_decodes(mode: str) -> None:
+    taken = 0
+    for seed, size in enumerate([(64, 64), (1, 1), (17, 33), (200, 7), (121, 160)]):
+        for quality in (20, 75, 100):
+            for options in ({}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 2}):
+                data = saved(picture(seed, size).convert(mode), quality=quality, **options)
+                image = whole_jpeg(data, Image.open(io.BytesIO(data)))
+                assert image is not None
+                assert image.tobytes() == opened(data).tobytes()
+                taken += 1
+    assert taken == 60
+
+
+def test_other_files_are_left_to_pillow() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned, whole = io.BytesIO(), saved(picture(1))
+    picture(1).save(turned, "JPEG", exif=exif)
+    files = [turned.getvalue(), saved(picture(1).convert("CMYK")), saved(picture(1), "PNG"), whole[:-100]]
+    assert [whole_jpeg(data, Image.open(io.BytesIO(data))) for data in files] == [None] * 4
 
 
 @pytest.mark.parametrize("quality", [50, 75, 90])
