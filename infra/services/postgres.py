@@ -58,7 +58,7 @@ def make(folder: Path, password: str, log: Path) -> None:
     try:
         if user is not None:
             shutil.chown(secret, user, user)
-        options = ["--auth", "scram-sha-256", "--username", USER, "--pwfile", secret, "--encoding", "UTF8"]
+        options = ["--auth", "scram-sha-256", "--username", USER, "--pwfile", str(secret), "--encoding", "UTF8"]
         with log.open("ab") as output:
             done = subprocess.run(
                 [initdb, "--pgdata", str(new), "--locale", "C.UTF-8", *options],
