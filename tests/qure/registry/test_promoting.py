@@ -301,7 +301,6 @@ def test_queries_that_are_held_back_decide_nothing_and_are_reported(world: World
     assert "held back from the decision" in client.get_model_version("qure-fashioniq", "2").description
 
 
-@pytest.mark.fresh_interpreter
 def test_a_package_whose_code_raises_does_not_pass(world: World) -> None:
     """The promoter's own copy of the code is whole; the package's is not."""
     world.enter(1, 0.3)
