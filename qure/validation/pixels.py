@@ -103,7 +103,7 @@ def near_pairs(
         hashes, others: perceptual hashes, uint64 (N, W) and (M, W).
         colours, other_colours: grids of mean colours, uint8 (N, 192) and (M, 192).
     """
-    found = []
+    found: list[tuple[int, int, int]] = []
     parts, other_parts = _parts(colours), _parts(other_colours)
     order = np.argsort(other_parts.sum(axis=1), kind="stable")
     sums, other_sums = parts.sum(axis=1), other_parts.sum(axis=1)[order]
