@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from qure.benchmarks import get_benchmark
+from qure.benchmarks.base import Scope
 from qure.benchmarks.hp_fashioniq.files import read_pairs
 from qure.models.text import CaptionTokenizer, clean_caption
 
@@ -39,7 +40,7 @@ def own_texts(annotations: Path) -> Iterator[str]:
     for name, asked in splits.items():
         benchmark = get_benchmark(name)
         for split in asked:
-            read = benchmark.read(annotations / name, split, candidates=())
+            read = benchmark.read(annotations / name, split, Scope(candidates=()))
             yield from (question.text for question in read.questions)
 
 
