@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 
+
+@pytest.mark.integration
 def test_a_build_is_compared_with_itself(bench: Callable[..., dict[str, Any]]) -> None:
     found = bench("builds", "HEAD", "--sizes", "30x90,20x70", "--tokens", 2, "--dimensions", 8, "--repeats", 1)
     assert list(found["mining"]) == ["30x90", "20x70"]

@@ -83,6 +83,7 @@ def test_a_folder_comes_with_all_that_is_below_it_and_nothing_else(
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.integration
 def test_a_folder_of_more_files_than_one_answer_lists(s3: str) -> None:
     for number in range(1_010):
         _put(s3, f"many/{number:04}", b"")

@@ -48,6 +48,7 @@ def test_every_part_of_the_library_has_a_page() -> None:
     assert "qure.cli" not in parts()
 
 
+@pytest.mark.integration
 def test_the_site_is_whole_and_asks_nobody_for_anything(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

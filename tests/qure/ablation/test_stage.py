@@ -165,6 +165,7 @@ ablate(Settings.model_validate(plan["settings"]), "fashioniq", **inputs, output=
 """
 
 
+@pytest.mark.integration
 def test_killed_and_started_again_it_ends_the_same(
     world: Any, done: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

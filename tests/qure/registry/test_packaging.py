@@ -189,6 +189,7 @@ def test_a_request_as_a_server_gets_it(packaged: Path, served: Any, pictures: li
     assert len(served.predict(infer_and_parse_data(example, schema=served.metadata.get_input_schema()))) == 1
 
 
+@pytest.mark.integration
 @pytest.mark.fresh_interpreter
 def test_it_answers_its_example_as_when_it_was_packaged(packaged: Path) -> None:
     found = answers(packaged)
@@ -196,6 +197,7 @@ def test_it_answers_its_example_as_when_it_was_packaged(packaged: Path) -> None:
     assert found == json.loads((packaged / "example_answer.json").read_text())
 
 
+@pytest.mark.integration
 @pytest.mark.fresh_interpreter
 def test_what_is_installed_otherwise_than_the_package_asks_is_said(
     packaged: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -213,6 +215,7 @@ def test_what_is_installed_otherwise_than_the_package_asks_is_said(
     assert "promotion.environment: own" in caplog.text
 
 
+@pytest.mark.integration
 def test_its_own_environment_holds_what_the_package_asks_for_and_nothing_else(packaged: Path, tmp_path: Path) -> None:
     """Nothing is asked for here, so that no index is needed: the interpreter that answers has no MLflow."""
     import shutil

@@ -246,6 +246,7 @@ validate(make_settings(), "fashioniq", data=Path(sys.argv[2]), output=Path(sys.a
 """
 
 
+@pytest.mark.integration
 def test_two_processes_write_the_same_bytes(workplace: Any) -> None:
     """Great Expectations puts columns in the order of a set of strings, which a process draws anew."""
     workplace.edit("hp_fashioniq/hpfiq.json", _prefer_the_lower_score)
