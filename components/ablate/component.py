@@ -46,7 +46,7 @@ def ablate(
     from components.shares import carried, merge_shares
     from components.workspace import content_folder, scratch
     from qure.ablation.stage import ablate as compare
-    from qure.files import fingerprint
+    from qure.files import fingerprint, write_json
     from qure.pages.ablation import ablation_page
     from qure.pages.links import links, places
     from qure.pages.numbers import ablation_numbers
@@ -69,5 +69,8 @@ def ablate(
             seeds=range(seeds),
             epochs=epochs or None,
         )
-        metrics.metadata |= ablation_numbers(results)
+        numbers = ablation_numbers(results)
+        metrics.metadata |= numbers
+        # The pages read the metadata; without a file as well kfp's local cache would never serve this task.
+        write_json(Path(metrics.path), numbers)
         ablation_page(results, output).write(summary.path, links=links(places(settings.tracking, runs)))

@@ -100,6 +100,7 @@ def registered(
     few_images: Path,
     model_of: Callable[[int], Path],
     judged: Callable[..., Path],
+    passed: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[int], tuple[Settings, int]]:
     """Seed -> settings and version of a challenger that is better than all before, ready for `qure promote`."""
@@ -112,6 +113,7 @@ def registered(
         shutil.rmtree(layout.folder, ignore_errors=True)
         shutil.copytree(judged(model_of(seed), 0.3 + seed / 50), layout.evaluation)
         shutil.copytree(model_of(seed), layout.model)
+        passed(layout.validation, few_images)
         found = register(
             settings,
             "fashioniq",
