@@ -2,11 +2,29 @@
 
 import contextlib
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 
 from qure.datasets import links
 from qure.datasets.ids import shown
 from qure.errors import BadInput
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What lies among the images by an image's name and is not read.
+
+    Attributes:
+        file: relative to the benchmark's folder.
+        image: the id that its name gives; None where it gives none.
+        problem: what it is, as a noun phrase: "a link to nothing".
+        remedy: what the user can do about it.
+    """
+
+    file: str
+    image: str | None
+    problem: str
+    remedy: str
 
 
 class ImageStore(ABC):
@@ -38,6 +56,15 @@ class ImageStore(ABC):
     def root(self) -> Path:
         """The benchmark's folder, below which everything lies."""
 
+    @property
+    def refused(self) -> tuple[Refusal, ...]:
+        """What lies among the images and is not read, sorted by file."""
+        return ()
+
+    def refusal(self, image_id: str) -> Refusal | None:
+        """Why an image is not there though something of its name is; else None."""
+        return None
+
     def stems(self, image_id: str) -> tuple[str, ...]:
         """How an image's file may be named, without suffix: for hints about files in the wrong place."""
         return (image_id, f"{int(image_id):012d}") if image_id.isdecimal() and image_id.isascii() else (image_id,)
@@ -64,18 +91,30 @@ def missing_image(image_id: str, place: Path) -> BadInput:
 
 def check_inside(path: Path, base: Path) -> None:
     """Refuses a path whose links lead out of the folder `base` (itself resolved), DVC's cache excepted."""
+    problem = leads_outside(path, base)
+    if problem is not None:
+        raise BadInput(f"is {problem}", file=path, remedy=link_remedy(path))
+
+
+def leads_outside(path: Path, base: Path) -> str | None:
+    """What a path is whose links lead out of the folder `base` (itself resolved), or nowhere; None for any other.
+
+    DVC's cache counts as inside.
+    """
     try:
         target = path.resolve()
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             path.stat()  # a link to itself: from Python 3.13 on `resolve` takes it
     except (OSError, RuntimeError):
-        raise BadInput("is a link that leads nowhere", file=path, remedy="Put the file itself there") from None
-    if not target.is_relative_to(base) and not _is_cached(target):
-        raise BadInput(
-            f"is a link that leaves the data folder (to {target})",
-            file=path,
-            remedy=links.REMEDY if path.is_dir() else "Put the file itself there",
-        )
+        return "a link that leads nowhere"
+    if target.is_relative_to(base) or _is_cached(target):
+        return None
+    return f"a link that leaves the data folder (to {target})"
+
+
+def link_remedy(path: Path) -> str:
+    """What to do about a link that is not followed."""
+    return links.REMEDY if path.is_dir() else "Put the file itself there"
 
 
 def _is_cached(target: Path) -> bool:

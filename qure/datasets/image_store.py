@@ -10,7 +10,7 @@ from pathlib import Path
 
 from qure.benchmarks import benchmarks
 from qure.datasets.image_base import ImageStore
-from qure.datasets.image_folder import FolderStore, flat_images
+from qure.datasets.image_folder import FolderStore, flat_images, refused_image
 from qure.datasets.image_shards import ShardStore, write_shards
 from qure.datasets.rows import LAYOUT_REMEDY
 from qure.errors import BadInput
@@ -28,7 +28,7 @@ def open_images(root: Path) -> ImageStore:
     """The images of a benchmark's folder, packed or not.
 
     Raises:
-        BadInput: no image folder, two files for one image, a link that leaves the data folder, or broken shards.
+        BadInput: no image folder, one that is a link that leaves the data folder, or broken shards.
     """
     root = Path(root)
     if (root / SHARDS).is_dir():
@@ -63,11 +63,15 @@ def pack_images(root: Path, output: Path, shard_bytes: int = 256 * 1024 * 1024) 
         shard_bytes: a shard is closed before it would grow beyond this; a larger image has a shard of its own.
 
     Raises:
-        BadInput: the images are packed already, or there are none.
+        BadInput: the images are packed already, there are none, or one is a file or link that is not read: it would be
+            missing from then on without a word.
     """
     store = open_images(root)
     if not isinstance(store, FolderStore):
         raise BadInput("the images are packed already", file=Path(root) / SHARDS)
+    for refusal in store.refused:
+        if refusal.image is not None and not (Path(root) / refusal.file).is_dir():
+            raise refused_image(Path(root), refusal)
     if not store.ids:
         raise BadInput("there are no images to pack", file=root, remedy=LAYOUT_REMEDY)
     with atomic_folder(Path(output)) as folder:

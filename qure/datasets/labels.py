@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qure.datasets.ids import shown
-from qure.datasets.rows import Row, read_rows
+from qure.datasets.rows import Row, is_there, read_rows
 from qure.datasets.types import Triplet
 
 
@@ -31,7 +31,7 @@ def read_labels(root: Path, split: str) -> dict[str, Row]:
         BadInput: the file is malformed, or names a query twice.
     """
     path = labels_path(root, split)
-    if not path.is_file():
+    if not is_there(path):
         return {}
     found: dict[str, Row] = {}
     for row in read_rows(path):

@@ -10,6 +10,7 @@ from qure.errors import BadInput
 from qure.files import read_json, refuse_pipe
 
 LAYOUT_REMEDY = "Lay the benchmark's public files there, or render the catalogue with 'qure catalogue'"
+_OPTIONAL_REMEDY = "Put the file there, or remove what is in its place: it may be left out"
 
 _NAMES = {
     dict: "an object",
@@ -42,6 +43,22 @@ def load_json(path: Path, *, remedy: str = LAYOUT_REMEDY) -> Any:
         with contextlib.suppress(ValueError):
             read_json(path)
         raise BadInput(f"not valid JSON: {error}", file=path) from None
+
+
+def is_there(path: Path) -> bool:
+    """Whether an optional file is there.
+
+    Raises:
+        BadInput: something else is in its place, which is no sign that the file was left out: a folder, a pipe, a
+            link to nothing.
+    """
+    refuse_pipe(path, remedy=_OPTIONAL_REMEDY)
+    path = Path(path)
+    if path.is_symlink() and not path.exists():
+        raise BadInput(f"a link to nothing: no file is at {path.readlink()}", file=path, remedy=_OPTIONAL_REMEDY)
+    if path.is_dir():
+        raise BadInput("this is a folder, not a file", file=path, remedy=_OPTIONAL_REMEDY)
+    return path.is_file()
 
 
 class Row:

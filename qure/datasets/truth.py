@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from qure.datasets.ids import shown
-from qure.datasets.rows import Row, load_json
+from qure.datasets.rows import Row, is_there, load_json
 from qure.errors import BadInput
 
 FILE = "truth.json"
@@ -109,7 +109,7 @@ def read_truth(root: Path, split: str = "val") -> Truth | None:
         BadInput: truth.json is malformed, or has no such split.
     """
     path = Path(root) / FILE
-    if not path.is_file():
+    if not is_there(path):
         return None
     document = Row(load_json(path), path, None)
     if document.value("format") != "qure-truth" or document.value("version") != 1:

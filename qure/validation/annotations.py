@@ -15,7 +15,7 @@ import pandas as pd
 
 from qure.benchmarks import get_benchmark
 from qure.datasets.ids import shown, unsafe_to_print
-from qure.datasets.rows import LAYOUT_REMEDY, Row, described, load_json
+from qure.datasets.rows import LAYOUT_REMEDY, Row, described, is_there, load_json
 from qure.errors import BadInput
 from qure.files import file_digest
 
@@ -128,8 +128,12 @@ class Collector:
             raise BadInput(f"key {shown(key)} is not valid Unicode", file=self.data / self.folder / relative)
 
     def exists(self, relative: str) -> bool:
-        """Whether an optional file is there."""
-        present = (self.data / self.folder / relative).is_file()
+        """Whether an optional file is there.
+
+        Raises:
+            BadInput: something that is no file is in its place.
+        """
+        present = is_there(self.data / self.folder / relative)
         if not present:
             self.result.digests[self.name(relative)] = None
         return present
@@ -195,13 +199,16 @@ class Collector:
 def place_of(row: int | str, limit: int = 200) -> int | str:
     """A row's place as a message and a page can hold it: an object's key may be megabytes, or no terminal's.
 
-    >>> place_of("k" * 300, limit=10), place_of(3)
-    ('kkkkkkk...', 3)
+    The end stays: after a person's name it says which question.
+
+    >>> place_of("k" * 300 + "/set/7", limit=15), place_of(3)
+    ('kkkkkk.../set/7', 3)
     """
     if isinstance(row, int):
         return row
     printed = row if row.isprintable() else ascii(row)
-    return printed if len(printed) <= limit else printed[: limit - 3] + "..."
+    kept = (limit - 3) // 2
+    return printed if len(printed) <= limit else f"{printed[:kept]}...{printed[-kept:]}"
 
 
 @cache

@@ -20,7 +20,7 @@ from qure.images import FORMATS, MAX_PIXELS
 logger = logging.getLogger(__name__)
 
 #: Raise when the facts of an image change their meaning.
-VERSION = 3
+VERSION = 4
 
 #: A file changed this shortly before it was looked at may change again within one tick of the file system's clock.
 _TICK_NS = 50_000_000

@@ -9,8 +9,10 @@ import pandas as pd
 from qure.benchmarks import get_benchmark, judged_on
 from qure.config import ValidationSettings
 from qure.datasets import truth
+from qure.datasets.ids import shown
 from qure.datasets.image_store import ImageStore, open_images
 from qure.datasets.links import linked_folders
+from qure.datasets.rows import is_there
 from qure.environment import without_collecting
 from qure.errors import BadInput
 from qure.validation import lazy
@@ -148,13 +150,14 @@ def _check_images(checked: Checked, benchmark: str, images: pd.DataFrame, settin
     checked.suites += results
     for result in results:
         checked.findings += bad_rows_of(checked.annotations[benchmark], result.expectations)
+    checked.findings += _strays(checked, benchmark)
 
 
 def _claims_public(data: Path, benchmark: str, settings: ValidationSettings) -> bool | None:
     """Whether the data claims to be the published benchmark; the rendered catalogue says that it is not."""
     if settings.expect_public is not None:
         return settings.expect_public
-    return False if (get_benchmark(benchmark).root(data) / truth.FILE).is_file() else None
+    return False if is_there(get_benchmark(benchmark).root(data) / truth.FILE) else None
 
 
 def _no_gallery(benchmark: str) -> BadRow:
@@ -178,4 +181,24 @@ def _not_versioned(data: Path, benchmark: str) -> list[BadRow]:
             severity=rule.severity,
         )
         for link in linked_folders(root)
+    ]
+
+
+def _strays(checked: Checked, benchmark: str) -> list[BadRow]:
+    """What lies among the images and is not read, except where it stands for a listed image: that has its own row."""
+    rule, store, listed = RULES["stray_file"], checked.stores[benchmark], checked.annotations[benchmark].images
+    folder = get_benchmark(benchmark).folder
+    return [
+        BadRow(
+            rule=rule.name,
+            benchmark=benchmark,
+            file=f"{folder}/{refusal.file}",
+            row="",
+            field="",
+            value=shown(refusal.file),
+            reason=f"{rule.reason}: {refusal.problem}",
+            severity=rule.severity,
+        )
+        for refusal in store.refused
+        if refusal.image is None or refusal.image not in listed or store.refusal(refusal.image) is None
     ]

@@ -10,8 +10,13 @@ from typing import Any
 
 from qure.datasets.image_store import ImageStore
 from qure.errors import BadInput
-from qure.images import MAX_PIXELS, TARGET_RATIO, ImageError, decode_opened, is_transparent, open_image
+from qure.images import MAX_PIXELS, TARGET_RATIO, ImageError, decode_opened, open_image, visible_share
 from qure.validation.pixels import damage_of, look_of, perceptual_hashes, whole_jpeg
+
+_TRANSPARENT = "every pixel is transparent"
+
+#: Share of its pixels below which a picture on a transparent ground shows nothing: of 1,000 pixels one.
+_LEAST_VISIBLE = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,8 @@ def _decoded(data: bytes, sha256: str) -> tuple[ImageFacts, bytes]:
         reason = _plain(error.reason)
         return ImageFacts(sha256, refused=reason) if error.bound else ImageFacts(sha256, unreadable=reason), b""
     look = look_of(image)
-    blank = "every pixel is transparent" if look.blank and is_transparent(data) else look.blank
+    visible = 1.0 if whole else visible_share(opened)
+    blank = look.blank if visible >= _LEAST_VISIBLE else _TRANSPARENT if visible == 0 else f"nearly {_TRANSPARENT}"
     facts = ImageFacts(
         sha256,
         *image.size,

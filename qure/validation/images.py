@@ -44,14 +44,15 @@ class ImageChecks:
 
     Args:
         store: where the images are.
-        ids: which images to check; those that the store does not have are left out of the result.
+        ids: which images to check; those of which the store has nothing are left out of the result.
         cache: facts from earlier runs; new ones are put in.
         settings: bounds and number of processes.
     """
 
     def __init__(self, store: ImageStore, ids: Sequence[str], cache: ImageCache, settings: ValidationSettings) -> None:
         self._store, self._cache, self._settings = store, cache, settings
-        self._facts: dict[str, ImageFacts] = {}
+        refused = {image: refusal for image in ids if (refusal := store.refusal(image)) is not None}
+        self._facts = {image: ImageFacts("", unreadable=refusal.problem) for image, refusal in refused.items()}
         self._stamps: dict[str, Stamp] = {}
         self._pool: ProcessPoolExecutor | None = None
         self._futures: list[Future[list[tuple[str, ImageFacts]]]] = []

@@ -22,7 +22,7 @@ from qure.validation.statistics import statistics
 logger = logging.getLogger(__name__)
 
 #: Raise when a rule changes, so that a result of other rules is not taken for this one's.
-RULES_VERSION = 4
+RULES_VERSION = 5
 
 #: How many bad rows an error message names.
 _NAMED = 3

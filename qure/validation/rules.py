@@ -197,6 +197,13 @@ RULES: dict[str, Rule] = {
             severity="warning",
         ),
         Rule(
+            "stray_file",
+            "it lies among the images, gives none, and no list names it",
+            "Remove it; or, if it is to be an image, put one whole file of an image's name there",
+            about="image",
+            severity="warning",
+        ),
+        Rule(
             "image_missing",
             "no image file has this id",
             "Put the file there, or let validation.tolerate drop the image",

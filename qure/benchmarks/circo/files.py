@@ -5,7 +5,7 @@ from pathlib import Path
 from qure.datasets import checks
 from qure.datasets.exclusions import Exclusions
 from qure.datasets.ids import shown
-from qure.datasets.image_folder import FolderStore, list_images
+from qure.datasets.image_folder import FolderStore, images_by_name
 from qure.datasets.rows import Row, check_split, load_json, read_rows
 from qure.datasets.texts import shows_nothing
 from qure.datasets.types import Gallery, Triplet
@@ -75,12 +75,12 @@ def read_gallery(root: Path) -> Gallery:
 
 def image_files(root: Path) -> FolderStore:
     """COCO's unlabeled images, named by twelve digits."""
-    files = {
-        str(int(Path(name).stem)): (IMAGES / name).as_posix()
-        for name in list_images(root, IMAGES, required=True)
-        if len(Path(name).stem) == 12 and Path(name).stem.isdecimal() and Path(name).stem.isascii()
-    }
-    return FolderStore(root, files, str(IMAGES))
+
+    def name_problem(stem: str) -> str | None:
+        named = len(stem) == 12 and stem.isdecimal() and stem.isascii()
+        return None if named else "its name is not twelve digits, as COCO's are"
+
+    return images_by_name(root, IMAGES, name_problem, lambda stem: str(int(stem)))
 
 
 def has_index(root: Path) -> bool:

@@ -1,11 +1,13 @@
 """CIRR (Liu et al., ICCV 2021), release rc2: captions/cap.rc2.{split}.json and image_splits/split.rc2.{split}.json."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from qure.datasets import checks
 from qure.datasets.exclusions import Exclusions
 from qure.datasets.ids import check_image_id, check_relative_path, shown
+from qure.datasets.image_base import Refusal
 from qure.datasets.image_folder import FolderStore, list_images
 from qure.datasets.rows import Row, check_split, described, load_json, read_rows
 from qure.datasets.types import Gallery, Triplet
@@ -87,16 +89,21 @@ def image_files(root: Path) -> FolderStore:
         if split_path(root, split).is_file():
             published.update(image_paths(root, split))
     files: dict[str, str] = {}
+    refused: dict[str, Refusal] = {}
     listings: dict[Path, set[str]] = {}
     for image_id, path in published.items():
         for base in BASES:
             relative = Path(base) / path
             if relative.parent not in listings:
-                listings[relative.parent] = set(list_images(root, relative.parent))
+                listing = list_images(root, relative.parent)
+                listings[relative.parent] = set(listing.names)
+                refused |= {one.file: one for one in listing.refused.values()}
             if relative.name in listings[relative.parent]:
                 files[image_id] = relative.as_posix()
                 break
-    return FolderStore(root, files, "{,images,img_raw}/{train,dev,test1}")
+            if relative.as_posix() in refused:
+                refused[relative.as_posix()] = replace(refused[relative.as_posix()], image=image_id)
+    return FolderStore(root, files, "{,images,img_raw}/{train,dev,test1}", list(refused.values()))
 
 
 def split_path(root: Path, split: str) -> Path:

@@ -1,5 +1,6 @@
 """Images from folders and from tar shards; nothing outside the data folder, nothing half."""
 
+import contextlib
 import json
 import os
 import tarfile
@@ -53,10 +54,37 @@ def test_a_missing_image_is_named(flat: Path) -> None:
             call("E")
 
 
-def test_two_files_for_one_image_are_refused(flat: Path) -> None:
+def refusals(store: ImageStore) -> dict[str, tuple[str | None, str]]:
+    return {one.file: (one.image, one.problem) for one in store.refused}
+
+
+def test_of_two_files_for_one_image_none_is_read(flat: Path) -> None:
     (flat / "images" / "A.png").write_bytes(b"other")
-    with pytest.raises(BadInput, match=r"two files for image 'A': A\.JPEG and A\.png"):
-        open_images(flat)
+    store = open_images(flat)
+    assert "A" not in store
+    assert refusals(store)["images/A.png"] == ("A", "two files for image 'A': A.JPEG and A.png")
+    for call in (store.read, store.size):
+        with pytest.raises(BadInput, match=r"A\.png: image 'A' cannot be read: two files .*\. Remove one of them"):
+            call("A")
+    assert store.read("B") == b""
+
+
+def test_what_is_no_file_gives_no_image_and_does_not_stand_in_anothers_way(flat: Path) -> None:
+    os.mkfifo(flat / "images" / "F.jpg")
+    (flat / "images" / "A.png").mkdir()
+    (flat / "images" / "not..an id.jpg").write_bytes(b"stray")
+    store = open_images(flat)
+    assert store.ids == ("A", "B", "C", "D", "E")
+    assert store.read("A") == b"A" * 511
+    assert refusals(store) == {
+        "images/A.png": ("A", "a folder, not a file"),
+        "images/F.jpg": ("F", "a pipe, a socket or a device, not a file"),
+        "images/folder.jpg": ("folder", "a folder, not a file"),
+        "images/not..an id.jpg": (None, "its name can be no id, it contains '..'"),
+    }
+    assert store.refusal("A") is None
+    with pytest.raises(BadInput, match="image 'folder' cannot be read: a folder, not a file"):
+        store.read("folder")
 
 
 def test_no_image_folder_says_where_it_belongs(tmp_path: Path) -> None:
@@ -171,17 +199,29 @@ def test_an_index_cut_at_every_byte_is_bad_input(flat: Path) -> None:
             open_images(flat)
 
 
-def test_links_that_leave_the_data_folder_are_refused(flat: Path, tmp_path: Path) -> None:
-    secret = tmp_path / "secret.jpg"
-    secret.write_bytes(b"secret")
-    link = flat / "images" / "F.jpg"
-    link.symlink_to(secret)
-    with pytest.raises(BadInput, match=r"F\.jpg: is a link that leaves the data folder"):
-        open_images(flat)
-    link.unlink()
-    link.symlink_to("F.jpg")
-    with pytest.raises(BadInput, match="a link that leads nowhere"):
-        open_images(flat)
+@pytest.mark.parametrize(
+    ("to", "problem"),
+    [
+        ("../../secret.jpg", "a link that leaves the data folder (to {root}/secret.jpg)"),
+        ("F.jpg", "a link that leads nowhere"),
+        ("../.", "a folder, not a file"),
+        ("gone.jpg", "a link to nothing: no file is at gone.jpg"),
+    ],
+)
+def test_links_that_cannot_be_followed_are_not_read_and_the_rest_is(
+    flat: Path, tmp_path: Path, to: str, problem: str
+) -> None:
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    (flat / "images" / "F.jpg").symlink_to(to)
+    store = open_images(flat)
+    assert store.ids == ("A", "B", "C", "D", "E")
+    assert refusals(store)["images/F.jpg"] == ("F", problem.format(root=tmp_path))
+    for call in (store.read, store.size):
+        with pytest.raises(BadInput, match=r"F\.jpg: image 'F' cannot be read: a "):
+            call("F")
+    assert image_store.image_paths(flat)("F") is None
+    with pytest.raises(BadInput, match="image 'F' cannot be read") if to != "../." else contextlib.nullcontext():
+        pack_images(flat, tmp_path / "packed")
 
 
 def test_a_linked_image_folder_is_refused(flat: Path, tmp_path: Path) -> None:
@@ -225,6 +265,21 @@ def test_cirr_links_out_of_the_data_folder_are_refused(cirr_root: Path, tmp_path
         open_images(cirr_root)
 
 
+def test_a_cirr_image_that_is_a_link_out_is_not_read_and_a_stray_one_has_no_id(cirr_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (cirr_root / "dev").mkdir()
+    for name in ("dev-7-0-img0.png", "stray.png"):
+        (cirr_root / "dev" / name).symlink_to(tmp_path / "secret.png")
+    store = open_images(cirr_root)
+    assert [(one.file, one.image) for one in store.refused] == [
+        ("dev/dev-7-0-img0.png", "dev-7-0-img0"),
+        ("dev/stray.png", None),
+    ]
+    assert store.ids == ()
+    with pytest.raises(BadInput, match="a link that leaves the data folder"):
+        store.read("dev-7-0-img0")
+
+
 def test_circo_knows_images_by_their_twelve_digits(circo_root: Path) -> None:
     folder = circo_root / circo.IMAGES
     folder.mkdir(parents=True)
@@ -233,6 +288,15 @@ def test_circo_knows_images_by_their_twelve_digits(circo_root: Path) -> None:
     store = open_images(circo_root)
     assert store.ids == ("11", "12")
     assert store.read("12") == b"000000000012.jpg"
+    (folder / "000000000012.png").write_bytes(b"another")
+    assert refusals(open_images(circo_root)) == {
+        (circo.IMAGES / "000000000012.png").as_posix(): (
+            "12",
+            "two files for image '12': 000000000012.jpg and 000000000012.png",
+        ),
+        (circo.IMAGES / "12.jpg").as_posix(): (None, "its name is not twelve digits, as COCO's are"),
+        (circo.IMAGES / "cover.jpg").as_posix(): (None, "its name is not twelve digits, as COCO's are"),
+    }
 
 
 def test_circo_without_images_names_their_folder(circo_root: Path) -> None:

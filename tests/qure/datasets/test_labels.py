@@ -1,6 +1,7 @@
 """People's labels beside a benchmark's files: read strictly, joined to the right queries, left out of CIRCO."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from qure.benchmarks import Scope, get_benchmark
 from qure.datasets.exclusions import Exclusions
-from qure.datasets.labels import labels_path
+from qure.datasets.labels import labels_path, read_labels
 from qure.errors import BadInput
 
 
@@ -104,3 +105,13 @@ def test_circos_own_answers_stay_alone(catalogue: Path, tmp_path: Path) -> None:
     before = get_benchmark("circo").read(root, "val").triplets
     _write(root, "val", [{"id": "nothing that fits"}])
     assert get_benchmark("circo").read(root, "val").triplets == before
+
+
+def test_a_pipe_in_the_place_of_labels_is_neither_waited_for_nor_taken_for_none(root: Path) -> None:
+    os.mkfifo(labels_path(root, "val"))
+    with pytest.raises(BadInput, match=r"labels\.val\.json: this is a named pipe, not a file"):
+        read_labels(root, "val")
+    labels_path(root, "val").unlink()
+    labels_path(root, "val").symlink_to("gone.json")
+    with pytest.raises(BadInput, match=r"a link to nothing: no file is at gone\.json"):
+        read_labels(root, "val")

@@ -193,3 +193,23 @@ def test_public_files_break_no_rule_but_these(annotations: Path, benchmark: str)
     found = [finding for result in run_suites(suites) for finding in bad_rows_of(tables, result.expectations)]
     assert Counter(finding.rule for finding in found) == PUBLIC_WARNINGS[benchmark]
     assert {RULES[finding.rule].severity for finding in found} == {"warning"}
+
+
+def test_overlong_names_of_people_and_images_are_cut_and_their_rows_still_told(workplace: Any) -> None:
+    long_name = "u" * 1_000_000
+
+    def spoil(people: Any) -> None:
+        people[long_name] = people.pop("user_1")
+        questions = people[long_name]["question_set_1"]
+        questions["preferred set"][3] = "9"
+        questions["ref_img_paths"][4] = f"/-/image_data/dress/{long_name}.jpg"
+
+    workplace.edit("hp_fashioniq/hpfiq.json", spoil)
+    with pytest.raises(BadInput) as caught:
+        workplace.validate()
+    assert len(str(caught.value)) < 2_000
+    written = [path for path in (workplace.work / "validation-report").rglob("*") if path.is_file()]
+    assert max(path.stat().st_size for path in written) < 1_000_000
+    rows = {(row["row"].partition("...")[2].lstrip("u"), row["field"]) for row in workplace.bad_rows()}
+    assert ("/question_set_1/3", "preferred set") in rows
+    assert ("/question_set_1/4", "ref_img_paths") in rows

@@ -174,3 +174,44 @@ def test_a_hole_in_the_scan_of_a_cmyk_jpeg_is_damage() -> None:
     assert damage_of(whole) is None
     middle = len(whole) // 2
     assert "Corrupt JPEG data" in str(damage_of(whole[:middle] + bytes(600) + whole[middle + 600 :]))
+
+
+def faint(opacity: int, seen: int = 0) -> Image.Image:
+    """A picture of 100 x 100 pixels of that opacity, of which the first `seen` are fully opaque."""
+    alpha = np.full(10_000, opacity, dtype=np.uint8)
+    alpha[:seen] = 255
+    image = picture(11, (100, 100)).convert("RGBA")
+    image.putalpha(Image.fromarray(alpha.reshape(100, 100)))
+    return image
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize(
+    ("opacity", "seen", "blank"),
+    [
+        (0, 0, "every pixel is transparent"),
+        (16, 0, "every pixel is transparent"),
+        (1, 9, "nearly every pixel is transparent"),
+        (0, 10, None),
+        (60, 0, None),
+    ],
+)
+def test_a_picture_of_which_hardly_anything_is_seen_is_blank(
+    kind: str, opacity: int, seen: int, blank: str | None
+) -> None:
+    options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    assert decoded_facts(saved(faint(opacity, seen), kind, **options)).blank == blank
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_webp_cut_by_any_number_of_bytes_is_damaged_or_cannot_be_decoded(frames: int, lossless: bool) -> None:
+    stream = io.BytesIO()
+    pictures = [picture(seed, (64, 64)) for seed in range(frames)]
+    pictures[0].save(stream, "WEBP", lossless=lossless, save_all=True, append_images=pictures[1:], quality=40)
+    whole = stream.getvalue()
+    facts = decoded_facts(whole)
+    assert (facts.unreadable, facts.damaged) == (None, None)
+    for kept in (*range(1, len(whole) - 12, max(len(whole) // 50, 1)), *range(len(whole) - 12, len(whole))):
+        facts = decoded_facts(whole[:kept])
+        assert facts.unreadable or facts.damaged, f"{kept} of {len(whole)} bytes"
