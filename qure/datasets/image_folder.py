@@ -97,7 +97,7 @@ def refused_image(root: Path, refusal: Refusal) -> BadInput:
     return BadInput(problem, file=root / refusal.file, remedy=refusal.remedy)
 
 
-class Listing(NamedTuple):
+class FolderListing(NamedTuple):
     """What lies in a folder by an image's name.
 
     Attributes:
@@ -161,7 +161,7 @@ def images_by_name(
     return FolderStore(root, files, str(folder), refused)
 
 
-def list_images(root: Path, folder: Path, *, required: bool = False) -> Listing:
+def list_images(root: Path, folder: Path, *, required: bool = False) -> FolderListing:
     """What lies in a folder by an image's name. Links are followed inside the benchmark's folder alone.
 
     Raises:
@@ -175,9 +175,9 @@ def list_images(root: Path, folder: Path, *, required: bool = False) -> Listing:
             ]
             there = f"There is one a folder deeper, {deeper[0]}: move it up" if deeper else LAYOUT_REMEDY
             raise BadInput("the image folder does not exist", file=path, remedy=there)
-        return Listing([], {})
+        return FolderListing([], {})
     check_inside(path, base)
-    listing = Listing([], {})
+    listing = FolderListing([], {})
     with os.scandir(path) as entries:
         for entry in entries:
             if entry.name.startswith(".") or not entry.name.lower().endswith(IMAGE_SUFFIXES):
@@ -190,7 +190,7 @@ def list_images(root: Path, folder: Path, *, required: bool = False) -> Listing:
                 listing.names.append(entry.name)
             else:
                 listing.refused[entry.name] = refusal
-    return Listing(sorted(listing.names), dict(sorted(listing.refused.items())))
+    return FolderListing(sorted(listing.names), dict(sorted(listing.refused.items())))
 
 
 def _refusal_of(root: Path, relative: Path, base: Path) -> Refusal | None:
