@@ -207,7 +207,7 @@ def test_the_chain_runs_on_services_and_data_comes_back_from_s3(
     _run(folder, "dvc", "pull", "--with-deps", LAST, **shell)  # cirr has not run
     assert "Data and pipelines are up to date." in _run(folder, "dvc", "repro", LAST, **profile)
     assert services.stop()
-    _run(folder, "dvc", "status", "--quiet")  # without the profile nothing asks for them
+    _run(folder, "dvc", "status", "--quiet", "--with-deps", LAST)  # without the profile nothing asks for them
 
 
 def test_an_experiment_runs_with_its_parameter_and_is_compared(finished: Path) -> None:
