@@ -2,7 +2,6 @@
 every component called as Kubeflow calls it, on a tiny catalogue whose data has a few defects."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,7 @@ class Tasks:
 
 
 @pytest.fixture(scope="session")
-def tasks(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tasks]:
+def tasks(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Tasks:
     """All of it; about a minute."""
     root = tmp_path_factory.mktemp("tasks")
     done = Tasks(root)
@@ -93,7 +92,7 @@ def tasks(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         _check(done, shares, common)
         arguments = {"workspace": "", "arms": ["contrastive", "window"], "seeds": 1, "epochs": 1}
         done.call("ablate", backbone=backbone, shares=shares, **common, **arguments)
-        yield done
+    return done  # and not inside: what is patched would stay so for the tests of other folders
 
 
 def _defective(catalogue: Path, data: Path) -> None:
