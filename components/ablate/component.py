@@ -46,10 +46,10 @@ def ablate(
     from components.shares import carried, merge_shares
     from components.workspace import content_folder, scratch
     from qure.ablation.stage import ablate as compare
-    from qure.files import fingerprint, write_json
+    from qure.files import fingerprint
     from qure.pages.ablation import ablation_page
     from qure.pages.links import links, places
-    from qure.pages.numbers import ablation_numbers
+    from qure.pages.numbers import ablation_numbers, show_numbers
     from qure.tracking import opened_runs
 
     with stage(params) as settings, opened_runs() as runs:
@@ -69,8 +69,5 @@ def ablate(
             seeds=range(seeds),
             epochs=epochs or None,
         )
-        numbers = ablation_numbers(results)
-        metrics.metadata |= numbers
-        # The pages read the metadata; without a file as well kfp's local cache would never serve this task.
-        write_json(Path(metrics.path), numbers)
+        show_numbers(metrics, ablation_numbers(results))
         ablation_page(results, output).write(summary.path, links=links(places(settings.tracking, runs)))

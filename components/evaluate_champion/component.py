@@ -48,9 +48,8 @@ def evaluate_champion(
     from components.workspace import content_folder
     from qure.benchmarks import image_sets_of
     from qure.evaluation.stage import evaluate
-    from qure.files import write_json
     from qure.pages.links import links, places, write_framed
-    from qure.pages.numbers import headline_numbers
+    from qure.pages.numbers import headline_numbers, show_numbers
     from qure.pages.registry import check_page
     from qure.registry.monitoring import check_champion
     from qure.tracking import opened_runs
@@ -67,10 +66,7 @@ def evaluate_champion(
             validation=content_folder(validation.path),
             output=evaluation,
         )
-        numbers = headline_numbers(training_set, evaluation)
-        metrics.metadata |= numbers
-        # The pages read the metadata; without a file as well kfp's local cache would never serve this task.
-        write_json(Path(metrics.path), numbers)
+        show_numbers(metrics, headline_numbers(training_set, evaluation))
         found = check_champion(
             settings,
             training_set,

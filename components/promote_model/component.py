@@ -58,10 +58,9 @@ def promote_model(
     from components.workspace import content_folder
     from qure.benchmarks import image_sets_of
     from qure.evaluation.stage import join_evaluations
-    from qure.files import write_json
     from qure.pages.evaluation import evaluation_page
     from qure.pages.links import links, places, write_framed
-    from qure.pages.numbers import headline_numbers
+    from qure.pages.numbers import headline_numbers, show_numbers
     from qure.pages.registry import promotion_page, registration_page
     from qure.registry.labels import version_label
     from qure.registry.monitoring import reevaluation
@@ -89,9 +88,7 @@ def promote_model(
         again = reevaluation(settings, training_set, **kept)
         given: dict[str, Any] = {"evaluation": judged, "output": Path(promotion.path), "reevaluate": again, **common}
         decision = promote(settings, training_set, registration=challenger, **given)
-        numbers = headline_numbers(training_set, judged, decision["comparison"])
-        metrics.metadata |= numbers
-        write_json(Path(metrics.path), numbers)
+        show_numbers(metrics, headline_numbers(training_set, judged, decision["comparison"]))
         told = places(settings.tracking, runs, name=found["name"], version=found["version"])
         page = promotion_page(training_set, decision, judged)
         page.write(summary.path, links=links(told, report=decision["compared_with"] is not None))

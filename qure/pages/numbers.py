@@ -5,18 +5,34 @@ Kubeflow Pipelines shows metrics by name, ten a page, and cuts names after about
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from qure.benchmarks import get_benchmark, judged_on
 from qure.evaluation.findings import METRIC
 from qure.evaluation.wording import RANDOM, UNTRAINED, short_name
-from qure.files import read_json
+from qure.files import read_json, write_json
 from qure.tracking.pages import HEADLINE
 
 #: Characters of a name.
 LONGEST = 20
 #: Arms of an ablation that are shown beside the best one and the baseline.
 ARMS = 8
+
+
+class MetricsArtifact(Protocol):
+    """What is used of a Metrics artifact of Kubeflow."""
+
+    path: str
+    metadata: dict[str, Any]
+
+
+def show_numbers(metrics: MetricsArtifact, numbers: Mapping[str, float]) -> None:
+    """Puts numbers into the metadata, which the pages read, and into the file.
+
+    Without a file kfp's local cache would never serve the task.
+    """
+    metrics.metadata |= numbers
+    write_json(Path(metrics.path), dict(numbers))
 
 
 def headline_numbers(
