@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qure.errors import BadInput
-from qure.scratch import REPLACED, scratch_folder
+from qure.scratch import REPLACED, make_folder, scratch_folder
 
 #: In a scratch folder: the folder that is to be.
 _NEW = "new"
@@ -29,7 +29,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     writers the last one's is there in the end. Its rights are those that the umask gives.
     """
     path = Path(path)
-    _make_folder(path.parent)
+    _make_lasting_folder(path.parent)
     with scratch_folder(path.parent) as scratch:
         temporary = scratch / path.name
         temporary.touch()
@@ -48,7 +48,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     is there in the end. Rights are those that the umask gives.
     """
     path = Path(path)
-    _make_folder(path.parent)
+    _make_lasting_folder(path.parent)
     with scratch_folder(path.parent) as scratch:
         temporary = scratch / _NEW
         temporary.mkdir()
@@ -126,10 +126,10 @@ def _settle(place: Path, scratch: Path) -> None:
     sync(place)
 
 
-def _make_folder(folder: Path) -> None:
-    """Makes a folder and those above it, for good."""
+def _make_lasting_folder(folder: Path) -> None:
+    """Makes a folder and those above it, and syncs them to disk."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for one in missing:
         sync(one.parent)
 

@@ -24,6 +24,8 @@ from qure.errors import StageFailed
 
 #: In a scratch folder: what had the name of a file or folder that was just about to be replaced.
 REPLACED = ".replaced"
+#: How often a folder is made again that another process, which found it empty, has removed meanwhile.
+_TRIES = 1000
 #: Seconds after which a process of another host is taken for dead; asked only where there are no locks.
 _STALE = 86_400.0
 _LOCK = ".lock"
@@ -100,6 +102,24 @@ def alone(path: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, also while other processes remove them as soon as they are empty.
+
+    `Path.mkdir(exist_ok=True)` alone fails when the folder is there as it begins and gone when it looks again.
+
+    Raises:
+        OSError: something else has the name, or it cannot be made.
+    """
+    for attempt in range(1, _TRIES + 1):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, FileNotFoundError):
+            if attempt == _TRIES:
+                raise
+        else:
+            return
+
+
 def _home(parent: Path) -> Path:
     """One for each user: in a folder that several share, none can remove another's."""
     return parent / f".qure-{os.getuid()}.partial"
@@ -109,7 +129,7 @@ def _new_folder(parent: Path) -> tuple[Path, int]:
     """An empty folder and the handle that holds it."""
     home = _home(parent)
     while True:
-        home.mkdir(exist_ok=True)
+        make_folder(home)
         lock = home / f"{secrets.token_hex(8)}{_LOCK}"
         try:
             handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -150,7 +170,7 @@ def _put_back(replaced: Path, parent: Path) -> None:
 def _held(file: Path) -> int | None:
     """A handle that holds a file, which is made if need be; None while another process holds it."""
     while True:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         try:
             handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:  # another process has just removed the folder, which was empty

@@ -174,3 +174,32 @@ def test_where_nothing_can_be_written_it_says_so_before_the_work(tmp_path: Path)
     (tmp_path / "file").touch()
     with pytest.raises(StageFailed, match=r"file cannot be written: .*name another output"), alone(tmp_path / "file/x"):
         pytest.fail("it began")
+
+
+@pytest.mark.parametrize("gone", ["the folder", "the one above it"])
+def test_a_folder_that_another_process_removes_meanwhile_is_made_again(
+    tmp_path: Path, gone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, mkdir, removed = tmp_path / "above" / "folder", os.mkdir, []
+    folder.mkdir(parents=True)
+
+    def with_another_process(path: Path, mode: int = 0o777) -> None:
+        try:
+            mkdir(path, mode)
+        except FileExistsError:
+            if not removed:
+                removed.append(path)
+                for one in (folder, folder.parent)[: 1 + (gone == "the one above it")]:
+                    one.rmdir()
+            raise
+
+    monkeypatch.setattr(os, "mkdir", with_another_process)
+    scratch.make_folder(folder)
+    assert folder.is_dir()
+    assert removed == [folder]
+
+
+def test_a_file_that_has_the_name_of_a_folder_is_no_race(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError, match="file"):
+        scratch.make_folder(tmp_path / "file")
