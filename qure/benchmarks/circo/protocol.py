@@ -15,7 +15,7 @@ from qure.errors import BadInput
 from qure.evaluation.ranking.embeddings import Embeddings, Floats
 from qure.evaluation.ranking.queries import Columns, rank_queries, require_embeddings, required_targets
 from qure.evaluation.ranking.right_answers import answer_columns, answer_ranks, average_precision
-from qure.evaluation.ranking.scores import query_vectors, ranks, score_rows, top
+from qure.evaluation.ranking.scores import Needed, query_vectors, ranks, score_rows, top
 from qure.evaluation.ranking.true_relevance import TrueRelevance, truth_measures
 from qure.evaluation.statistics.bootstrap import Measure
 from qure.evaluation.statistics.results import Evaluation, questions_fingerprint, summarised
@@ -71,7 +71,9 @@ def evaluate(
             **precisions,
         }
 
-    table, best = rank_queries(triplets, gallery, queries, candidates, from_scores, truth=truth, device=device)
+    table, best = rank_queries(
+        triplets, gallery, queries, candidates, from_scores, columns=answers, truth=truth, device=device
+    )
     table["answers"] = [list(triplet.answers) for triplet in triplets]
     return summarised(
         NAME,
@@ -98,7 +100,10 @@ def predict(
     require_embeddings(queries, candidates, [triplet.query_id for triplet in triplets], gallery.ids)
     vectors = query_vectors(queries, [triplet.query_id for triplet in triplets])
     result: dict[str, list[str]] = {}
-    for chosen, scores in score_rows(vectors, candidates, gallery.ids, device=device, title=gallery.name):
+    needed = Needed(SUBMITTED)
+    for chosen, scores in score_rows(
+        vectors, candidates, gallery.ids, needed=needed, device=device, title=gallery.name
+    ):
         for triplet, columns in zip(triplets[chosen], top(scores, SUBMITTED), strict=True):
             result[triplet.query_id] = [gallery.ids[column] for column in columns]
     return result

@@ -21,7 +21,7 @@ from qure.evaluation.ranking.queries import (
     required_targets,
 )
 from qure.evaluation.ranking.right_answers import answer_columns, right_columns, right_measures, several_known
-from qure.evaluation.ranking.scores import columns_of, query_vectors, ranks, score_rows, top, without
+from qure.evaluation.ranking.scores import Needed, columns_of, query_vectors, ranks, score_rows, top, without
 from qure.evaluation.ranking.true_relevance import TrueRelevance, by_chance, truth_measures
 from qure.evaluation.statistics.bootstrap import Measure
 from qure.evaluation.statistics.results import Evaluation, questions_fingerprint, summarised
@@ -82,7 +82,15 @@ def evaluate(
         return {"rank": rank, "subset_rank": subset_rank, **recalls, **subset_recalls, "average": average, **over_all}
 
     table, best = rank_queries(
-        triplets, gallery, queries, candidates, from_scores, drop_reference=True, truth=truth, device=device
+        triplets,
+        gallery,
+        queries,
+        candidates,
+        from_scores,
+        columns=[np.concatenate(both) for both in zip(members, answers, strict=True)] if several else members,
+        drop_reference=True,
+        truth=truth,
+        device=device,
     )
     counts = {"queries": len(triplets), "gallery_size": len(gallery.ids)}
     if several:
@@ -136,7 +144,8 @@ def predict(
     members = _member_columns(triplets, gallery)
     recall: dict[str, list[str]] = {}
     subset: dict[str, list[str]] = {}
-    for chosen, rows in score_rows(vectors, candidates, gallery.ids, device=device, title=gallery.name):
+    needed = Needed(RECALL_NAMES + 1, members)  # one more: the reference may be of them
+    for chosen, rows in score_rows(vectors, candidates, gallery.ids, needed=needed, device=device, title=gallery.name):
         scores = without(rows, references[chosen])
         best = top(scores, min(RECALL_NAMES, len(gallery.ids) - 1))
         for triplet, line, columns, own in zip(triplets[chosen], scores, best, members[chosen], strict=True):

@@ -168,7 +168,16 @@ def _ranked(
         over_all = right_columns(scores, answers[chosen]) if several else {}
         return {"rank": rank, **recalls, "average": (recalls["recall_at_10"] + recalls["recall_at_50"]) / 2, **over_all}
 
-    table, best = rank_queries(triplets, gallery, queries, candidates, from_scores, truth=truth, device=device)
+    table, best = rank_queries(
+        triplets,
+        gallery,
+        queries,
+        candidates,
+        from_scores,
+        columns=answers if several else targets[:, None],
+        truth=truth,
+        device=device,
+    )
     if several:
         table["answers"] = [list(triplet.answers or (str(triplet.target),)) for triplet in triplets]
     return table, best

@@ -5,15 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from qure.models.relevance import relevance
+from qure.models.relevance import fp32_error, relevance
 
 #: Candidates whose products are held at once.
 BLOCK = 4096
 #: Queries that share a pass over the gallery.
 QUERIES = 32
-#: Largest relative error of one rounding: to single precision, and to what `torch.set_float32_matmul_precision` may
-#: have allowed instead (TF32, bf16).
-_ROUNDING = {"highest": 2.0**-24, "high": 2.0**-11, "medium": 2.0**-8}
 
 
 class FlatIndex:
@@ -76,6 +73,5 @@ class FlatIndex:
         return relevance(query.double()[None], self._vectors[columns].double())[0].float()
 
     def _error(self, query: Tensor) -> float:
-        """How far a rough score can lie from the exact one, twice over."""
-        rounding = _ROUNDING[torch.get_float32_matmul_precision()]
-        return 2 * (self._vectors.shape[2] + 2) * rounding * float(query.norm()) * self._longest
+        """How far a rough score can lie from the exact one."""
+        return fp32_error(self._vectors.shape[2]) * float(query.norm()) * self._longest

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
 from qure.evaluation.ranking.embeddings import Embeddings, Floats, Indices
-from qure.evaluation.ranking.scores import columns_of, query_vectors, require_same_dimension, score_rows, top, without
+from qure.evaluation.ranking.scores import (
+    Needed,
+    columns_of,
+    query_vectors,
+    require_same_dimension,
+    score_rows,
+    top,
+    without,
+)
 from qure.evaluation.ranking.true_relevance import TrueRelevance, measure_top
 from qure.evaluation.statistics.results import TOP, Top
 
@@ -50,6 +58,7 @@ def rank_queries(
     candidates: Embeddings,
     from_scores: FromScores,
     *,
+    columns: "Sequence[Indices] | Indices | None" = None,
     drop_reference: bool = False,
     truth: TrueRelevance | None = None,
     device: str = "cpu",
@@ -61,6 +70,8 @@ def rank_queries(
         gallery: their candidates.
         queries, candidates: embeddings of both, by id.
         from_scores: called with each block of queries and its scores (q, N), the dropped reference at -inf.
+        columns: for each query the columns whose ranks or scores `from_scores` asks for: only these, and the best, are
+            then exact, in half the time. None: all are.
         drop_reference: the reference image is no candidate (CIRR).
         truth: measures the best ten by true relevance.
         device: where scores are computed.
@@ -74,16 +85,17 @@ def rank_queries(
     if drop_reference:
         dropped = columns_of([triplet.reference for triplet in triplets], gallery.ids, what="reference")
     candidates_left = len(gallery.ids) - (1 if drop_reference else 0)
+    needed = None if columns is None else Needed(TOP + 1, columns)  # one more: the dropped reference may be of them
     parts: list[Columns] = []
     best: Top = {}
     relevances: list[Columns] = []
-    for chosen, rows in score_rows(vectors, candidates, gallery.ids, device=device, title=gallery.name):
+    for chosen, rows in score_rows(vectors, candidates, gallery.ids, needed=needed, device=device, title=gallery.name):
         scores = without(rows, dropped[chosen]) if drop_reference else rows
         parts.append(from_scores(chosen, scores))
-        columns = top(scores, min(TOP, candidates_left))
-        best |= _best_candidates(triplets[chosen], gallery.ids, columns, scores)
+        first = top(scores, min(TOP, candidates_left))
+        best |= _best_candidates(triplets[chosen], gallery.ids, first, scores)
         if truth is not None:
-            relevances.append(measure_top(truth, triplets[chosen], gallery.ids, columns, dropped[chosen]))
+            relevances.append(measure_top(truth, triplets[chosen], gallery.ids, first, dropped[chosen]))
     table = pd.DataFrame(
         {
             "query_id": [triplet.query_id for triplet in triplets],

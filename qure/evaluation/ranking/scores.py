@@ -3,9 +3,14 @@
 Scores are summed in float64 and rounded to float32. So a score does not depend on block sizes, thread counts or
 the device, equal candidates have equal scores, and a rank never moves by the last bit of a sum. Among equal
 scores the candidate that comes first in the gallery wins.
+
+A protocol looks at few places of a ranking (`Needed`). Everything is scored in float32 first, in half the time; what
+could stand on either side of such a place within float32's error is then scored exactly. Ranks, best candidates and
+their scores are the same to the bit.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,7 +18,8 @@ from numpy.typing import NDArray
 
 from qure.errors import BadInput
 from qure.evaluation.ranking.embeddings import Embeddings, Floats, Indices
-from qure.models.relevance import relevance
+from qure.models.relevance import fp32_error, relevance
+from qure.negatives.relevance import relevance_block
 from qure.progress import track
 
 #: Bytes that one block of per-token scores and candidates may take.
@@ -22,6 +28,26 @@ BLOCK_BYTES = 128 << 20
 ROWS_BYTES = 512 << 20
 #: Rows whose sort keys are built at once.
 _KEY_ROWS = 64
+#: Where a larger share of the scores would be needed exactly (a collapsed model: all are near each other), all are.
+_MOSTLY = 0.25
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What is looked at of each query's ranking.
+
+    Attributes:
+        best: how many of the best candidates.
+        columns: for each query (rows of an array, or one array each) the columns whose ranks or scores are asked for;
+            None: of no others than the best.
+    """
+
+    best: int
+    columns: "Sequence[Indices] | Indices | None" = None
+
+    def of(self, chosen: slice) -> "Needed":
+        """The same of some of the queries."""
+        return Needed(self.best, None if self.columns is None else self.columns[chosen])
 
 
 def score_rows(
@@ -29,6 +55,7 @@ def score_rows(
     gallery: Embeddings,
     ids: Sequence[str],
     *,
+    needed: Needed | None = None,
     device: str | torch.device = "cpu",
     block_bytes: int = BLOCK_BYTES,
     rows_bytes: int = ROWS_BYTES,
@@ -40,6 +67,8 @@ def score_rows(
         queries: (Q, D).
         gallery: embeddings that hold `ids` and maybe more.
         ids: N distinct candidates; column n of the scores belongs to ids[n].
+        needed: what is looked at; `ranks` and `top` of these, and their scores, are exact, other scores are near. None:
+            every score is exact.
         device: where the products are computed.
         block_bytes, rows_bytes: bounds on the memory taken.
         title: what the progress bar says.
@@ -54,7 +83,11 @@ def score_rows(
     at_once = min(len(queries), max(1, rows_bytes // (4 * len(ids))))
     for start in range(0, len(queries), at_once):
         chosen = slice(start, min(start + at_once, len(queries)))
-        yield chosen, _scores(queries[chosen], gallery, ids, torch.device(device), block_bytes, title)
+        own = queries[chosen]
+        scores = None
+        if needed is not None:
+            scores = _exact_where_needed(own, gallery, ids, needed.of(chosen), torch.device(device), block_bytes, title)
+        yield chosen, _scores(own, gallery, ids, torch.device(device), block_bytes, title) if scores is None else scores
 
 
 def score_pairs(queries: Floats, query_rows: Indices, gallery: Embeddings, candidates: Sequence[str]) -> Floats:
@@ -70,15 +103,7 @@ def score_pairs(queries: Floats, query_rows: Indices, gallery: Embeddings, candi
     distinct = list(dict.fromkeys(candidates))
     place = {identifier: number for number, identifier in enumerate(distinct)}
     wanted = np.array([place[identifier] for identifier in candidates], dtype=np.int64)
-    pairs_of = _grouped(wanted, len(distinct))
-    result = np.empty(len(wanted), dtype=np.float32)
-    block_rows = max(1, BLOCK_BYTES // (16 * gallery.tokens * gallery.dimension))
-    for positions, vectors in gallery.blocks(distinct, block_rows):
-        for position, tokens in zip(positions, torch.from_numpy(vectors).double(), strict=True):
-            pairs = pairs_of[position]
-            asked = torch.from_numpy(queries[query_rows[pairs]]).double()  # (pairs, D)
-            result[pairs] = relevance(asked, tokens[None])[:, 0].float().numpy()
-    return result
+    return _pair_scores(queries, query_rows, gallery, distinct, wanted, BLOCK_BYTES)
 
 
 def without(scores: Floats, columns: Indices) -> Floats:
@@ -178,6 +203,89 @@ def _scores(
     for positions, vectors in track(gallery.blocks(ids, size), title, total=-(-len(ids) // size)):
         candidates = torch.from_numpy(vectors).to(device, torch.float64)  # (n, T, D)
         result[:, positions] = relevance(asked, candidates).to(torch.float32).cpu().numpy()
+    return result
+
+
+def _exact_where_needed(
+    queries: Floats,
+    gallery: Embeddings,
+    ids: Sequence[str],
+    needed: Needed,
+    device: torch.device,
+    block_bytes: int,
+    title: str,
+) -> Floats | None:
+    """Scores (q, N), near ones but where a rank depends on them; None where it does nearly everywhere."""
+    scores, longest = _near_scores(queries, gallery, ids, device, block_bytes, title)
+    error = fp32_error(gallery.dimension) * longest * np.linalg.norm(queries.astype(np.float64), axis=1)  # (q,)
+    rows, columns = [], []
+    left = int(_MOSTLY * scores.size)
+    for start in range(0, len(scores), _KEY_ROWS):
+        part = slice(start, start + _KEY_ROWS)
+        row, column = _undecided(scores[part], 2.0 * error[part], needed.of(part)).nonzero()
+        rows.append(row + start)
+        columns.append(column)
+        left -= len(row)
+        if left < 0:
+            return None
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    distinct, wanted = np.unique(column, return_inverse=True)
+    images = [ids[number] for number in distinct]
+    scores[row, column] = _pair_scores(queries, row, gallery, images, wanted, block_bytes)
+    return scores
+
+
+def _near_scores(
+    queries: Floats, gallery: Embeddings, ids: Sequence[str], device: torch.device, block_bytes: int, title: str
+) -> tuple[Floats, float]:
+    """Scores (q, N) summed in float32, and the length of the longest candidate vector."""
+    asked = torch.from_numpy(queries).to(device)  # (q, D)
+    result, longest = np.empty((len(queries), len(ids)), dtype=np.float32), 0.0
+    per_candidate = 4 * (len(queries) + 2 * gallery.tokens * gallery.dimension)
+    size = max(1, block_bytes // per_candidate)
+    for positions, vectors in track(gallery.blocks(ids, size), title, total=-(-len(ids) // size)):
+        candidates = torch.from_numpy(vectors).to(device)  # (n, T, D)
+        result[:, positions] = relevance_block(asked, candidates).cpu().numpy()
+        longest = max(longest, float(torch.linalg.vector_norm(candidates, dim=2).amax()))
+    return result, longest
+
+
+def _undecided(scores: Floats, within: NDArray[np.float64], needed: Needed) -> NDArray[np.bool_]:
+    """Which near scores (q, N) may lie on another side of one that is looked at than the exact ones do.
+
+    Args:
+        within: (q,) how far the difference of two near scores can lie from that of the exact ones.
+    """
+    width = scores.shape[1]
+    count = min(needed.best, width)
+    marked = np.zeros(scores.shape, dtype=np.bool_)
+    if count:
+        last = np.partition(scores, width - count, axis=1)[:, width - count]
+        marked |= scores >= (last - within)[:, None]
+    if needed.columns is not None:
+        for line, marks, margin, columns in zip(scores, marked, within, needed.columns, strict=True):
+            for own in line[columns]:
+                marks |= np.abs(line - own) <= margin
+    return marked
+
+
+def _pair_scores(
+    queries: Floats,
+    query_rows: Indices,
+    gallery: Embeddings,
+    distinct: Sequence[str],
+    wanted: Indices,
+    block_bytes: int,
+) -> Floats:
+    """`score_pairs` of the candidates distinct[wanted]: (P,)."""
+    pairs_of = _grouped(wanted, len(distinct))
+    result = np.empty(len(wanted), dtype=np.float32)
+    block_rows = max(1, block_bytes // (16 * gallery.tokens * gallery.dimension))
+    for positions, vectors in gallery.blocks(distinct, block_rows):
+        for position, tokens in zip(positions, torch.from_numpy(vectors).double(), strict=True):
+            pairs = pairs_of[position]
+            asked = torch.from_numpy(queries[query_rows[pairs]]).double()  # (pairs, D)
+            result[pairs] = relevance(asked, tokens[None])[:, 0].float().numpy()
     return result
 
 

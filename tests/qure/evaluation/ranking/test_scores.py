@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qure.errors import BadInput
+from qure.evaluation.ranking import scores as module
 from qure.evaluation.ranking.embeddings import Embeddings
-from qure.evaluation.ranking.scores import query_vectors, ranks, score_pairs, score_rows, top, without
+from qure.evaluation.ranking.scores import Needed, query_vectors, ranks, score_pairs, score_rows, top, without
 
 
 def sorted_columns(line: np.ndarray) -> list[int]:
@@ -76,6 +77,71 @@ def test_equal_candidates_have_equal_scores_wherever_they_stand() -> None:
         for number in range(5):
             own = rows[:, copies == number]
             assert (own == own[:, :1]).all()
+
+
+def galleries(kind: str) -> np.ndarray:
+    """(300, 3, 256) candidates whose float32 sums are easily told apart, or not."""
+    generator = np.random.default_rng(5)
+    free = generator.standard_normal((300, 3, 256)).astype(np.float32)
+    one = free[:1]
+    return {
+        "apart": free,
+        "copies": free[generator.integers(0, 40, size=300)],
+        "close": (one + 1e-6 * free).astype(np.float32),
+        "of any length": (free * 10.0 ** generator.uniform(-6, 6, size=(300, 1, 1))).astype(np.float32),
+        "half precision": free.astype(np.float16).astype(np.float32),
+        "zero": free * (np.arange(300) % 3 == 0)[:, None, None],
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["apart", "copies", "close", "of any length", "half precision", "zero"])
+@pytest.mark.parametrize("block_bytes", [1 << 18, 1 << 27])
+def test_what_is_needed_is_exact_and_other_scores_are_near(
+    kind: str, block_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOSTLY", 1.0)
+    queries, candidates = some(150, 1, 256, seed=6)[:, 0], galleries(kind)
+    gallery = Embeddings([str(number) for number in range(300)], candidates)
+    columns = [np.random.default_rng(row).integers(0, 300, size=1 + row % 4) for row in range(150)]
+    ((_, exact),) = score_rows(queries, gallery, gallery.ids)
+    passes = score_rows(
+        queries, gallery, gallery.ids, needed=Needed(7, columns), block_bytes=block_bytes, rows_bytes=4 * 300 * 64
+    )
+    for chosen, found in passes:
+        best = top(exact[chosen], 7)
+        assert np.array_equal(top(found, 7), best)
+        assert np.array_equal(np.take_along_axis(found, best, 1), np.take_along_axis(exact[chosen], best, 1))
+        for own, line, right in zip(columns[chosen], found, exact[chosen], strict=True):
+            assert np.array_equal(line[own], right[own])
+            assert np.array_equal(ranks(line[None], own[None]), ranks(right[None], own[None]))
+        lengths = np.linalg.norm(queries[chosen], axis=1) * np.linalg.norm(candidates, axis=2).max()
+        assert (np.abs(found - exact[chosen]) <= 1e-4 * lengths[:, None]).all()
+
+
+def test_close_candidates_are_in_another_order_in_single_precision() -> None:
+    """What the test above would not notice were float32 as good."""
+    queries, candidates = some(150, 1, 256, seed=6)[:, 0], galleries("close")
+    gallery = Embeddings([str(number) for number in range(300)], candidates)
+    ((_, exact),) = score_rows(queries, gallery, gallery.ids)
+    single = np.einsum("qd,ntd->qnt", queries, candidates).max(axis=2)
+    assert (top(single, 7) != top(exact, 7)).any()
+
+
+@pytest.mark.parametrize(("kind", "share"), [("apart", 0.06), ("close", 1.0)])
+def test_little_is_scored_exactly_unless_everything_is_close(
+    kind: str, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs, of_pairs = list[int](), module._pair_scores
+    monkeypatch.setattr(module, "_pair_scores", lambda *these: (pairs.append(len(these[1])), of_pairs(*these))[1])
+    queries, gallery = some(150, 1, 256, seed=6)[:, 0], Embeddings([str(n) for n in range(300)], galleries(kind))
+    needed = Needed(7, np.arange(150)[:, None])
+    ((_, found),) = score_rows(queries, gallery, gallery.ids, needed=needed)
+    if share == 1.0:
+        ((_, exact),) = score_rows(queries, gallery, gallery.ids)
+        assert not pairs
+        assert np.array_equal(found, exact)
+    else:
+        assert sum(pairs) < share * found.size
 
 
 def test_pairs_have_the_same_scores_as_rows() -> None:
