@@ -32,10 +32,11 @@ def catalogue(
     output: Annotated[Path, typer.Option(help="Data root to write; must not exist or be a rendered one.")] = DATA,
 ) -> None:
     """Render the embedded data set, in the layouts of all four benchmarks."""
+    settings = settings_for(params)
+    require_writable(output)
     from qure.catalogue.stage import render
 
-    require_writable(output)
-    render(settings_for(params), output)
+    render(settings, output)
 
 
 @data_app.command("restore")
@@ -44,9 +45,10 @@ def data_restore(
     data: Data = DATA,
 ) -> None:
     """Make `data/` what `data.dvc` says: from the DVC cache or remote, else by rendering the catalogue."""
+    settings = settings_for(params)
     from qure.catalogue.restore import restore
 
-    restore(settings_for(params), data)
+    restore(settings, data)
 
 
 @data_app.command("pack")
@@ -95,9 +97,9 @@ def compare_data(
     as_json: Json = False,
 ) -> None:
     """Compare validated data, and its features where they are there, with what the champion was trained on."""
+    settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
     from qure.registry.drift import compare_with_champion
 
-    settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
     found = compare_with_champion(
         settings,
         training_set,

@@ -33,11 +33,11 @@ def demo(
     if not Path("dvc.yaml").is_file():
         raise BadInput("there is no dvc.yaml in this folder", remedy="Start it in the project's own folder")
     require_installed("dvc", "great_expectations", "mlflow")
+    settings = settings_for(params)
+    begun = time.monotonic()
     from qure.catalogue.restore import restore
     from qure.training.speed import span
 
-    settings = settings_for(params)
-    begun = time.monotonic()
     logger.info("%s", announcement())
     if restore(settings, Layout.data) != "present":
         logger.info("the data is there after %s", span(time.monotonic() - begun))

@@ -138,12 +138,12 @@ def ablate(
     as_json: Json = False,
 ) -> None:
     """Compare ways to choose negatives, with the contrastive baseline, under one budget; finished runs are kept."""
+    settings, layout = settings_for(params, training_set), Layout(data, artifacts, work).of(training_set)
+    require_writable(layout.ablation, layout.scratch("ablation"))
     from qure.ablation.arms import ARMS
     from qure.ablation.page import terminal_table
     from qure.ablation.stage import ablate as run
 
-    settings, layout = settings_for(params, training_set), Layout(data, artifacts, work).of(training_set)
-    require_writable(layout.ablation, layout.scratch("ablation"))
     results = run(
         settings,
         training_set,
@@ -178,10 +178,10 @@ def report(
     champion: Annotated[Path | None, typer.Option(help="Another model's evaluation folder to compare with.")] = None,
 ) -> None:
     """Draw the report of an evaluation anew, compared with another model's."""
-    from qure.evaluation.stage import write_again
-
     settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
     require_writable(output)
+    from qure.evaluation.stage import write_again
+
     write_again(
         settings,
         training_set,
@@ -201,10 +201,10 @@ def results(
     as_json: Json = False,
 ) -> None:
     """Show what the last run measured, who is champion, where the reports lie, and what to try next."""
+    settings, layout = settings_for(params), Layout(data, artifacts)
     from qure.cli.findings import findings, search_line
     from qure.evaluation.report.show import legend, results_tables
 
-    settings, layout = settings_for(params), Layout(data, artifacts)
     found = {training_set: findings(settings, layout.of(training_set)) for training_set in settings.training}
     if as_json:
         print_json({training_set: one.record() for training_set, one in found.items()})

@@ -17,9 +17,10 @@ Address = Annotated[
 @app.command()
 def lineage(address: Address, params: Parameters = PARAMETERS, as_json: Json = False) -> None:
     """Where a registered model comes from: data, code, settings, runs, and who made it champion when and why."""
+    settings = settings_for(params)
     from qure.registry.lineage import lineage as lineage_of
 
-    facts = lineage_of(settings_for(params), address)
+    facts = lineage_of(settings, address)
     if as_json:
         print_json(facts)
         return
@@ -38,9 +39,9 @@ def reproduce(
     as_json: Json = False,
 ) -> None:
     """Make a registered model again from git, DVC and its settings; exit code 1 when the bytes differ."""
+    settings = settings_for(params)
     from qure.registry.reproduction import SETTINGS, plan, rebuild
 
-    settings = settings_for(params)
     name = address.removeprefix("models:/").replace("/", "-").replace("@", "-")
     planned = plan(settings, address, folder or Path(".work") / "reproduced" / name)
     for warning in planned.warnings:

@@ -46,9 +46,10 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Make the previous champion champion again."""
+    settings = settings_for(params, training_set)
     from qure.registry.stage import rollback as run
 
-    changed = run(settings_for(params, training_set), training_set, to_version=to_version)
+    changed = run(settings, training_set, to_version=to_version)
     if as_json:
         print_json(changed)
 

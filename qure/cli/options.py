@@ -67,7 +67,10 @@ def require_installed(*packages: str) -> None:
 
 
 def settings_for(params: Path, training_set: str | None = None) -> "Settings":
-    """Settings from params.yaml; a training set that they do not have is the user's mistake."""
+    """Settings from params.yaml; a training set that they do not have is the user's mistake.
+
+    Commands read them before they import what they are about to do: a typing error is told at once.
+    """
     from qure.config import Settings
 
     settings = Settings.load(params)

@@ -43,10 +43,10 @@ def validate(
     no output: the registry's state must not decide what DVC keeps.
     """
     require_installed("great_expectations")
-    from qure.validation.stage import validate as run
-
     settings, layout = settings_for(params, training_set), Layout(data, artifacts, work).of(training_set)
     require_writable(layout.validation, layout.scratch("validation"))
+    from qure.validation.stage import validate as run
+
     run(
         settings,
         training_set,
@@ -67,10 +67,10 @@ def backbone(
     artifacts: Artifacts = ARTIFACTS,
 ) -> None:
     """Make (catalogue) or import (BLIP-2) the model that training starts from."""
-    from qure.backbone.stage import prepare_backbone
-
     settings, layout = settings_for(params), Layout(data, artifacts)
     require_writable(layout.backbone)
+    from qure.backbone.stage import prepare_backbone
+
     prepare_backbone(
         settings,
         data,
@@ -88,10 +88,10 @@ def precompute(
     device: Device = None,
 ) -> None:
     """Run the frozen image tower once over every image that a training set and its benchmarks use."""
-    from qure.features.stage import precompute as run
-
     settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
     require_writable(*layout.feature_stores.values())
+    from qure.features.stage import precompute as run
+
     for image_set, store in layout.feature_stores.items():
         run(
             settings,
@@ -114,10 +114,10 @@ def train(
     device: Device = None,
 ) -> None:
     """Train QuRe; a killed run goes on where it was. Several GPUs: torchrun --nproc-per-node=N -m qure.cli train ..."""
-    from qure.training.stage import train as run
-
     settings, layout = settings_for(params, training_set), Layout(data, artifacts, work).of(training_set)
     require_writable(layout.model, layout.training, layout.scratch("train"))
+    from qure.training.stage import train as run
+
     run(
         settings,
         training_set,
@@ -140,11 +140,11 @@ def evaluate(
     device: Device = None,
 ) -> None:
     """Judge the trained model on the benchmarks of its training set, with controls and a report."""
+    settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
+    require_writable(layout.evaluation)
     with without_collecting():
         from qure.evaluation.stage import evaluate as run
 
-    settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
-    require_writable(layout.evaluation)
     run(
         settings,
         training_set,
@@ -167,11 +167,11 @@ def register(
     artifacts: Artifacts = ARTIFACTS,
 ) -> None:
     """Put the trained model into the MLflow registry as challenger."""
+    settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
+    require_writable(layout.registration)
     with without_collecting():
         from qure.registry.stage import register as run
 
-    settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
-    require_writable(layout.registration)
     run(
         settings,
         training_set,
@@ -193,12 +193,12 @@ def promote(
     artifacts: Artifacts = ARTIFACTS,
 ) -> None:
     """Make the challenger champion if it loads, passes the thresholds and is not worse."""
+    settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
+    require_writable(layout.promotion)
     with without_collecting():
         from qure.registry.monitoring import reevaluation
         from qure.registry.stage import promote as run
 
-    settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
-    require_writable(layout.promotion)
     run(
         settings,
         training_set,

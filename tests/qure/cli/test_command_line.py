@@ -52,6 +52,36 @@ def test_wrong_settings_are_one_message_and_exit_2(tmp_path: Path, params: str, 
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
+#: Each command that reads params.yaml, with what else it must be given.
+STAGES = ("validate", "precompute", "train", "evaluate", "register", "promote", "rollback", "ablate")
+OF_SETTINGS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(STAGES, ("--training-set", "fashioniq")),
+    "report": ("--training-set", "fashioniq", "--output", "new"),
+    "backbone": (),
+    "catalogue": ("--output", "new"),
+    "data restore": (),
+    "lineage": ("models:/qure-fashioniq@champion",),
+    "reproduce": ("models:/qure-fashioniq@champion",),
+    "results": (),
+    "demo": (),
+}
+
+
+def test_wrong_settings_are_told_before_anything_large_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("training: {fashioniq: {recipe: catalogue}}\nunknown: 1")
+    (tmp_path / "dvc.yaml").touch()
+    commands = [[*command.split(), *more] for command, more in OF_SETTINGS.items()]
+    script = (
+        "import sys\nfrom qure.cli import app\n"
+        f"for command in {commands!r}:\n"
+        "    try:\n        app(command)\n    except SystemExit as end:\n"
+        "        print(command[0], end.code, [name for name in ('torch', 'mlflow', 'PIL') if name in sys.modules])\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert shown.stdout.splitlines() == [f"{command[0]} 2 []" for command in commands], shown.stderr
+    assert shown.stderr.count("unknown") == len(commands)
+
+
 def test_missing_settings_name_the_file(tmp_path: Path) -> None:
     shown = qure("train", "--training-set", "fashioniq", folder=tmp_path)
     assert shown.returncode == 2
