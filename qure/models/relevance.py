@@ -25,9 +25,13 @@ def relevance(queries: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
             [0.8000, 0.0000]])
     """
     with torch.autocast(queries.device.type, enabled=False):
-        flat = at_least_fp32(candidates).flatten(0, 1)  # (N * T, D)
-        products = at_least_fp32(queries) @ flat.T  # (Q, N * T)
-        return products.unflatten(1, tuple(candidates.shape[:2])).amax(dim=-1)
+        return largest_products(at_least_fp32(queries), at_least_fp32(candidates))
+
+
+def largest_products(queries: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+    """`relevance` in the arguments' own precision, outside autocast: for thousands of small blocks."""
+    products = queries @ candidates.flatten(0, 1).T  # (Q, N * T)
+    return products.unflatten(1, tuple(candidates.shape[:2])).amax(dim=-1)
 
 
 def fp32_error(dimension: int) -> float:

@@ -168,7 +168,10 @@ def _relevance(queries: Tensor, candidates: Tensor, tiles: Tiles) -> Tensor:
     with torch.autocast(queries.device.type, enabled=False):
         left = 0
         for part in _parts(candidates, tiles):
+            images = len(part)
             part = part.float()  # (up to images, T, D)
+            if not tiles.tokens_at_once:
+                part = part.transpose(0, 1).contiguous()  # (T, up to images, D): products of rows that lie side by side
             for first in range(0, len(queries), tiles.queries):
                 tile = queries[first : first + tiles.queries].float()
                 filled = len(tile)
@@ -176,10 +179,10 @@ def _relevance(queries: Tensor, candidates: Tensor, tiles: Tiles) -> Tensor:
                 if tiles.tokens_at_once:
                     best = relevance(tile, part)
                 else:
-                    best, product = products[:, : tiles.queries * len(part)].view(2, tiles.queries, len(part))
+                    best, product = products[:, : tiles.queries * images].view(2, tiles.queries, images)
                     _best_so_far(tile, part, best, product)
-                scores[first : first + filled, left : left + len(part)] = best[:filled]
-            left += len(part)
+                scores[first : first + filled, left : left + images] = best[:filled]
+            left += images
     return scores
 
 
@@ -191,14 +194,14 @@ def _parts(candidates: Tensor, tiles: Tiles) -> Sequence[Tensor]:
     return candidates.tensor_split(-(-len(candidates) // tiles.images))
 
 
-def _best_so_far(tile: Tensor, part: Tensor, best: Tensor, product: Tensor) -> None:
-    """`relevance` of a tile, token by token: the (queries, images, T) products are never held.
+def _best_so_far(tile: Tensor, tokens: Tensor, best: Tensor, product: Tensor) -> None:
+    """`relevance` of a tile to images (T, n, D), token by token: the (queries, images, T) products are never held.
 
     Both results lie in memory that every tile uses again: pages that are new each time cost a tenth of the products.
     """
-    torch.mm(tile, part[:, 0].T, out=best)  # (queries, images)
-    for token in range(1, part.shape[1]):
-        torch.mm(tile, part[:, token].T, out=product)
+    torch.mm(tile, tokens[0].T, out=best)  # (queries, images)
+    for own in tokens[1:]:
+        torch.mm(tile, own.T, out=product)
         torch.maximum(best, product, out=best)
 
 

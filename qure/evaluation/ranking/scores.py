@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from qure.errors import BadInput
 from qure.evaluation.ranking.embeddings import Embeddings, Floats, Indices
-from qure.models.relevance import fp32_error, relevance
+from qure.models.relevance import fp32_error, largest_products, relevance
 from qure.negatives.relevance import relevance_block
 from qure.progress import track
 
@@ -279,14 +279,15 @@ def _pair_scores(
 ) -> Floats:
     """`score_pairs` of the candidates distinct[wanted]: (P,)."""
     pairs_of = _grouped(wanted, len(distinct))
-    result = np.empty(len(wanted), dtype=np.float32)
+    result = torch.empty(len(wanted), dtype=torch.float64)
+    asked, rows = torch.from_numpy(queries).double(), torch.from_numpy(query_rows)
     block_rows = max(1, block_bytes // (16 * gallery.tokens * gallery.dimension))
-    for positions, vectors in gallery.blocks(distinct, block_rows):
-        for position, tokens in zip(positions, torch.from_numpy(vectors).double(), strict=True):
-            pairs = pairs_of[position]
-            asked = torch.from_numpy(queries[query_rows[pairs]]).double()  # (pairs, D)
-            result[pairs] = relevance(asked, tokens[None])[:, 0].float().numpy()
-    return result
+    with torch.autocast("cpu", enabled=False):
+        for positions, vectors in gallery.blocks(distinct, block_rows):
+            for position, tokens in zip(positions, torch.from_numpy(vectors).double(), strict=True):
+                pairs = pairs_of[position]
+                result[pairs] = largest_products(asked[rows[pairs]], tokens[None])[:, 0]
+    return result.float().numpy()
 
 
 def _keys(scores: Floats) -> Indices:
@@ -296,7 +297,7 @@ def _keys(scores: Floats) -> Indices:
     return (ascending << 32) - np.arange(scores.shape[1], dtype=np.int64)
 
 
-def _grouped(numbers: Indices, count: int) -> list[Indices]:
+def _grouped(numbers: Indices, count: int) -> Sequence[torch.Tensor]:
     """For each of 0..count-1 the places in `numbers` that hold it."""
     order = np.argsort(numbers, kind="stable")
-    return np.split(order, np.searchsorted(numbers[order], np.arange(1, count)))
+    return torch.from_numpy(order).split(np.bincount(numbers, minlength=count).tolist())
