@@ -28,6 +28,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 #: Minutes on one worker: begun first, so that nobody waits for them at the end.
 LONGEST = ("tests/test_dvc_pipeline.py", "tests/pipelines/test_training.py", "tests/qure/evaluation/")
+#: These copy their process hundreds of times: begun before it has grown.
+FORKING = ("tests/qure/test_files.py", "tests/qure/test_scratch.py")
 
 #: Folders whose session's fixtures train a model, half a minute of a core: all on one worker.
 TOGETHER = ("tests/qure/evaluation/",)
@@ -60,8 +62,8 @@ def helper() -> Callable[[str], ModuleType]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest modules first; the rest in its order."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    """The longest modules first, after those that fork; the rest in its order."""
+    items.sort(key=lambda item: (not item.nodeid.startswith(FORKING), not item.nodeid.startswith(LONGEST)))
 
 
 @pytest.hookimpl(optionalhook=True)

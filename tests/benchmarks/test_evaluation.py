@@ -12,6 +12,7 @@ from benchmarks.common import CHECKOUT
 from qure.benchmarks.cirr import files as cirr
 
 
+@pytest.mark.integration
 def test_recall_is_that_of_a_plain_ranking(annotations: Path, tmp_path: Path) -> None:
     arguments = argparse.Namespace(annotations=annotations, dimensions=8, tokens=2, repeats=1)
     found = evaluation.measure("cirr", {"now": CHECKOUT, "before": CHECKOUT}, arguments, tmp_path)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 
+@pytest.mark.integration
 def test_cached_features_give_the_same_loss(bench: Callable[..., dict[str, Any]]) -> None:
     found = bench("training_step", "--size", "small", "--repeats", 1)
     losses = found["losses"]

@@ -180,7 +180,10 @@ def test_an_endpoint_that_is_down_is_named(s3: str, monkeypatch: pytest.MonkeyPa
         unused.bind(("127.0.0.1", 0))
         nobody = f"127.0.0.1:{unused.getsockname()[1]}"
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{nobody}")
+    waits: list[float] = []
+    monkeypatch.setattr("botocore.endpoint.time.sleep", waits.append)
     said = _refusal(stored_file, f"{s3}/key", StageFailed)
+    assert len(waits) == 4, "asked five times, with pauses"
     assert nobody in said
     assert "AWS_ENDPOINT_URL" in said
 

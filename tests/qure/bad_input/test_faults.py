@@ -20,6 +20,7 @@ Qure = Callable[..., tuple[int, str]]
 SET = ("--training-set", "fashioniq")
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("no_bytecode")
 def test_killed_process_leaves_no_half_result(project: Any, qure: Qure) -> None:
     """The later stages are killed in tests/test_dvc_pipeline.py."""
@@ -37,6 +38,7 @@ def test_killed_process_leaves_no_half_result(project: Any, qure: Qure) -> None:
     assert json.loads((project.output / "result.json").read_text())["success"] is True
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("no_bytecode")
 def test_full_disk_is_one_message_and_no_half_result(project: Any, qure: Qure) -> None:
     """A limit on the size of files stands in for a disk that is full."""

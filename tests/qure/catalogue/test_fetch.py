@@ -91,6 +91,7 @@ def test_data_is_fetched_by_its_hash(repository: Repository, tmp_path: Path) -> 
     assert (tmp_path / "output" / "data" / "captions.json").read_text() == "one"
 
 
+@pytest.mark.integration
 def test_other_data_takes_the_place_of_what_was_there(repository: Repository, tmp_path: Path) -> None:
     for revision, content in (("v1", "one"), ("main", "two")):
         fetch(SETTINGS, str(repository.path), pin(str(repository.path), revision), tmp_path / "output")
@@ -192,6 +193,7 @@ def test_a_repository_without_tracked_data_is_said(tmp_path: Path) -> None:
         pin(str(tmp_path), "main")
 
 
+@pytest.mark.integration
 def test_without_a_repository_the_catalogue_is_rendered(tmp_path: Path) -> None:
     assert pin("", "whatever") == Pinned(CATALOGUE, "")
     prints = [fetch(SETTINGS, "", pin("", ""), tmp_path / name) for name in ("a", "b")]

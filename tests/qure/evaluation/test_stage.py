@@ -297,6 +297,7 @@ def judged_apart(built: Built, training_set: str, benchmarks: list[str], folder:
     return list(parts.values())
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("training_set", "benchmarks"), [("fashioniq", ["hp-fashioniq", "fashioniq"]), ("cirr", ["cirr", "circo"])]
 )

@@ -58,6 +58,7 @@ def tracked_at(settings: Settings, uri: str) -> Settings:
     return settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": uri})})
 
 
+@pytest.mark.integration
 def test_the_champion_is_asked_with_a_picture_and_words(
     settings: Settings, picture: Path, enter: Callable[..., None]
 ) -> None:
@@ -70,6 +71,7 @@ def test_the_champion_is_asked_with_a_picture_and_words(
     assert is_champion_gone(settings, "cirr")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("group", [None, "dress"])
 def test_an_embedded_registry_answers_as_mlflow_does_without_importing_it(
     settings: Settings, picture: Path, enter: Callable[..., None], group: str | None

@@ -59,6 +59,7 @@ def enter(
     return run
 
 
+@pytest.mark.integration
 def test_a_model_trained_on_shifted_data_is_registered_loudly(
     settings: Settings,
     statistics: Callable[[str, float], Path],

@@ -4,6 +4,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from qure.config import Settings
 from qure.files import folder_digest
 from qure.registry import stage
@@ -11,6 +13,7 @@ from qure.registry.asking import ask_champion
 from qure.tracking import connect
 
 
+@pytest.mark.integration
 def test_the_champion_answers_after_a_copy_and_after_a_move(
     settings: Settings,
     settings_for: Callable[[str], Settings],

@@ -119,6 +119,7 @@ def test_a_collapsed_model_is_registered_and_never_promoted(world: World, part: 
     assert (healthy["outcome"], healthy["checks"]["collapsed"]) == ("promoted", [])
 
 
+@pytest.mark.integration
 def test_a_champion_that_was_asked_something_else_is_judged_again(world: World) -> None:
     world.enter(1, 0.6, images="old images")
     asked: list[Path] = []
@@ -200,6 +201,7 @@ def test_a_model_that_answers_otherwise_is_not_promoted(world: World) -> None:
     assert world.champions.current() == 1
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("what", ["version", "alias"])
 def test_a_champion_that_is_taken_away_opens_no_gate(world: World, what: str) -> None:
     """1 and 2 are better than 3, which is all that is promoted while nobody is champion."""
@@ -220,6 +222,7 @@ def test_a_champion_that_is_taken_away_opens_no_gate(world: World, what: str) ->
     assert world.champions.history()[-1].previous == told["compared_with"]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("damage", ["gone", "cut off"])
 def test_a_lost_evaluation_of_the_champion_is_made_again(
     world: World, damage: str, caplog: pytest.LogCaptureFixture
@@ -262,6 +265,7 @@ def test_a_champion_whose_model_is_lost_too_names_the_ways_out(world: World) -> 
     assert world.champions.current() == 1
 
 
+@pytest.mark.integration
 def test_losses_that_add_up_end_at_the_bound(world: World) -> None:
     """Each is let through by `max_risk`, until the best champion is too far away."""
     lax = world.changed(max_risk=1.0, max_loss=6.0)
@@ -282,6 +286,7 @@ def test_losses_that_add_up_end_at_the_bound(world: World) -> None:
     assert not ended["checks"]["loss"]
 
 
+@pytest.mark.integration
 def test_queries_that_are_held_back_decide_nothing_and_are_reported(world: World) -> None:
     some = world.changed(held_back=0.3)
     some.enter(1, 0.2)
@@ -301,6 +306,7 @@ def test_queries_that_are_held_back_decide_nothing_and_are_reported(world: World
     assert "held back from the decision" in client.get_model_version("qure-fashioniq", "2").description
 
 
+@pytest.mark.integration
 def test_a_package_whose_code_raises_does_not_pass(world: World) -> None:
     """The promoter's own copy of the code is whole; the package's is not."""
     world.enter(1, 0.3)
