@@ -116,6 +116,8 @@ def test_where_one_does_not_start_none_runs(
     if broken == "S3":
         monkeypatch.setattr(storage, "program", lambda: program)
     else:
+        rclone = storage.program()  # it is looked for beside Python
+        monkeypatch.setattr(storage, "program", lambda: rclone)
         monkeypatch.setattr(tracking.sys, "executable", str(program))
     begun: list[Process] = []
     remember = Services._remember
