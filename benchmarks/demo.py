@@ -3,7 +3,7 @@
     python -m benchmarks.demo
 
 The environment is this one: installing it is not measured. Start it on an idle machine. Writes
-benchmarks/results/demo.json, and qure/cli/demo_seconds.json, which is shipped.
+benchmarks/results/demo.json, and qure/cli/demo_seconds.json, which is shipped and keeps the time on other processors.
 """
 
 import os
@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import write_result
+from benchmarks.common import circumstances, write_result
 from qure.cli.demo import SECONDS
 from qure.files import read_json, write_json
 
@@ -30,7 +30,9 @@ def main() -> None:
         whole, again = first["whole"], second["whole"]
         payload = {"cores_used": cores, "load_before": load, "seconds": first["seconds"], "whole_seconds": whole}
         write_result("demo", payload | {"second_run_seconds": again}, checkout=clone)
-    write_json(SECONDS, {"cores": cores, **first})
+    others = read_json(SECONDS)["whole"]
+    processor = circumstances()["machine"]["processor"]
+    write_json(SECONDS, {"cores": cores, "whole": others | {processor: whole}, "seconds": first["seconds"]})
     print(f"{whole:.0f} s, a second run {again:.0f} s")
 
 

@@ -57,16 +57,17 @@ def demo(
 
 
 def announcement() -> str:
-    """How long a whole run takes, from a measured one.
+    """How long a whole run takes, from measured ones on several processors.
 
-    >>> announcement().startswith("the whole chain takes about ")
+    >>> announcement().startswith("the whole chain takes ")
     True
     """
     measured = read_seconds()
-    minutes = max(1, round(measured["whole"] / 60))
-    return f"the whole chain takes about {minutes} min on {measured['cores']} idle cores; what is done already is kept"
+    minutes = sorted({max(1, round(seconds / 60)) for seconds in measured["whole"].values()})
+    span = f"{minutes[0]} to {minutes[-1]}" if len(minutes) > 1 else f"about {minutes[0]}"
+    return f"the whole chain takes {span} min on {measured['cores']} idle cores; what is done already is kept"
 
 
 def read_seconds() -> dict[str, Any]:
-    """What `benchmarks/demo.py` has measured: `cores`, `whole` seconds, and `seconds` by stage."""
+    """What `benchmarks/demo.py` has measured: `cores`, `whole` seconds by processor, and `seconds` by stage on the last."""
     return dict(json.loads(SECONDS.read_text(encoding="utf-8")))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,14 @@ def test_every_stage_has_its_words() -> None:
     assert set(ABOUT) == set(stages)
 
 
-def test_the_time_is_that_of_a_measured_run() -> None:
-    assert f"about {max(1, round(read_seconds()['whole'] / 60))} min" in announcement()
-    assert f"on {read_seconds()['cores']} idle cores" in announcement()
+def test_the_time_is_that_of_measured_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = read_seconds()
+    minutes = [round(seconds / 60) for seconds in measured["whole"].values()]
+    assert re.search(rf"{min(minutes)} (to {max(minutes)} )?min on {measured['cores']} idle cores", announcement())
+    monkeypatch.setattr("qure.cli.demo.read_seconds", lambda: {"cores": 2, "whole": {"one": 268.0, "other": 375.0}})
+    assert "takes 4 to 6 min on 2 idle cores" in announcement()
+    monkeypatch.setattr("qure.cli.demo.read_seconds", lambda: {"cores": 2, "whole": {"one": 268.0}})
+    assert "takes about 4 min on 2 idle cores" in announcement()
 
 
 #: Stands in for DVC: keeps what is in `kept`, fails at what is in `failing`, and notes what it was asked for.
