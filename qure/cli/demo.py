@@ -69,5 +69,5 @@ def announcement() -> str:
 
 
 def read_seconds() -> dict[str, Any]:
-    """What `benchmarks/demo.py` has measured: `cores`, `whole` seconds by processor, and `seconds` by stage on the last."""
+    """Measured by `benchmarks.demo`: `cores`, `whole` seconds by processor, `seconds` by stage on the last of them."""
     return dict(json.loads(SECONDS.read_text(encoding="utf-8")))
