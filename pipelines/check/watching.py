@@ -70,7 +70,8 @@ class RunPods:
                 self.problems[subject] = problem.text
             if (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"} and name not in self.seen:
                 self.seen.add(name)
-                self.ended |= {subject} - {None}
+                if subject is not None:
+                    self.ended.add(subject)
                 with suppress(ApiException, HTTPError):  # a container that never began has no log
                     log = core.read_namespaced_pod_log(name, self.namespace, container="main", _preload_content=False)
                     for finding in heard(log.data.decode(errors="replace").splitlines()):
