@@ -20,6 +20,7 @@ def parse(params: str) -> Settings:
     Raises:
         BadInput: no such text, an unknown key or a value out of range; names line and key.
     """
+    params = _without_tabs(params)
     value = _mapping(params)
     try:
         return validated(Settings, value, file=PARAMS)
@@ -51,6 +52,7 @@ def changed(
     Raises:
         BadInput: the settings or a value are wrong, or there is no such training set; names line and key.
     """
+    params = _without_tabs(params)
     parse(params).training_for(training_set)
     values = _mapping(params)
     chosen = dict(values["training"][training_set])
@@ -103,6 +105,15 @@ def _shipped(recipe: str) -> str:
     if name != recipe and name in recipe_names() and read_recipe(recipe) == read_recipe(name):
         return name
     return recipe
+
+
+def _without_tabs(params: str) -> str:
+    """JSON that is indented with tabs, as YAML takes it: within its texts a tab is written as two letters."""
+    try:
+        json.loads(params)
+    except ValueError:
+        return params
+    return params.replace("\t", " ")
 
 
 def _mapping(params: str) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def status(
     def look() -> dict[str, list[dict[str, Any]]]:
         found = service.status(name, runs=runs)
         if name is not None:
-            explain(found["runs"], settings.service.namespace)
+            explain(found["runs"], settings.service.namespace, settings.service.pages)
         return found
 
     if watch:

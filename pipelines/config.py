@@ -231,6 +231,12 @@ class Service(Frozen):
     mlflow_page: Page | None = Field(None, description="MLflow's pages, for the same.")
     nest_in_kubeflow: bool = Field(False, description="Our MLflow runs in those of Kubeflow's MLflow plugin.")
 
+    @property
+    def pages(self) -> dict[str, str]:
+        """Addresses for people that are known, by what they lead to: "kubeflow", "mlflow"."""
+        stated = {"kubeflow": self.kubeflow_page, "mlflow": self.mlflow_page}
+        return {name: address for name, address in stated.items() if address}
+
 
 class PipelineConfig(Frozen):
     """Everything that the pipelines, their client and the train job are built from."""

@@ -11,13 +11,11 @@ from pipelines.placement import place
 
 def reported(config: PipelineConfig, *, pipeline: str, training_set: Any) -> PipelineTask:
     """Adds the task that says how the run ended."""
-    pages = {"kubeflow": config.service.kubeflow_page, "mlflow": config.service.mlflow_page}
-    told = {name: address for name, address in pages.items() if address}
     jobs = config.distributed
     task = report_outcome(
         pipeline=pipeline,
         training_set=training_set,
-        pages=told,
+        pages=config.service.pages,
         distributed=jobs is not None,
         jobs_namespace=(jobs.namespace or "") if jobs is not None else "",
     )

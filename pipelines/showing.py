@@ -58,6 +58,7 @@ def _tables(found: Found) -> "Group":
         rows = [row | {"took": _took(row.get("seconds"))} for row in found[kind]]
         parts.append(_table(kind, columns, rows) if rows else Text(f"{kind}: none"))
     for run in found["runs"]:
+        parts += [Text(f"{what}: {address}") for what, address in run.get("links", {}).items()]
         if "tasks" in run:
             rows = [row | {"took": "cached" if row["cached"] else _took(row["seconds"])} for row in run["tasks"]]
             parts.append(_table(f"tasks of {run['name']}", ("name", "state", "started", "took"), rows))

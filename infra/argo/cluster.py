@@ -7,8 +7,10 @@ from qure.errors import StageFailed
 from qure.tracking.retrying import PASSING_STATUSES, retry
 
 _TAIL_LINES = 400
-#: Lines of Kubeflow's launcher, which are of no use to whoever wants to know why a task failed.
-_LAUNCHER = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d")
+#: Lines of Kubeflow's launcher and driver, of use where the task itself has nothing to say: an output that the store
+#: does not take, an account without rights.
+_LAUNCHER = re.compile(r"(?P<level>[IWEF])\d{4} \d\d:\d\d:\d\d(\S*\s+\d+ [^\]]*\] )?(?P<said>.*)")
+_SAYS_NOTHING = re.compile(r"exit status \d+$")
 _ERROR = re.compile(r"error: |[\w.]*(Error|Exception|Interrupt|Exit)\b: ?|[\w.]+Error$|Killed$|ERROR ")
 _LONGEST_LINE = 500
 
@@ -73,7 +75,7 @@ class Cluster:
         try:
             return retry(read, passes=passes, what=f"the cluster ({what})")
         except ApiException as error:
-            remedy = ". The role needs `get` on it (infra/kubernetes/base)" if error.status == 403 else ""
+            remedy = ". The account lacks a right that `qure-pipelines install` gives" if error.status == 403 else ""
             raise StageFailed(f"{what} cannot be read: {error.status} {error.reason}{remedy}") from None
         except (HTTPError, OSError) as error:
             raise StageFailed(f"{what} cannot be read: {error}") from None
@@ -84,7 +86,11 @@ def error_line(lines: list[str]) -> str:
 
     >>> error_line(["INFO qure: reading", "error: data/a.json, row 3: no target", "I1127 08:07:26 launcher.go:1] x"])
     'error: data/a.json, row 3: no target'
+    >>> error_line(["F1127 08:07:26.100000       1 main.go:79] KFP driver: failed to list pods: forbidden"])
+    'KFP driver: failed to list pods: forbidden'
     """
-    own = [line.strip() for line in lines if line.strip() and not _LAUNCHER.match(line)]
-    told = [line for line in own if _ERROR.match(line)]
+    platform = [(line, _LAUNCHER.match(line)) for line in lines if line.strip()]
+    told = [line.strip() for line, match in platform if match is None and _ERROR.match(line.strip())]
+    fatal = [match["said"].strip() for _, match in platform if match is not None and match["level"] in "EF"]
+    told = told or [said for said in fatal if not _SAYS_NOTHING.search(said)]
     return (told or [""])[-1][:_LONGEST_LINE]

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from infra.argo.cluster import Cluster, error_line
@@ -40,7 +40,7 @@ def outcome(
     training_set: str,
     status: str,
     message: str,
-    pages: dict[str, str],
+    pages: Mapping[str, str],
     reader: Reader | None = None,
 ) -> Outcome:
     """How the run of this task ended.
@@ -52,9 +52,7 @@ def outcome(
         pages: addresses for people: "kubeflow" and "mlflow"; either may be missing.
         reader: of the cluster; this pod's own when left out.
     """
-    links = {}
-    if (run := os.environ.get(RUN_VARIABLE, "")) and pages.get("kubeflow"):
-        links["run"] = f"{pages['kubeflow'].rstrip('/')}/#/runs/details/{run}"
+    links = link_to_run(os.environ.get(RUN_VARIABLE, ""), pages)
     name, namespace = os.environ.get(WORKFLOW_VARIABLE, ""), os.environ.get(NAMESPACE_VARIABLE, "")
     told = _STATES.get(status, "UNKNOWN")
     if not name:  # not in a cluster
@@ -65,8 +63,7 @@ def outcome(
     except (QureError, ValueError, KeyError) as error:
         logger.warning("how the run ended is not known: %s", error)
         return Outcome(pipeline, training_set, told, f"Kubeflow says {status}; {error}", links=links)
-    if pages.get("mlflow"):
-        links |= _in_mlflow(found, reader, pages["mlflow"].rstrip("/"))
+    links |= links_to_mlflow(found, reader, pages)
     broken = tuple(BrokenTask(one.name, one.state, one.message, one.pod, _reason(one, reader)) for one in found.broken)
     first = broken[0] if broken and found.state != SUCCEEDED else None
     message = f"{first.task}: {first.error or first.message}" if first else ""
@@ -81,9 +78,17 @@ def _reason(task: Task, reader: Reader) -> str:
         return ""
 
 
-def _in_mlflow(found: Ending, reader: Reader, address: str) -> dict[str, str]:
+def link_to_run(run: str, pages: Mapping[str, str]) -> dict[str, str]:
+    """The run's page in Kubeflow, as "run"; nothing where its address is not known."""
+    return {"run": f"{pages['kubeflow'].rstrip('/')}/#/runs/details/{run}"} if run and pages.get("kubeflow") else {}
+
+
+def links_to_mlflow(found: Ending, reader: Reader, pages: Mapping[str, str]) -> dict[str, str]:
     """The MLflow run, and the report that is kept with it, out of what the latest tasks have logged."""
     links: dict[str, str] = {}
+    if not pages.get("mlflow"):
+        return links
+    address = pages["mlflow"].rstrip("/")
     for task in _latest(found.tasks):
         try:
             lines = reader.log(task.pod)

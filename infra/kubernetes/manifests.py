@@ -113,7 +113,8 @@ def _network(installation: Installation) -> list[dict[str, Any]]:
     dns = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
     name_servers: list[dict[str, Any]] = [_namespace_selector("kube-system")]
     if installation.node_local_dns is not None:
-        name_servers.append({"ipBlock": {"cidr": f"{installation.node_local_dns}/32"}})
+        address = installation.node_local_dns
+        name_servers.append({"ipBlock": {"cidr": f"{address}/{address.max_prefixlen}"}})
     ports = installation.ports
     wanted = sorted({*ports.api_server, *ports.further, ports.mlflow, ports.s3, ports.webhook})
     product = {"matchLabels": {PRODUCT_LABEL: PRODUCT}}

@@ -1,14 +1,20 @@
 """Settings of an installation into one namespace."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, IPvAnyAddress, StringConstraints, model_validator
 
 from qure.config import Frozen
 
 #: On every pod of this product's tasks and train jobs: network policies select by it.
 PRODUCT_LABEL = "app.kubernetes.io/part-of"
 PRODUCT = "qure"
+
+
+Namespace = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+#: Of secrets, classes and stores, as Kubernetes takes it.
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
+Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(\.[0-9]+)?([kMGTP]|[KMGTP]i)?$")]
 
 
 class Ports(Frozen):
@@ -28,19 +34,19 @@ class Installation(Frozen):
     `dedicated` says that the namespace is this product's alone: only then are quota and default limits rendered.
     """
 
-    namespace: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+    namespace: Namespace
     profile: Literal["small", "production"] = "production"
     multi_user: bool = False
     service_account: str | None = "qure-runner"
     claim: str | None = "qure-workspace"
-    storage_size: str | None = None
-    storage_class: str | None = None
-    pull_secrets: tuple[str, ...] = ()
+    storage_size: Size | None = None
+    storage_class: Name | None = None
+    pull_secrets: tuple[Name, ...] = ()
     secrets: tuple[str, ...] = ()
-    secret_store: str | None = None
-    kubeflow_namespace: str = "kubeflow"
+    secret_store: Name | None = None
+    kubeflow_namespace: Namespace = "kubeflow"
     ports: Ports = Ports()
-    node_local_dns: str | None = "169.254.20.10"
+    node_local_dns: IPvAnyAddress | None = Field("169.254.20.10", validate_default=True)
     dedicated: bool = False
 
     @model_validator(mode="after")
@@ -57,6 +63,11 @@ class Installation(Frozen):
             )
         if self.dedicated and self.namespace == self.kubeflow_namespace:
             raise ValueError("dedicated: Kubeflow's own namespace is shared: a quota there would stop its services")
+        if self.pull_secrets and self.service_account is None:
+            raise ValueError(
+                f"pull_secrets: service account {self.account!r} is Kubeflow's, and is left as it is: name one in "
+                "service.service_account, or add the secrets to that one"
+            )
         return self
 
     @property

@@ -2,27 +2,34 @@
 
 import json
 import os
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from infra.probing.findings import Finding, State, found
+from qure.webhook import post
 
 EXPERIMENT = "qure-check"
 PATIENCE_SECONDS = 10.0
 
 
-def probe_services(secrets: Sequence[Mapping[str, Any]], *, storage_needed: bool) -> Iterator[Finding]:
+def probe_services(
+    secrets: Sequence[Mapping[str, Any]],
+    *,
+    storage_needed: bool,
+    prefix: str,
+    put_in_place: Callable[[MutableMapping[str, str]], None],
+) -> Iterator[Finding]:
     """Looks at the secrets, then at what they lead to.
 
     Args:
         secrets: name, `optional`, and `keys`: key -> [variable, variable that the probe's task has it under]. The task
             has all of them as optional, because a container waits for ever for a key that is not there.
         storage_needed: whether data comes from a DVC remote.
+        prefix, put_in_place: how every task gets a variable, and takes it over (`components.runtime`).
     """
     for secret in secrets:
-        yield _secret(secret)
+        yield _secret(secret, prefix)
+    put_in_place(os.environ)
     yield found(
         "MLflow", "Check `uri`, `username`, `password` of qure-tracking, and the network policy's ports", _mlflow
     )
@@ -33,13 +40,17 @@ def probe_services(secrets: Sequence[Mapping[str, Any]], *, storage_needed: bool
         remedy = "Make the secret qure-storage: data.repository names a DVC remote" if storage_needed else ""
         yield Finding("S3", state, "no credentials", remedy)
     if os.environ.get("QURE_NOTIFICATION_URL"):
-        yield found("notification", "Check `url` of qure-notification, and the network policy's ports", _notification)
+        yield found(
+            "notification",
+            "Check `url` and `secret` of qure-notification, and the network policy's ports",
+            _notification,
+        )
     else:
         yield Finding("notification", "skipped", "no address")
 
 
-def _secret(secret: Mapping[str, Any]) -> Finding:
-    """Puts the values in place as well: what follows uses them as every task does."""
+def _secret(secret: Mapping[str, Any], prefix: str) -> Finding:
+    """Names the values as every task gets them, too: what follows uses them."""
     subject = f"secret {secret['name']}"
     missing = []
     for key, (variable, given) in secret["keys"].items():
@@ -47,17 +58,18 @@ def _secret(secret: Mapping[str, Any]) -> Finding:
         if value is None:
             missing.append(key)
         elif value.strip():
-            os.environ[variable] = value.strip()
+            os.environ[f"{prefix}{variable}"] = value.strip()
     if not missing:
         return Finding(subject, "ok", f"has {', '.join(secret['keys'])}")
     if secret["optional"] and len(missing) == len(secret["keys"]):
         return Finding(subject, "skipped", "not there, and optional")
-    return Finding(
-        subject,
-        "failed",
-        f"lacks {', '.join(missing)}",
-        "Tasks that name it would wait for ever: make it with all its keys (docs/runbook.md, Secrets)",
+    unset = ", ".join(variable for key, (variable, _) in secret["keys"].items() if key in missing)
+    consequence = (
+        f"{unset} would not be set: add the key, or take it out of `secrets` in the configuration"
+        if secret["optional"]
+        else "Tasks that name it would wait for ever: make it with all its keys"
     )
+    return Finding(subject, "failed", f"lacks {', '.join(missing)}", f"{consequence} (docs/runbook.md, Secrets)")
 
 
 def _mlflow() -> str:
@@ -100,12 +112,7 @@ def _s3() -> str:
 
 
 def _notification() -> str:
-    body = json.dumps({"text": "qure: this is a check of the installation"}).encode()
-    request = urllib.request.Request(
-        os.environ["QURE_NOTIFICATION_URL"], data=body, headers={"Content-Type": "application/json"}, method="POST"
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
-            return f"was taken with {answer.status}"
-    except urllib.error.HTTPError as error:
-        raise ValueError(f"refused with {error.code} {error.reason}") from None
+    """Signed as every message is, so that a receiver that asks for that takes it."""
+    body = json.dumps({"text": "qure: this is a check of the installation"})
+    post(os.environ["QURE_NOTIFICATION_URL"], body, total=PATIENCE_SECONDS)
+    return "was taken"

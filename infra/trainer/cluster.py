@@ -35,6 +35,9 @@ class ClusterTrainJobs:
 
     Args:
         namespace: whose jobs; the pod's own (or the kubeconfig's) when left out.
+
+    Raises:
+        BadInput: there are no credentials.
     """
 
     def __init__(self, namespace: str | None = None) -> None:
@@ -44,7 +47,14 @@ class ClusterTrainJobs:
             config.load_incluster_config()
             own = _NAMESPACE_FILE.read_text(encoding="utf-8").strip() if _NAMESPACE_FILE.exists() else "default"
         except config.ConfigException:
-            config.load_kube_config()
+            try:
+                config.load_kube_config()
+            except config.ConfigException as error:
+                raise BadInput(
+                    f"no credentials for the cluster: {error}",
+                    field="distributed",
+                    remedy="Let the account's token be mounted (automountServiceAccountToken), or set KUBECONFIG",
+                ) from None
             own = config.list_kube_config_contexts()[1]["context"].get("namespace", "default")
         self.namespace = namespace or own
         self._own = own

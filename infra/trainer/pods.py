@@ -21,7 +21,13 @@ _HOPELESS_REASONS = {"InvalidImageName", "ErrImageNeverPull", "CreateContainerCo
 _IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"}
 #: Said while everything is in order, or after an end that is told as such.
 _QUIET_REASONS = {"ContainerCreating", "PodInitializing", "CrashLoopBackOff"}
-_TELLING_EVENTS = {"FailedMount", "FailedAttachVolume", "JobCreationFailed", "TrainJobResourcesCreationFailed"}
+_TELLING_EVENTS = {
+    "FailedMount",
+    "FailedAttachVolume",
+    "FailedCreatePodSandBox",  # no network, or no runtime class, on the node
+    "JobCreationFailed",
+    "TrainJobResourcesCreationFailed",
+}
 _QUOTA = re.compile(r"exceeded quota: (?P<quota>[^,]+), requested: (?P<asked>\S+), used: \S+, limited: (?P<limit>\S+)")
 _MISSING_CLAIM = re.compile(r'persistentvolumeclaim "[^"]*" (not found|is being deleted)')
 

@@ -25,6 +25,8 @@ SILENCE_SECONDS = 300.0
 CREATION_ATTEMPTS = 26
 #: A secret or a service account may come a moment after the pod that names it; what is hopeless for longer, stays so.
 HOPELESS_SECONDS = 30.0
+#: That workers do not start is said after this, also where the cluster gives no reason.
+QUIET_SECONDS = 45.0
 #: A problem that goes on is said again after this.
 REPEAT_SECONDS = 600.0
 
@@ -149,6 +151,7 @@ class _Watch:
         self._workers: list[Worker] = []
         self._pods = 0
         self._ends: dict[tuple[str, int], End] = {}
+        self._quiet_since: float | None = None
         self._since: dict[str, float] = {}
         self._said: dict[str, float] = {}
 
@@ -231,6 +234,7 @@ class _Watch:
 
     def _say(self, problems: list[Problem]) -> None:
         now = time.monotonic()
+        problems = problems or self._unexplained(now)
         self._since = {one.text: self._since.get(one.text, now) for one in problems}
         for problem in problems:
             if now - self._said.get(problem.text, -REPEAT_SECONDS) >= REPEAT_SECONDS:
@@ -238,6 +242,21 @@ class _Watch:
                 logger.warning("train job %s waits: %s", self._name, problem.text)
             if problem.hopeless and now - self._since[problem.text] >= HOPELESS_SECONDS:
                 raise StageFailed(f"train job {self._name} cannot start: {problem.text}")
+
+    def _unexplained(self, now: float) -> list[Problem]:
+        """Workers that do not start though nothing is said of them: no controller is at work, or an image is large."""
+        missing = self._nodes - self._pods
+        waiting = [worker.pod for worker in self._workers if not worker.began]
+        if missing <= 0 and not waiting:
+            self._quiet_since = None
+            return []
+        self._quiet_since = now if self._quiet_since is None else self._quiet_since
+        if now - self._quiet_since < QUIET_SECONDS:
+            return []
+        if missing > 0:
+            there = f"{self._pods} of {self._nodes} pods are there"
+            return [Problem(f"{there}, and nothing says why: look whether Trainer's and JobSet's controllers run")]
+        return [Problem(f"{', '.join(waiting)}: not started, and nothing says why: a large image takes minutes")]
 
 
 def _delete(jobs: TrainJobs, name: str) -> None:

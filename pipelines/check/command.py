@@ -33,7 +33,7 @@ def check(
     except QureError as error:
         _print([Finding("API", "failed", str(error))])
         raise StageFailed("the installation cannot be checked") from None
-    mode = f"multi-user, namespace {settings.service.namespace}" if settings.service.namespace else "single-user"
+    mode = f"multi-user, namespace {service.namespace}" if service.namespace else "single-user"
     findings = [Finding("API", "ok", f"answers; {mode}; run {name}")]
     pods = _pods(settings, run)
 

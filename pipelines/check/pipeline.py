@@ -4,7 +4,7 @@ What can be told inside a task is told by the first one, which mounts nothing an
 starts on an installation that lacks them. It never fails: a failure would keep the others from being scheduled.
 """
 
-from typing import Any
+from typing import Any, get_args
 
 from kfp import dsl, kubernetes
 from kfp.dsl.base_component import BaseComponent
@@ -13,8 +13,9 @@ from components import BASE_IMAGE
 from infra.kubernetes.manifests import rules
 from infra.kubernetes.settings import PRODUCT, PRODUCT_LABEL
 from infra.probing.platform import NODE_VARIABLE
-from pipelines.config import PipelineConfig
+from pipelines.config import PipelineConfig, TaskName, TaskSettings
 from pipelines.distributed import train_job_settings
+from pipelines.explaining import SINGLE_USER
 from pipelines.installing import installation_of
 from pipelines.placement import RUN_LABEL, RUN_VARIABLE, USER
 
@@ -26,11 +27,13 @@ NODE_ANNOTATION = "metadata.annotations['workflows.argoproj.io/node-name']"
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
 def probe_surroundings(secrets: list, storage_needed: bool, rules: list, claim: str, train_job: dict) -> None:
     """Look at secrets, MLflow, S3, notification, rights, claim and train jobs."""
+    from components.runtime import SECRET_PREFIX, put_secrets_in_place
     from infra.probing.findings import say
     from infra.probing.platform import probe_platform
     from infra.probing.services import probe_services
 
-    say(probe_services(secrets, storage_needed=storage_needed))
+    taken: dict = {"prefix": SECRET_PREFIX, "put_in_place": put_secrets_in_place}
+    say(probe_services(secrets, storage_needed=storage_needed, **taken))
     say(probe_platform(rules, claim, train_job))
 
 
@@ -76,10 +79,9 @@ def check(config: PipelineConfig) -> BaseComponent:
     """The pipeline for a configuration."""
     secrets = stated_secrets(config)
     claim = config.workspace.claim if config.workspace is not None else ""
-    namespace = config.service.namespace
-    chosen = {"namespace": namespace, "multi_user": True} if namespace else {"namespace": "kubeflow"}
-    wanted = rules(installation_of(config, **chosen))
-    accelerated = next((config.task(name) for name in config.tasks if config.task(name).accelerator), None)
+    namespace = config.service.namespace or SINGLE_USER
+    wanted = rules(installation_of(config, namespace=namespace, kubeflow_namespace=namespace))
+    accelerated = next(iter(accelerated_tasks(config)), None)
 
     @dsl.pipeline(name=NAME, display_name="QuRe check", pipeline_config=dsl.PipelineConfig(active_deadline_seconds=600))
     def qure_check() -> None:
@@ -118,6 +120,12 @@ def check(config: PipelineConfig) -> BaseComponent:
             kubernetes.use_field_path_as_env(attempts, env_name=NODE_VARIABLE, field_path=NODE_ANNOTATION)
 
     return qure_check
+
+
+def accelerated_tasks(config: PipelineConfig) -> list[TaskSettings]:
+    """Settings of the components that ask for a GPU."""
+    every = (config.task(name) for name in get_args(TaskName))
+    return [settings for settings in every if settings.accelerator is not None]
 
 
 def stated_secrets(config: PipelineConfig) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from infra.probing.findings import Finding, heard
 from infra.trainer.pods import pod_problem
+from pipelines.check.pipeline import accelerated_tasks
 from pipelines.config import PipelineConfig
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ REMEDIES = {
     "retries": "The administrator's setting of Kubeflow's workflow controller (docs/runbook.md, Retries)",
     "exit handler": "Look at the run's page: without it nobody hears how a run ended",
 }
+#: What is asked last -> the ends of a run at which it has been asked.
+_LAST = {"retries": {"succeeded"}, "exit handler": {"succeeded", "failed"}}
 
 
 @dataclass
@@ -42,6 +45,8 @@ class RunPods:
     problems: dict[str, str] = field(default_factory=dict)
     findings: dict[str, Finding] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+    #: Subjects whose task has had a pod that ended.
+    ended: set[str] = field(default_factory=set)
 
     def look(self) -> None:
         """Reads the logs of pods that have ended, and why others do not start."""
@@ -65,6 +70,8 @@ class RunPods:
                 self.problems[subject] = problem.text
             if (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"} and name not in self.seen:
                 self.seen.add(name)
+                if subject is not None:
+                    self.ended.add(subject)
                 with suppress(ApiException, HTTPError):  # a container that never began has no log
                     log = core.read_namespaced_pod_log(name, self.namespace, container="main", _preload_content=False)
                     for finding in heard(log.data.decode(errors="replace").splitlines()):
@@ -79,7 +86,6 @@ def subject_of(pod: dict[str, Any]) -> str | None:
 
 def expected(config: PipelineConfig) -> list[str]:
     """The subjects of a configuration, in the order of the table."""
-    accelerated = any(config.task(name).accelerator is not None for name in config.tasks)
     return [
         "rights",
         *(["claim", "workspace"] if config.workspace is not None else []),
@@ -87,7 +93,7 @@ def expected(config: PipelineConfig) -> list[str]:
         "MLflow",
         "S3",
         "notification",
-        *(["GPU"] if accelerated else []),
+        *(["GPU"] if accelerated_tasks(config) else []),
         *(["TrainJob"] if config.distributed is not None else []),
         "retries",
         "exit handler",
@@ -116,13 +122,17 @@ def table(subjects: Iterable[str], state: str, pods: RunPods | None, *, account:
     if state == "failed" and not pods.findings and not pods.problems:
         text = f"the run failed before its first task: service account {account} has no rights in {pods.namespace}"
         return [Finding("rights", "failed", text, f"qure-pipelines install --namespace {pods.namespace} --apply")]
-    found = []
+    found: list[Finding] = []
     for subject in subjects:
         finding = pods.findings.get(subject)
         if finding is None and subject in pods.problems:
             finding = Finding(subject, "failed", pods.problems[subject], REMEDIES.get(subject, ""))
-        if finding is None and subject == "retries" and state == "failed" and "MLflow" in pods.findings:
+        if finding is None and subject == "retries" and subject in pods.ended:
             finding = Finding(subject, "failed", "a command that fails is not tried again", REMEDIES[subject])
+        if finding is None and subject in _LAST and state not in _LAST[subject]:
+            before = [one.subject for one in found if one.state == "failed"]
+            if before:  # the one of them that waits, or has ended the run, came first
+                finding = Finding(subject, "skipped", f"not reached: mend first {', '.join(before)}")
         if finding is None:
             remedy = REMEDIES.get(subject, "Mend what failed above, and check again")
             finding = Finding(subject, "failed", "nothing was heard of it", remedy)

@@ -48,6 +48,11 @@ class PipelinesService:
         self._service = service
         self._api = connect(service)
 
+    @property
+    def namespace(self) -> str | None:
+        """Where everything lies; None on an installation for one user, whatever is configured."""
+        return self._api.namespace
+
     def upload(self, package: Path) -> Version:
         """Makes a compiled pipeline known; the same file is uploaded once.
 

@@ -25,20 +25,13 @@ from qure.errors import BadInput, StageFailed
 from qure.files import atomic_folder
 from qure.scratch import scratch_folder
 from qure.tracking import data_fingerprint, redacted
-from qure.tracking.retrying import retry
+from qure.tracking.retrying import AWAY, retry
 
 logger = logging.getLogger(__name__)
 
 POINTER = "data.dvc"
 CATALOGUE = "catalogue"
 _DVC_HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
-#: What transports say of a server that does not answer, or not now.
-_AWAY = re.compile(
-    r"timed? ?out|connection (was |is )?(refused|reset|closed|aborted|error)|could not connect|cannot connect"
-    r"|max retries exceeded|temporary failure|name or service not known|slow ?down|too many requests"
-    r"|service unavailable|bad gateway|internal ?server ?error|\b(http resp|status|error|code)\D{0,3}(429|50[0234])\b",
-    re.IGNORECASE,
-)
 
 
 class Pinned(NamedTuple):
@@ -102,7 +95,7 @@ def fetch(settings: Settings, repository: str, pinned: Pinned, output: Path, *, 
             _write_pointer(workshop / POINTER, pinned.data_hash)
             retry(
                 lambda: _dvc(workshop, "pull", "--quiet", POINTER),
-                passes=lambda error: _AWAY.search(str(error)) is not None,
+                passes=lambda error: AWAY.search(str(error)) is not None,
                 what="the DVC remote",
             )
         else:
@@ -151,7 +144,7 @@ def _is_away(error: BaseException | None) -> bool:
         # scmrepo and dulwich wrap what the transport raised, and name an HTTP status in words alone.
         if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
             return True
-        if _AWAY.search(str(error)):
+        if AWAY.search(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -18,6 +18,7 @@ from qure.tracking.connection import sqlite_file, translated
 from qure.tracking.database import opened
 from qure.tracking.place import lead_artifacts_here
 from qure.tracking.remedies import first_line
+from qure.tracking.retrying import passes_in_mlflow, retry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -101,7 +102,7 @@ def _ask_mlflow(
     if number is None:
         raise BadInput(f"{name} has no champion", remedy=how_to_promote(training_set))
     try:
-        champion = mlflow.pyfunc.load_model(uri)
+        champion = retry(lambda: mlflow.pyfunc.load_model(uri), passes=passes_in_mlflow, what=f"MLflow ({uri})")
     except (MlflowException, OSError) as error:
         raise BadInput(
             f"{uri}, version {number}, does not load: {first_line(error)}",

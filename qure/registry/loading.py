@@ -21,6 +21,7 @@ from qure.serving.searcher import Searcher
 from qure.tracking import connect, tracking_uri
 from qure.tracking.connection import translated
 from qure.tracking.remedies import first_line
+from qure.tracking.retrying import download
 
 
 def load(
@@ -60,12 +61,11 @@ def load(
 def _download(uri: str, params: Path, scratch: str) -> Path:
     settings = Settings.load(params).tracking if params.is_file() else TrackingSettings()
     connect(settings)
-    import mlflow
     from mlflow.exceptions import MlflowException
 
     with translated(tracking_uri(settings)):
         try:
-            return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch))
+            return download(uri, scratch)
         except (MlflowException, OSError) as error:
             raise BadInput(
                 f"{uri} does not load: {first_line(error)}",

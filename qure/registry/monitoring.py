@@ -20,6 +20,7 @@ from qure.scratch import scratch_folder
 from qure.tracking import connect, tracking_uri
 from qure.tracking.connection import NONE, URI_VARIABLE, translated
 from qure.tracking.remedies import first_line
+from qure.tracking.retrying import download
 
 logger = logging.getLogger(__name__)
 
@@ -238,11 +239,9 @@ def check_champion(
 
 
 def _download_model(uri: str, folder: Path) -> None:
-    import mlflow
-
     with scratch_folder(folder.parent) as scratch:
         try:
-            place = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(scratch)))
+            place = download(uri, scratch)
         except Exception as error:
             raise StageFailed(f"{uri} cannot be downloaded: {first_line(error)}") from error
         for file in place.iterdir():

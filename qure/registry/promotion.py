@@ -26,6 +26,7 @@ from qure.registry.packaging import MODEL, answers
 from qure.registry.registration import FINGERPRINT
 from qure.scratch import scratch_folder
 from qure.tracking.remedies import first_line
+from qure.tracking.retrying import download
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -277,11 +278,9 @@ class Promotion:
             attach(self._client, champion, output, found, self._key)
 
     def _download(self, version: "ModelVersion", inside: str, folder: Path) -> Path:
-        import mlflow
-
         uri = f"models:/{self._name}/{version.version}/{inside}".rstrip("/")
         try:
-            return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+            return download(uri, folder)
         except Exception as error:
             raise StageFailed(f"{uri} cannot be downloaded: {first_line(error)}") from error
 

@@ -22,6 +22,7 @@ from qure.registry.packaging import MODEL
 from qure.tracking import connect, tracking_uri
 from qure.tracking.connection import NONE, URI_VARIABLE, translated
 from qure.tracking.remedies import first_line
+from qure.tracking.retrying import download
 
 logger = logging.getLogger(__name__)
 
@@ -150,13 +151,11 @@ def compare(settings: Settings, address: str, rebuilt: Path) -> dict[str, Any]:
     import tempfile
 
     client = connect(settings.tracking)
-    import mlflow
-
     with translated(tracking_uri(settings.tracking)), tempfile.TemporaryDirectory(prefix="qure.") as scratch:
         version = find(client, address)
         uri = f"models:/{version.name}/{version.version}/{MODEL}"
         try:
-            kept = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch))
+            kept = download(uri, scratch)
         except Exception as error:
             raise StageFailed(f"{uri} cannot be downloaded: {first_line(error)}") from error
         files = {

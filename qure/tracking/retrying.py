@@ -11,6 +11,7 @@ import random
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from qure.tracking.redaction import redacted
@@ -27,13 +28,27 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 
 #: HTTP statuses of a server that is busy, restarting or out of order.
 PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
-#: What databases say when another writer was first; MLflow passes it on as 400, which its own retries leave alone.
-_ANOTHER_WRITER = re.compile(
+#: What databases say when another writer was first, or they restart; MLflow passes it on as 400, which its own retries
+#: leave alone.
+_DATABASE = re.compile(
     r"UNIQUE constraint failed|duplicate key value|Duplicate entry|database is locked|deadlock|could not serialize"
-    r"|too many (clients|connections)|server closed the connection|connection refused",
+    r"|lock wait timeout|too many (clients|connections)|QueuePool limit|server closed the connection"
+    r"|server has gone away|lost connection to|database system is (starting up|shutting down|in recovery)"
+    r"|terminating connection|closed unexpectedly",
     re.IGNORECASE,
 )
-_NO_ANSWER = re.compile(r"API request to .* failed with exception|timed out|Connection (aborted|reset|refused)")
+#: What transports say of a server that does not answer, or not now: HTTP, S3, git and DVC.
+AWAY = re.compile(
+    r"timed? ?-?out|connection (was |is |has been )?(refused|reset|closed|aborted|error|broken|lost)"
+    r"|could not (connect|resolve)|cannot connect|max retries exceeded|temporary failure|name or service not known"
+    r"|slow ?down|reduce your request rate|too many (requests|50\d error responses)|service ?unavailable|bad gateway"
+    r"|internal ?(server )?error|server disconnected|remote end closed|incomplete ?read|payload is not completed"
+    r"|broken pipe|EOF occurred|unexpected EOF|API request to .* failed with exception"
+    r"|\b(http resp|status|error|code|error occurred)\D{0,3}(408|425|429|50[0234])\b",
+    re.IGNORECASE,
+)
+#: Error codes of a server that has answered, whatever words it repeats.
+_ANSWERS = {"RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"}
 
 
 def retry(
@@ -87,13 +102,34 @@ def passes_in_mlflow(error: Exception) -> bool:
     from requests import exceptions as transport  # type: ignore[import-untyped]
     from urllib3.exceptions import HTTPError
 
-    if isinstance(error, transport.ConnectionError | transport.Timeout | HTTPError):
+    broken = transport.ConnectionError | transport.Timeout | transport.ChunkedEncodingError | transport.RetryError
+    if isinstance(error, broken | HTTPError | ConnectionError | TimeoutError):
         return True
-    if not isinstance(error, MlflowException) or error.error_code == "RESOURCE_ALREADY_EXISTS":
+    if isinstance(error, transport.HTTPError):
+        return error.response is not None and error.response.status_code in PASSING_STATUSES
+    if type(error).__module__.split(".")[0] in ("botocore", "boto3"):  # a client that writes to the store itself
+        answer = getattr(error, "response", None) or {}
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return status in PASSING_STATUSES or AWAY.search(str(error)) is not None
+    if not isinstance(error, MlflowException) or error.error_code in _ANSWERS:
         return False
     if isinstance(error, RestException) and error.get_http_status_code() in PASSING_STATUSES:
         return True
-    return bool(_ANOTHER_WRITER.search(str(error)) or _NO_ANSWER.search(str(error)))
+    return bool(_DATABASE.search(str(error)) or AWAY.search(str(error)))
+
+
+def download(uri: str, folder: str | Path) -> Path:
+    """Brings what an address of MLflow names (`models:/...`, `runs:/...`) into a folder; what is away is asked again.
+
+    Raises:
+        Exception: what MLflow or its store raised last.
+    """
+    from mlflow import artifacts
+
+    def ask() -> str:
+        return str(artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+
+    return Path(retry(ask, passes=passes_in_mlflow, what=f"MLflow ({uri})"))
 
 
 class _Patient:

@@ -39,6 +39,12 @@ def test_single_values_win_over_the_text() -> None:
     assert "\n" not in text
 
 
+def test_json_may_be_indented_with_tabs() -> None:
+    assert parse('{\t"training": {\t"cirr": {"recipe": "catalogue"}}}').training["cirr"].recipe == "catalogue"
+    with pytest.raises(BadInput, match="line 1, column 1, field 'training'"):
+        parse('{\t"backbone": {}}')
+
+
 def test_what_is_left_out_changes_nothing() -> None:
     assert parse(changed(PARAMS, "cirr")).resolved() == parse(PARAMS).resolved()
 

@@ -13,6 +13,7 @@ from pipelines.client.status import run_row, task_rows, workflow_of
 from pipelines.explaining import explain
 from qure.errors import StageFailed
 
+PAGES = {"kubeflow": "https://kubeflow.test/", "mlflow": "https://mlflow.test"}
 POD = "probe-exit-bad-f4nhd-system-container-impl-3801720876"
 
 
@@ -29,6 +30,8 @@ class Recorded:
         return copy.deepcopy(self.workflows[name])
 
     def log(self, pod: str) -> list[str]:
+        if "-impl-" in pod and pod != POD:  # of the training
+            return ["INFO qure.tracking.runs: MLflow: evaluate is run 0a1b in run 2c3d of experiment 7"]
         if pod != POD:
             raise StageFailed("gone")
         return ["INFO x", "error: exit 7"]
@@ -46,7 +49,7 @@ def row(recordings: Path) -> Any:
 
 def test_a_failure_is_explained(row: Any, recordings: Path) -> None:
     run = row("failed")
-    explain([run], None, Recorded(recordings / "workflows"))
+    explain([run], None, {}, Recorded(recordings / "workflows"))
     (task, _) = run["tasks"]
     assert (task["name"], task["state"], task["error"], task["pod"]) == ("fail", "failed", "error: exit 7", POD)
     assert task["message"] == "main: Error (exit code 1)"
@@ -56,7 +59,7 @@ def test_a_failure_is_explained(row: Any, recordings: Path) -> None:
 def test_tasks_that_the_api_has_not_written_down_are_filled_in(row: Any, recordings: Path) -> None:
     run = row("training-succeeded")
     assert "not recorded" in {task["state"] for task in run["tasks"]}
-    explain([run], None, Recorded(recordings / "workflows"))
+    explain([run], None, {}, Recorded(recordings / "workflows"))
     assert {task["state"] for task in run["tasks"]} == {"succeeded"}
     assert len(run["tasks"]) == 17
 
@@ -64,7 +67,8 @@ def test_tasks_that_the_api_has_not_written_down_are_filled_in(row: Any, recordi
 def test_a_workflow_that_is_gone_is_said(row: Any, recordings: Path) -> None:
     run = row("terminated")
     before = copy.deepcopy(run)
-    explain([run], None, Recorded(recordings / "workflows"))
+    explain([run], None, PAGES, Recorded(recordings / "workflows"))
+    assert run.pop("links") == {"run": f"https://kubeflow.test/#/runs/details/{run['id']}"}
     assert run.pop("unexplained") == "Workflow 'probe-exit-slow-ggnrq' cannot be read: 404 Not Found"
     assert run == before
 
@@ -72,5 +76,26 @@ def test_a_workflow_that_is_gone_is_said(row: Any, recordings: Path) -> None:
 def test_what_is_clear_is_not_asked_for(row: Any) -> None:
     runs = [row("training-from-cache"), row("workflow-deleted")]
     before = copy.deepcopy(runs)
-    explain(runs, None, SimpleNamespace())  # type: ignore[arg-type]
-    assert runs == before
+    explain(runs, None, {}, SimpleNamespace())  # type: ignore[arg-type]
+    assert runs == [run | {"links": {}} for run in before]
+
+
+def test_a_success_leads_to_its_page_its_mlflow_run_and_its_report(row: Any, recordings: Path) -> None:
+    run = row("training-succeeded")
+    explain([run], None, PAGES, Recorded(recordings / "workflows"))
+    assert run["links"] == {
+        "run": f"https://kubeflow.test/#/runs/details/{run['id']}",
+        "mlflow": "https://mlflow.test/#/experiments/7/runs/2c3d",
+        "report": "https://mlflow.test/#/experiments/7/runs/0a1b/artifacts",
+    }
+
+
+def test_without_a_kubeconfig_every_run_leads_to_its_page(row: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(namespace: str) -> None:
+        raise StageFailed("no credentials for the cluster")
+
+    monkeypatch.setattr("pipelines.explaining.Cluster", nothing)
+    runs = [row("failed"), row("terminated"), row("training-from-cache")]
+    explain(runs, None, PAGES)
+    assert all(run["links"]["run"].endswith(run["id"]) for run in runs)
+    assert "unexplained" in runs[0]

@@ -2,9 +2,11 @@
 
 import json
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,3 +124,13 @@ def test_an_address_where_nobody_answers_fails(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(StageFailed, match="could not be sent") as failure:
         notify(FAILED)
     assert "sentinel-path" not in str(failure.value)
+
+
+def test_the_runbooks_message_is_what_is_posted(webhook_here: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    runbook = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```json\n(.*?)```", runbook, re.DOTALL)
+    told = json.loads(shown)
+    outcome = {key: value for key, value in told.items() if key not in ("text", "run", "tasks")}
+    monkeypatch.setenv("QURE_PIPELINE_RUN", told["run"])
+    assert notify(Outcome(**outcome, tasks=tuple(BrokenTask(**task) for task in told["tasks"])))
+    assert webhook_here.messages == [told]

@@ -120,7 +120,7 @@ def test_a_workflow_that_cannot_be_read_is_said(
         told = outcome("qure-training", "cirr", status, "", {})
     assert told.state == state
     assert "403" in told.message
-    assert "infra/kubernetes/base" in told.message
+    assert "`qure-pipelines install`" in told.message
 
 
 def test_an_api_that_is_away_for_a_moment_is_asked_again(
@@ -151,6 +151,12 @@ def test_no_credentials_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
             "torch.OutOfMemoryError: CUDA out of memory. Tried",
         ),
         (["error: one", "error: two", "F1127 08:07:27.100000 1 main.go:60] exit status 1"], "error: two"),
+        (
+            ["INFO qure: done", "F1127 08:07:27.100000       1 main.go:60] failed to upload: 503"],
+            "failed to upload: 503",
+        ),
+        (["F1127 08:07:27.100000       1 main.go:60] failed to execute component: exit status 1"], ""),
+        (["I1127 08:07:27.100000       1 main.go:60] failed to look, will look again"], ""),
     ],
 )
 def test_the_line_that_says_why(lines: list[str], told: str) -> None:

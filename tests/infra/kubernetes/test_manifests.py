@@ -114,6 +114,7 @@ def test_ports_and_name_servers_are_those_that_were_chosen() -> None:
     assert [port["port"] for port in egress(ports=ports)[2]["ports"]] == [22, 7443, 8065, 8080, 9001]
     assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in egress()[0]["to"]
     assert {"ipBlock": {"cidr": "10.0.0.10/32"}} in egress(node_local_dns="10.0.0.10")[0]["to"]
+    assert {"ipBlock": {"cidr": "fd00:10::a/128"}} in egress(node_local_dns="fd00:10::a")[0]["to"]
     assert len(egress(node_local_dns=None)[0]["to"]) == 1
     names = egress(kubeflow_namespace="pipelines")[1]["to"][0]["namespaceSelector"]["matchLabels"]
     assert names == {"kubernetes.io/metadata.name": "pipelines"}
@@ -134,6 +135,13 @@ def test_quota_and_limits_are_for_a_namespace_of_its_own() -> None:
         ({"namespace": "Team"}, "namespace"),
         ({"namespace": "a" * 64}, "namespace"),
         ({"ports": {"mlflow": 0}}, "mlflow"),
+        ({"node_local_dns": "10.0.0"}, "node_local_dns"),
+        ({"storage_size": "300 GB"}, "storage_size"),
+        ({"storage_class": "Fast Disks"}, "storage_class"),
+        ({"secret_store": ""}, "secret_store"),
+        ({"kubeflow_namespace": "Kubeflow"}, "kubeflow_namespace"),
+        ({"pull_secrets": ("a", "B")}, "pull_secrets"),
+        ({"pull_secrets": ("registry",), "service_account": None}, "'default-editor' is Kubeflow's"),
     ],
 )
 def test_what_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -1,6 +1,7 @@
 """The probes of a run's surroundings against real ones: MLflow on SQLite, a webhook and an object store over HTTP."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from components.runtime import SECRET_PREFIX, put_secrets_in_place
 from infra.probing.findings import MARK, Finding, found, heard, say
 from infra.probing.services import probe_services
 
@@ -18,7 +20,14 @@ NOTIFICATION = {
     "optional": True,
     "keys": {"url": ["QURE_NOTIFICATION_URL", "QURE_CHECK_1_0"]},
 }
-VARIABLES = ["MLFLOW_TRACKING_URI", "QURE_NOTIFICATION_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+VARIABLES = [
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_TRACKING_TOKEN",
+    "QURE_NOTIFICATION_URL",
+    "QURE_NOTIFICATION_SECRET",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +47,7 @@ def webhook() -> Iterator[Any]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             got["bodies"].append(self.rfile.read(int(self.headers["Content-Length"])))
+            got["signature"] = self.headers["webhook-signature"]
             self.send_response(got["status"])
             self.end_headers()
 
@@ -58,7 +68,8 @@ def webhook() -> Iterator[Any]:
 
 
 def probed(*secrets: dict[str, Any], storage_needed: bool = False) -> dict[str, Finding]:
-    return {one.subject: one for one in probe_services(secrets, storage_needed=storage_needed)}
+    taken: dict[str, Any] = {"prefix": SECRET_PREFIX, "put_in_place": put_secrets_in_place}
+    return {one.subject: one for one in probe_services(secrets, storage_needed=storage_needed, **taken)}
 
 
 def test_a_real_mlflow_is_written_read_and_left_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +104,9 @@ def test_an_optional_secret_may_be_missing_whole_and_not_in_part(monkeypatch: py
     both = NOTIFICATION | {"keys": NOTIFICATION["keys"] | {"token": ["T", "QURE_CHECK_1_1"]}}
     monkeypatch.setenv("QURE_CHECK_1_1", "x")
     monkeypatch.setenv("T", "")
-    assert probed(both)["secret qure-notification"].state == "failed"
+    finding = probed(both)["secret qure-notification"]
+    assert (finding.state, finding.text) == ("failed", "lacks url")
+    assert finding.remedy.startswith("QURE_NOTIFICATION_URL would not be set"), "nothing waits for an optional one"
 
 
 def test_an_mlflow_that_is_not_there_is_said_soon(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,6 +125,24 @@ def test_the_notification_is_sent_and_a_refusal_told(webhook: Any, monkeypatch: 
     webhook["status"] = 403
     monkeypatch.setenv("QURE_CHECK_1_0", webhook["address"])
     assert "403" in probed(NOTIFICATION)["notification"].text
+
+
+def test_the_notification_is_signed_as_every_message_is(webhook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = NOTIFICATION["keys"] | {"secret": ["QURE_NOTIFICATION_SECRET", "QURE_CHECK_1_1"]}
+    monkeypatch.setenv("QURE_CHECK_1_0", webhook["address"])
+    monkeypatch.setenv("QURE_CHECK_1_1", "sentinel-secret")
+    assert probed(NOTIFICATION | {"keys": keys})["notification"].state == "ok"
+    assert webhook["signature"].startswith("v1,")
+
+
+def test_what_kubeflows_plugin_knows_of_its_server_is_not_sent_to_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://kubeflows.test")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "theirs")
+    monkeypatch.setenv("QURE_CHECK_0_0", f"sqlite:///{tmp_path}/mlflow.db")
+    assert probed(TRACKING)["MLflow"].state == "ok"
+    assert "MLFLOW_TRACKING_TOKEN" not in os.environ
 
 
 @pytest.mark.parametrize(

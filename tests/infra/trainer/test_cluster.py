@@ -270,3 +270,11 @@ def test_log_lines_are_whole_however_the_stream_is_cut() -> None:
     for size in range(1, len(text) + 1):
         chunks = (text[start : start + size] for start in range(0, len(text), size))
         assert list(_lines(chunks)) == ["erste Zeile ä", "zweite", "", "letzte"]
+
+
+def test_no_credentials_are_said_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(BadInput, match="no credentials for the cluster") as refusal:
+        ClusterTrainJobs()
+    assert "automountServiceAccountToken" in str(refusal.value)

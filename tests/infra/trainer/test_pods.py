@@ -118,3 +118,10 @@ def test_why_no_pod_is_made(message: str, hopeless: bool) -> None:
     assert problem is not None
     assert problem.hopeless == hopeless
     assert event_problem(event, pods_missing=False) is None
+
+
+@pytest.mark.parametrize("reason", ["FailedMount", "FailedCreatePodSandBox", "JobCreationFailed"])
+def test_what_events_alone_say_is_told(reason: str) -> None:
+    problem = event_problem({"reason": reason, "message": "it cannot\n be made"}, pods_missing=False)
+    assert problem is not None
+    assert (problem.text, problem.hopeless) == (f"{reason}: it cannot be made", False)

@@ -162,6 +162,25 @@ def test_what_waits_is_said_once_in_a_while_and_what_cannot_be_mended_ends_it(
     assert cluster.deleted == 1
 
 
+@pytest.mark.parametrize(
+    ("workers", "said"),
+    [([], "0 of 1 pods are there, and nothing says why"), ([Worker("node-0")], "node-0: not started, and nothing")],
+)
+def test_that_nothing_starts_is_said_within_a_minute_though_the_cluster_gives_no_reason(
+    workers: list[Worker], said: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Trainer's controller is down, or an image of gigabytes is pulled: no condition, no event."""
+    clock = [0.0]
+    monkeypatch.setattr(run.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(run.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + 10.0))
+    for looks, times in ((5, 0), (7, 1)):  # one every ten seconds
+        cluster = FakeCluster(*[{}] * looks, {"Complete": ""})
+        cluster.workers = [workers]
+        with caplog.at_level(logging.WARNING):
+            launch(cluster, timeout=1000)
+        assert caplog.text.count(said) == times
+
+
 def test_a_secret_that_comes_a_moment_later_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is hopeless now and then, but not all the time, does not add up."""
     clock = itertools.count(0.0, 4.0)

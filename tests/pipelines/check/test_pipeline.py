@@ -54,6 +54,16 @@ def test_without_workspace_or_gpu_nobody_asks_for_them(tmp_path: Path) -> None:
     assert set(placed) == {"exec-probe-surroundings", "exec-probe-attempts", "exec-probe-end"}
 
 
+@pytest.mark.parametrize("namespace", ["kubeflow", "pipelines", "team"])
+def test_rights_are_those_of_any_namespace_that_is_configured(namespace: str, tmp_path: Path) -> None:
+    """Also of a single-user installation whose namespace is named, Kubeflow's own."""
+    values = yaml.safe_load(SMALL.read_text())
+    values["service"]["namespace"] = namespace
+    spec, _ = compiled(tmp_path, PipelineConfig.model_validate(values))
+    task = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]["probe-surroundings"]
+    assert task["inputs"]["parameters"]["rules"]["runtimeValue"]["constant"]
+
+
 def test_a_train_job_of_a_namespace_is_probed_with_its_settings(tmp_path: Path) -> None:
     values = yaml.safe_load(DEFAULT_CONFIG.read_text())
     values["distributed"] = {"nodes": 2}

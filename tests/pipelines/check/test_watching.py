@@ -94,6 +94,25 @@ def test_one_attempt_is_told_by_the_silence_of_the_second(cluster: Any, pods: Ru
     assert "docs/runbook.md" in finding.remedy
 
 
+def test_what_is_asked_last_is_not_blamed_for_what_came_before(cluster: Any, pods: RunPods) -> None:
+    """A GPU that no node has holds the attempts and the exit handler up: nothing is known of either."""
+    waits = pod("probe-accelerator", "Pending")
+    message = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+    waits["status"]["conditions"] = [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    ]
+    cluster.pods = [pod("probe-surroundings", "Succeeded"), waits]
+    first = [one for one in expected(PipelineConfig.load()) if one not in ("GPU", "retries", "exit handler")]
+    cluster.logs = {("probe-surroundings-0", False): [line(one) for one in first]}
+    pods.look()
+    rows = found(pods, "running", DEFAULT_CONFIG)
+    assert [one for one, row in rows.items() if row.state == "failed"] == ["GPU"]
+    assert rows["retries"].text == rows["exit handler"].text == "not reached: mend first GPU"
+    ended = found(pods, "failed", DEFAULT_CONFIG)
+    assert ended["retries"].state == "skipped", "no attempt has been made that could have failed"
+    assert ended["exit handler"].state == "failed", "it should have run"
+
+
 def test_silence_is_a_failure(pods: RunPods) -> None:
     assert {one.state for one in found(pods, "succeeded").values()} == {"failed"}
 
@@ -129,12 +148,17 @@ def test_what_is_expected_follows_the_configuration() -> None:
     whole["distributed"] = {"nodes": 2}
     subjects = expected(PipelineConfig.model_validate(whole))
     assert {"GPU", "TrainJob", "workspace", "secret qure-storage"} <= set(subjects)
+    small = yaml.safe_load(SMALL.read_text())
+    small["defaults"]["accelerator"] = {"type": "nvidia.com/gpu"}
+    assert "GPU" in expected(PipelineConfig.model_validate(small)), "of the defaults, too"
     whole |= {"distributed": None, "workspace": None}
     assert not {"claim", "workspace", "TrainJob"} & set(expected(PipelineConfig.model_validate(whole)))
 
 
 class Service:
     """A Kubeflow whose run ends as told."""
+
+    namespace = None
 
     def __init__(self, state: str) -> None:
         self.state, self.stopped = state, False

@@ -1,5 +1,6 @@
 """What passes by nature is tried again, what does not is not, and nothing without a bound."""
 
+import json
 import logging
 import threading
 import time
@@ -11,8 +12,8 @@ from typing import Any
 import pytest
 
 from qure.config import TrackingSettings
-from qure.tracking import connect, stage_run
-from qure.tracking.retrying import impatient, passes_in_mlflow, patient, retry
+from qure.tracking import connect, retrying, stage_run
+from qure.tracking.retrying import download, impatient, passes_in_mlflow, patient, retry
 
 
 @pytest.fixture(autouse=True)
@@ -187,6 +188,118 @@ def test_which_errors_of_mlflow_pass() -> None:
     assert not passes_in_mlflow(answered("INVALID_PARAMETER_VALUE"))
     assert not passes_in_mlflow(MlflowException("no such model flavour"))
     assert not passes_in_mlflow(ValueError("timed out"))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "passes"),
+    [
+        (502, "<html>Bad Gateway</html>", True),  # of a proxy before the server: no JSON
+        (503, "<html></html>", True),
+        (504, "<html></html>", True),
+        (429, "slow", True),
+        (404, "<html></html>", False),
+        (403, "<html></html>", False),
+        (400, "(1205, 'Lock wait timeout exceeded; try restarting transaction')", True),
+        (400, "(2006, 'MySQL server has gone away')", True),
+        (400, "(2013, 'Lost connection to MySQL server during query')", True),
+        (400, "FATAL: the database system is starting up", True),
+        (400, "terminating connection due to administrator command", True),
+        (400, "Invalid value for parameter 'key'", False),
+    ],
+)
+def test_what_a_server_or_its_proxy_answers(status: int, body: str, passes: bool) -> None:
+    from mlflow.utils.rest_utils import verify_rest_response
+    from requests import Response
+
+    if status == 400:
+        body = json.dumps({"error_code": "BAD_REQUEST", "message": body})
+    answer = Response()
+    answer.status_code, answer._content = status, body.encode()
+    with pytest.raises(Exception, match=r"\w") as refusal:
+        verify_rest_response(answer, "/api/2.0/mlflow/runs/create")
+    assert passes_in_mlflow(refusal.value) == passes
+
+
+def test_what_a_store_raises_where_mlflow_writes_to_it_itself() -> None:
+    from boto3.exceptions import S3UploadFailedError
+    from botocore import exceptions as s3
+    from mlflow.exceptions import MlflowException
+    from requests import exceptions as transport
+    from requests.models import Response
+
+    def told(code: str, status: int) -> s3.ClientError:
+        return s3.ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "PutObject")
+
+    def answered(status: int) -> transport.HTTPError:
+        answer = Response()
+        answer.status_code = status
+        return transport.HTTPError("x", response=answer)
+
+    several = "The following failures occurred while downloading one or more artifacts: ##### File x #####\n"
+    for error in (
+        told("SlowDown", 503),
+        s3.EndpointConnectionError(endpoint_url="http://s3"),
+        s3.ReadTimeoutError(endpoint_url="http://s3"),
+        s3.ConnectionClosedError(endpoint_url="http://s3"),
+        S3UploadFailedError("Failed to upload x: An error occurred (SlowDown): Please reduce your request rate."),
+        transport.ChunkedEncodingError("Connection broken: IncompleteRead(3 bytes read)"),
+        answered(503),
+        MlflowException(several + "503 Server Error: Service Unavailable for url: http://x"),
+        MlflowException(several + "An error occurred (InternalError): We encountered an internal error."),
+        ConnectionResetError("x"),
+    ):
+        assert passes_in_mlflow(error), error
+    for refusal in (
+        told("AccessDenied", 403),
+        told("NoSuchKey", 404),
+        s3.NoCredentialsError(),
+        answered(403),
+        MlflowException(several + "404 Client Error: Not Found for url: http://x"),
+    ):
+        assert not passes_in_mlflow(refusal), refusal
+
+
+@pytest.mark.parametrize(
+    ("said", "passes"),
+    [
+        ("[Errno 104] Connection reset by peer", True),
+        ("[Errno 16] Please reduce your request rate.", True),
+        ("An error occurred (ServiceUnavailable) when calling the GetObject operation", True),
+        ("An error occurred (503) when calling the HeadObject operation (reached max retries: 4)", True),
+        ("An error occurred (InternalError): We encountered an internal error. Please try again.", True),
+        ("Server disconnected", True),
+        ("Response payload is not completed", True),
+        ("unexpected http resp 502 for http://x/info/refs", True),
+        ("Could not resolve host: git.example.com", True),
+        ("An error occurred (NoSuchBucket) when calling the ListObjectsV2 operation", False),
+        ("An error occurred (403) when calling the HeadObject operation: Forbidden", False),
+        ("missing-files: files/md5/50/2b", False),
+        ("unexpected http resp 404 for http://x/info/refs", False),
+    ],
+)
+def test_what_git_and_dvc_say_of_a_server_that_is_away(said: str, passes: bool) -> None:
+    assert (retrying.AWAY.search(said) is not None) == passes
+
+
+def test_a_download_that_breaks_off_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The champion's files come by a function of MLflow's that is no call of its client."""
+    from mlflow import artifacts
+    from requests.exceptions import ChunkedEncodingError
+
+    act = Moody(2, ChunkedEncodingError("Connection broken: IncompleteRead(3 bytes read)"))
+    monkeypatch.setattr(artifacts, "download_artifacts", lambda **asked: (act(), asked["dst_path"])[1])
+    assert download("models:/qure-cirr/1/model", tmp_path) == tmp_path
+    assert act.calls == 3
+    assert "MLflow (models:/qure-cirr/1/model)" in caplog.text
+
+
+def test_no_file_comes_of_mlflow_past_the_patience() -> None:
+    """Every way to a registered model's files asks again."""
+    sources = Path(retrying.__file__).parents[1]
+    direct = [str(file) for file in sources.rglob("*.py") if "artifacts.download_artifacts(" in file.read_text()]
+    assert direct == [retrying.__file__]
 
 
 def test_a_patient_client_is_the_client_otherwise(settings: TrackingSettings) -> None:
