@@ -140,7 +140,11 @@ def _count(value: Any, default: int, row: int) -> int:
     """How many results; JSON's null makes a column of numbers one of fractions."""
     if value is None:
         return default
-    if isinstance(value, bool | str) or int(value) != value:
+    try:
+        is_whole = not isinstance(value, bool | str) and int(value) == value
+    except (TypeError, ValueError, OverflowError):  # a list, an object, an infinite number: any type passes MLflow
+        is_whole = False
+    if not is_whole:
         raise BadInput(f"{value!r} is not a number of results", row=row, field="top_k", remedy="Use 1 or more")
     return int(value)
 
@@ -148,7 +152,8 @@ def _count(value: Any, default: int, row: int) -> int:
 def _column(table: pd.DataFrame, name: str) -> list[Any]:
     if name not in table.columns:
         return [None] * len(table)
-    return [None if pd.isna(value) else value for value in table[name]]
+    # `isna` of a list, which a column of any type may hold, is a list.
+    return [None if pd.api.types.is_scalar(value) and pd.isna(value) else value for value in table[name]]
 
 
 mlflow.models.set_model(ComposedImageRetrieval())

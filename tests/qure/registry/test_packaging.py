@@ -329,6 +329,11 @@ def test_a_missing_or_null_number_of_results_means_the_default(ask: Any, picture
         ({"text": None}, r"row 1, field 'text'"),
         ({"top_k": 0}, r"row 1, field 'top_k': 0 is not a number of results"),
         ({"top_k": 2.5}, r"row 1, field 'top_k': 2\.5 is not"),
+        ({"top_k": "5"}, r"row 1, field 'top_k': '5' is not"),
+        ({"top_k": [5]}, r"row 1, field 'top_k': \[5\] is not"),
+        ({"top_k": {"a": 5}}, r"row 1, field 'top_k': \{'a': 5\} is not"),
+        ({"top_k": 1e400}, r"row 1, field 'top_k': inf is not"),
+        ({"top_k": -(10**30)}, r"row 1, field 'top_k': -10{30} is not"),
         ({"group": "nobody's"}, r"row 1, field 'group': no group"),
     ],
 )
