@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from qure.errors import BadInput
 from qure.tracking.identity import PIPELINE_VARIABLE
@@ -111,5 +112,14 @@ def notify(outcome: Outcome) -> bool:
     if not url.startswith(("https://", "http://")):
         raise BadInput("not an http(s) address", field=URL_VARIABLE)
     body = {"text": outcome.text, **asdict(outcome), "run": os.environ.get(PIPELINE_VARIABLE, "")}
-    post(url, redacted(json.dumps(body)))
+    post(url, json.dumps(_redacted(body)))
     return True
+
+
+def _redacted(value: Any) -> Any:
+    """Text by text: in JSON a secret's quotes and letters would be escaped and not be found."""
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, Mapping):
+        return {key: _redacted(one) for key, one in value.items()}
+    return [_redacted(one) for one in value] if isinstance(value, list | tuple) else value

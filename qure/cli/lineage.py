@@ -1,5 +1,6 @@
 """Commands about where a registered version comes from, and whether it can be made again."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,7 +41,7 @@ def reproduce(
 ) -> None:
     """Make a registered model again from git, DVC and its settings; exit code 1 when the bytes differ."""
     settings = settings_for(params)
-    from qure.registry.reproduction import SETTINGS, plan, rebuild
+    from qure.registry.reproduction import plan, rebuild, script
 
     name = address.removeprefix("models:/").replace("/", "-").replace("@", "-")
     planned = plan(settings, address, folder or Path(".work") / "reproduced" / name)
@@ -51,12 +52,7 @@ def reproduce(
             commands = [step.line() for step in planned.steps]
             print_json({"model": planned.address, "commands": commands, "settings": planned.settings})
             return
-        first, *others = planned.steps
-        typer.echo(first.line())
-        typer.echo(f"# its settings, as JSON, into {planned.folder / SETTINGS}: qure reproduce {address} --json")
-        typer.echo(f"export PYTHONPATH={planned.folder} MLFLOW_TRACKING_URI=none")
-        for step in others:
-            typer.echo(step.line())
+        typer.echo("\n".join(script(planned)))
         return
     found = rebuild(settings, planned)
     if as_json:
@@ -86,7 +82,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
         for run in found if isinstance(found, list) else [found]:
             said.append(f"{stage + ' run':<12} {run['id']} {run['name']}")
     said += [f"report       {place}" for place in facts["reports"]]
-    said += [f"settings     {len(facts['settings'] or {})} groups: --json shows them"] if facts["settings"] else []
+    said += [f"parameter    {name}: {value}" for name, value in _parameters(facts["settings"] or {})]
     for change in facts["champion"]:
         before = f", before it version {change['previous']}" if change["previous"] else ""
         who = f" by {change['by']}" if change["by"] else ""
@@ -95,3 +91,10 @@ def lines(facts: dict[str, Any]) -> list[str]:
         if change["command"]:
             said.append(f"             {change['command']}" + (f", run {change['run']}" if change["run"] else ""))
     return said + [f"missing      {one}" for one in facts["missing"]]
+
+
+def _parameters(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    """One line each, with the key that params.yaml has for it; of both training sets."""
+    from qure.tracking.entries import flattened
+
+    return [(key, json.dumps(value, ensure_ascii=False)) for key, value in flattened(settings).items()]

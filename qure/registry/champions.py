@@ -115,6 +115,8 @@ class Champions:
             StageFailed: a person must say who is champion.
         """
         entries, alias = self._journal.read()
+        if self._journal.restore(lock):
+            entries, alias = self._journal.read()
         entries = self._closed(lock, entries, alias)
         self._seen = _Seen(max((entry.token for entry in entries), default=0), alias)
         history = [entry for entry in entries if entry.counts]

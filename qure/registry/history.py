@@ -10,7 +10,7 @@ follows when a champion is rolled back or deleted, who was rolled back, and what
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -77,29 +77,59 @@ class Entry:
 def entries_of(model: "RegisteredModel") -> list[Entry]:
     """Every entry of a registered model, oldest first: also those that were begun, or withdrawn."""
     entries = []
-    known = {field.name for field in fields(Entry)}
     for key, value in model.tags.items():
-        match = _KEY.fullmatch(key)
-        if match:
-            content = {field: one for field, one in json.loads(value).items() if field in known}
-            mark = model.tags.get(WITHDRAWN + key.removeprefix(ENTRY))
-            if mark is not None and not content.get("done"):
-                content |= {"withdrawn": True, "outstanding": bool(json.loads(mark)["outstanding"])}
-            entries.append(Entry(**{**content, "token": int(match[1]), "writer": match[2] or ""}))
+        entry = entry_of(key, value)
+        if entry is None:
+            continue
+        mark = model.tags.get(WITHDRAWN + key.removeprefix(ENTRY))
+        if mark is not None and not entry.done:
+            entry = replace(entry, withdrawn=True, outstanding=_is_outstanding(mark))
+        entries.append(entry)
     return sorted(entries, key=lambda entry: (entry.token, entry.writer))
+
+
+def entry_of(key: str, value: str) -> Entry | None:
+    """The entry that a tag holds; None where it is no entry's, or was edited so that it is none any more.
+
+    >>> entry_of("qure.champion.00000007.1f0c9a2b", "7") is entry_of("qure.origin", "7") is None
+    True
+    """
+    match = _KEY.fullmatch(key)
+    if match is None:
+        return None
+    known = {field.name for field in fields(Entry)}
+    try:
+        content = {field: one for field, one in json.loads(value).items() if field in known}
+        entry = Entry(**{**content, "token": int(match[1]), "writer": match[2] or ""})
+    except (ValueError, TypeError, AttributeError):
+        return None
+    numbers = (entry.version, *(one for one in (entry.previous, entry.bars) if one is not None))
+    return entry if all(type(one) is int for one in numbers) else None
+
+
+def tag_of(entry: Entry) -> str:
+    """What its tag holds."""
+    kept_apart = ("token", "writer", "withdrawn")
+    return json.dumps({field: value for field, value in asdict(entry).items() if field not in kept_apart})
 
 
 def write_entry(client: "MlflowClient", name: str, entry: Entry) -> None:
     """Writes an entry, or what its writer, or whoever finishes it, newly knows of it."""
-    kept_apart = ("token", "writer", "withdrawn")
-    content = {field: value for field, value in asdict(entry).items() if field not in kept_apart}
-    client.set_registered_model_tag(name, entry.key, json.dumps(content))
+    client.set_registered_model_tag(name, entry.key, tag_of(entry))
 
 
 def withdraw(client: "MlflowClient", name: str, entry: Entry, *, outstanding: bool) -> None:
     """Says of an entry that was begun that it counts for nothing, unless its writer finishes it."""
     key = WITHDRAWN + entry.key.removeprefix(ENTRY)
     client.set_registered_model_tag(name, key, json.dumps({"outstanding": outstanding}))
+
+
+def _is_outstanding(mark: str) -> bool:
+    """What a withdrawal says; one that a person has edited is taken for the more careful word."""
+    try:
+        return bool(json.loads(mark)["outstanding"])
+    except (ValueError, TypeError, KeyError):
+        return True
 
 
 def predecessors(history: Sequence[Entry], version: int) -> list[int]:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from qure.errors import BadInput
 from qure.registry.described import tell_history
 from qure.registry.history import Entry, entries_of, withdraw, write_entry
+from qure.registry.record import Record
 from qure.tracking.lock import RegistryLock
 from qure.tracking.remedies import first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +38,41 @@ class Journal:
     def __init__(self, client: "MlflowClient", name: str) -> None:
         self.name = name
         self.client = client
+        self._record = Record(client)
+        self._model: RegisteredModel | None = None
 
     def read(self) -> tuple[list[Entry], int | None]:
         """All entries, oldest first, and the alias's version, as they were at one moment."""
-        model = self.client.get_registered_model(self.name)
+        model = self._model = self.client.get_registered_model(self.name)
         return entries_of(model), int(model.aliases[CHAMPION]) if CHAMPION in model.aliases else None
+
+    def restore(self, lock: RegistryLock) -> bool:
+        """Brings back what was edited or deleted on the model's page of changes that were made, and records the rest.
+
+        To be called after `read`, whose answer it goes by.
+
+        Returns:
+            whether anything was brought back: then the history is to be read again.
+
+        Raises:
+            LockLost: the lock is not held any more.
+        """
+        assert self._model is not None
+        told = {entry.key: replace(entry, outstanding=False) for entry in entries_of(self._model) if entry.counts}
+        recorded = self._record.entries(self._model)
+        lost = [entry for key, entry in recorded.items() if told.get(key) != entry]
+        for entry in lost:
+            lock.check()
+            logger.warning(
+                "%s: its page has lost the change of champion to version %d at %s: it is written there again",
+                self.name,
+                entry.version,
+                entry.at,
+            )
+            write_entry(self.client, self.name, entry)
+        for key in told.keys() - recorded.keys():  # of an older version of qure, or cleared away by `mlflow gc`
+            self._record.keep(self._model, told[key])
+        return bool(lost)
 
     def version(self, number: int, remedy: str = "`make mlflow` shows what there is") -> "ModelVersion":
         """A version; `remedy` is what is told where it is missing.
@@ -74,8 +105,10 @@ class Journal:
             self.client.set_registered_model_alias(self.name, CHAMPION, str(version))
 
     def write(self, entry: Entry) -> None:
-        """Writes an entry whole."""
+        """Writes an entry whole; one whose change was made is final, and recorded as well."""
         write_entry(self.client, self.name, entry)
+        if entry.counts and self._model is not None:
+            self._record.keep(self._model, replace(entry, outstanding=False))
 
     def remove(self, entry: Entry) -> None:
         """Takes an entry away that counts for nothing."""

@@ -7,6 +7,7 @@ version lacks, because an older qure did not record it or because it was deleted
 import json
 import re
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,8 +148,9 @@ class _Told:
         from mlflow.exceptions import MlflowException
 
         try:
-            text = self._client.download_artifacts(self._version.run_id, f"{LINEAGE}/{MADE_WITH}")
-            return dict(json.loads(Path(text).read_text(encoding="utf-8")))
+            with tempfile.TemporaryDirectory(prefix="qure.") as scratch:
+                file = self._client.download_artifacts(self._version.run_id, f"{LINEAGE}/{MADE_WITH}", scratch)
+                return dict(json.loads(Path(file).read_text(encoding="utf-8")))
         except (MlflowException, OSError, ValueError):
             self._missing.append("the settings: they were not recorded, or the artifact store has lost them")
             return {}

@@ -10,6 +10,7 @@ from typing import Any
 from qure.config import Settings
 from qure.errors import BadInput, StageFailed
 from qure.files import atomic_folder, read_json, write_json
+from qure.models.folder import read_manifest
 from qure.registry.champions import Champions
 from qure.registry.comparison import missed_thresholds
 from qure.registry.evaluations import headline, read_evaluations
@@ -94,7 +95,9 @@ def fetch_champion(
             registered = client.get_model_version(name, str(number))
             if whole is not None:
                 _download_model(f"models:/{name}/{number}/{MODEL}", whole)
-            found |= {"model_fingerprint": registered.tags[FINGERPRINT], "data_fingerprint": registered.tags.get(DATA)}
+            # A person can edit or delete a version's tag on its page: the model's own word counts more.
+            held = read_manifest(whole)["fingerprint"] if whole is not None else registered.tags.get(FINGERPRINT)
+            found |= {"model_fingerprint": held, "data_fingerprint": registered.tags.get(DATA)}
             found["statistics"] = download_statistics(client, registered.run_id, folder)
         write_json(folder / "champion.json", found)
     return found

@@ -138,7 +138,9 @@ def ask(folder: Path, query: "pd.DataFrame") -> dict[str, Any]:
     return _ranking(found)
 
 
-def answers(folder: Path, *, environment: Literal["installed", "own"] = "installed") -> dict[str, Any]:
+def answers(
+    folder: Path, *, environment: Literal["installed", "own"] = "installed", scratch: Path | None = None
+) -> dict[str, Any]:
     """Asks a packaged model its own example in a fresh interpreter, and compares with the answer that was packaged.
 
     The package's own code answers, not this process's (`qure.registry.answering`).
@@ -148,6 +150,7 @@ def answers(folder: Path, *, environment: Literal["installed", "own"] = "install
         environment: "installed": the interpreter that runs this; a warning says where what is installed differs from
             the package's requirements. "own": a virtual environment made from these requirements alone, which takes
             minutes and a package index.
+        scratch: where it is made; the system's folder for temporary files when left out, where it stays after a kill.
 
     Returns:
         {"ids": [...], "scores": [...]}.
@@ -159,9 +162,9 @@ def answers(folder: Path, *, environment: Literal["installed", "own"] = "install
         expected = read_json(folder / ANSWER)["scores"]
     except Exception as error:
         raise StageFailed(f"the model's package is not whole: {first_line(error)}") from error
-    with tempfile.TemporaryDirectory(prefix="qure.") as scratch:
-        python = sys.executable if environment == "installed" else _own_environment(folder, Path(scratch))
-        reply = _ask(python, folder, Path(scratch))
+    with tempfile.TemporaryDirectory(prefix="qure.", dir=scratch) as place:
+        python = sys.executable if environment == "installed" else _own_environment(folder, Path(place))
+        reply = _ask(python, folder, Path(place))
     if "error" in reply:
         raise StageFailed(f"the model does not load or answer: {redacted(reply['error'])}")
     if reply["differences"]:

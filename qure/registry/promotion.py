@@ -10,6 +10,7 @@ from qure.config import Settings
 from qure.errors import BadInput, StageFailed
 from qure.evaluation.findings import collapses
 from qure.evaluation.statistics.results import Evaluation
+from qure.models.folder import read_manifest
 from qure.registry.champions import Champions
 from qure.registry.comparison import compare, missed_thresholds
 from qure.registry.evaluations import (
@@ -252,7 +253,8 @@ class Promotion:
         logger.info("%s: loading version %s from the registry and asking it a query", self._name, version.version)
         with scratch_folder(self._scratch) as folder:
             try:
-                answers(self._download(version, "", folder), environment=self._settings.promotion.environment)
+                package = self._download(version, "", folder)
+                answers(package, environment=self._settings.promotion.environment, scratch=folder)
             except StageFailed as error:
                 return str(error)
         return None
@@ -269,7 +271,8 @@ class Promotion:
                     f"version champion: qure rollback --training-set {self._training_set}"
                 ) from None
             reevaluate(model, output)
-            found = read_evaluations(output, self._training_set, champion.tags[FINGERPRINT])
+            # Not from the version's tag, which a person can edit or delete on its page.
+            found = read_evaluations(output, self._training_set, read_manifest(model)["fingerprint"])
             if key_of(found, self._training_set) != self._key:
                 raise StageFailed(
                     f"{self._name}: the champion was evaluated again, and was not asked what the challenger was asked. "

@@ -119,6 +119,19 @@ def plan(settings: Settings, address: str, folder: Path, *, project: Path = Path
     )
 
 
+def script(planned: Rebuild) -> list[str]:
+    """A plan as lines of a shell, to be run one after the other as they are."""
+    first, *others = planned.steps
+    return [
+        first.line(),
+        f"cat > {shlex.quote(str(planned.folder / SETTINGS))} <<'END'",
+        _settings_text(planned),
+        "END",
+        f"export PYTHONPATH={shlex.quote(str(planned.folder))} {URI_VARIABLE}={NONE}",
+        *(step.line() for step in others),
+    ]
+
+
 def rebuild(settings: Settings, planned: Rebuild) -> dict[str, Any]:
     """Runs a plan and compares.
 
@@ -138,7 +151,7 @@ def rebuild(settings: Settings, planned: Rebuild) -> dict[str, Any]:
                 f"{step.line()}"
             )
         if number == 0:
-            (planned.folder / SETTINGS).write_text(json.dumps(planned.settings, indent=2), encoding="utf-8")
+            (planned.folder / SETTINGS).write_text(_settings_text(planned), encoding="utf-8")
     return compare(settings, planned.address, planned.folder / "artifacts" / planned.training_set / "model")
 
 
@@ -163,6 +176,10 @@ def compare(settings: Settings, address: str, rebuilt: Path) -> dict[str, Any]:
         }
         same = {name: _digest(kept / name) == _digest(rebuilt / name) for name in sorted(files)}
     return {"model": address, "rebuilt": str(rebuilt), "identical": all(same.values()), "files": same}
+
+
+def _settings_text(planned: Rebuild) -> str:
+    return json.dumps(planned.settings, indent=2)
 
 
 def _digest(file: Path) -> str | None:

@@ -64,6 +64,17 @@ class Limits:
         )
 
 
+@dataclass
+class Budget:
+    """What a request may still decode.
+
+    Attributes:
+        pixels: that are left.
+    """
+
+    pixels: int
+
+
 class Intake:
     """Admits requests.
 
@@ -75,27 +86,32 @@ class Intake:
         self._limits = limits
         self.turn = threading.BoundedSemaphore(limits.concurrency)
 
-    def admitted(self, references: Sequence[Any], first: int = 0) -> list[bytes]:
+    def budget(self) -> Budget:
+        """What one request may decode, however many calls of `admitted` it takes."""
+        return Budget(self._limits.request)
+
+    def admitted(self, references: Sequence[Any], first: int = 0, budget: Budget | None = None) -> list[bytes]:
         """The images of a request as files that can be decoded without harm.
 
         Args:
             references: image files as bytes, or base64 of them (as text or bytes).
             first: number of the first row, for messages.
+            budget: of the request, which what is admitted is taken from; a whole one when left out.
 
         Raises:
             BadInput: names the row: not an image's bytes, or too many pixels.
         """
-        left, found = self._limits.request, []
+        budget, found = budget or self.budget(), []
         for row, reference in enumerate(references, start=first):
             data, pixels = self._bounded(_file(reference, row), row)
-            left -= pixels
-            if left < 0:
+            if pixels > budget.pixels:
                 raise BadInput(
                     f"the request's images have more than {self._limits.request:,} pixels together",
                     row=row,
                     field=_FIELD,
                     remedy="Send fewer rows, or smaller images",
                 )
+            budget.pixels -= pixels
             found.append(data)
         return found
 

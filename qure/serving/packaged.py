@@ -79,7 +79,7 @@ class ComposedImageRetrieval(PythonModel):
             with self._intake.turn:
                 if not wanted["partial"]:
                     return pd.DataFrame(answer(model_input, 0) if len(model_input) else [], columns=columns)
-                answers = self._partial(answer, model_input, {column: [] for column in columns})
+                answers = self._partial(wanted, model_input, {column: [] for column in columns})
             table = pd.DataFrame(answers, columns=columns)
             # Not a column of text, which would hold NaN for None, and NaN is no JSON.
             table["error"] = pd.Series([one["error"] for one in answers], dtype=object)
@@ -93,19 +93,22 @@ class ComposedImageRetrieval(PythonModel):
         mode, top_k = wanted["mode"], int(wanted["top_k"])
         if mode not in MODES:
             raise BadInput(f"no mode {mode!r}", field="mode", remedy=f"Modes: {', '.join(MODES)}")
+        budget = self._intake.budget()
+
+        def images(rows: pd.DataFrame, first: int) -> list[bytes]:
+            return self._intake.admitted(list(rows["reference"]), first, budget)
 
         def embedded_images(rows: pd.DataFrame, first: int) -> list[dict[str, Any]]:
-            found = self._retriever.embed_images(self._intake.admitted(list(rows["reference"]), first))
+            found = self._retriever.embed_images(images(rows, first))
             return [{"embedding": one} for one in found.cpu().tolist()]
 
         def embedded_queries(rows: pd.DataFrame, first: int) -> list[dict[str, Any]]:
-            references = self._intake.admitted(list(rows["reference"]), first)
-            found = self._retriever.embed_queries(references, _column(rows, "text"))
+            found = self._retriever.embed_queries(images(rows, first), _column(rows, "text"))
             return [{"embedding": one} for one in found.cpu().tolist()]
 
         def ranked(rows: pd.DataFrame, first: int) -> list[dict[str, Any]]:
             found = self._retriever.retrieve(
-                self._intake.admitted(list(rows["reference"]), first),
+                images(rows, first),
                 _column(rows, "text"),
                 top_k=[_count(count, top_k, row) for row, count in enumerate(_column(rows, "top_k"), start=first)],
                 groups=_column(rows, "group"),
@@ -115,12 +118,12 @@ class ComposedImageRetrieval(PythonModel):
 
         return {"retrieve": ranked, "embed_queries": embedded_queries, "embed_images": embedded_images}[mode]
 
-    def _partial(self, answer: _Answer, rows: pd.DataFrame, empty: dict[str, Any]) -> list[dict[str, Any]]:
+    def _partial(self, wanted: dict[str, Any], rows: pd.DataFrame, empty: dict[str, Any]) -> list[dict[str, Any]]:
         """One answer per row, whatever the others are; all at once where all are good."""
         try:
-            return [one | {"error": None} for one in answer(rows, 0)] if len(rows) else []
+            return [one | {"error": None} for one in self._answer(wanted)(rows, 0)] if len(rows) else []
         except BadInput:
-            found = []
+            found, answer = [], self._answer(wanted)  # from the beginning, with the budget of one request
         for number in range(len(rows)):
             try:
                 found.append(answer(rows.iloc[number : number + 1], number)[0] | {"error": None})
@@ -140,7 +143,11 @@ def _count(value: Any, default: int, row: int) -> int:
     """How many results; JSON's null makes a column of numbers one of fractions."""
     if value is None:
         return default
-    if isinstance(value, bool | str) or int(value) != value:
+    try:
+        is_whole = not isinstance(value, bool | str) and int(value) == value
+    except (TypeError, ValueError, OverflowError):  # a list, an object, an infinite number: any type passes MLflow
+        is_whole = False
+    if not is_whole:
         raise BadInput(f"{value!r} is not a number of results", row=row, field="top_k", remedy="Use 1 or more")
     return int(value)
 
@@ -148,7 +155,8 @@ def _count(value: Any, default: int, row: int) -> int:
 def _column(table: pd.DataFrame, name: str) -> list[Any]:
     if name not in table.columns:
         return [None] * len(table)
-    return [None if pd.isna(value) else value for value in table[name]]
+    # `isna` of a list, which a column of any type may hold, is a list.
+    return [None if pd.api.types.is_scalar(value) and pd.isna(value) else value for value in table[name]]
 
 
 mlflow.models.set_model(ComposedImageRetrieval())

@@ -22,9 +22,11 @@ def _words(*lines: str) -> frozenset[str]:
 _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*)://(?P<user>[^\s/'\"]*:[^\s'\"]*|[^\s/'\"]*)@")
 #: ?X-Amz-Signature=..., &password=... of a URI or a connection string; "password": "..." of JSON and YAML.
 _NAMED = (
-    r"[\w.-]*(?:signature|credential|security[-_]token|password|passwd|passphrase|secret|token|api[-_]?key|"
-    r"access[-_]?key|auth|sig)"
+    r"[\w.-]*(?:signature|credentials?|security[-_]token|password|passwd|passphrase|passcode|pwd|pass|secret|token|jwt|"
+    r"(?:api|access|account|private|signing|shared)[-_]?key|auth|sig)"
 )
+#: ?key=AIza..., ?code=... of an address: with a value that a machine has drawn.
+_DRAWN = re.compile(r"(?P<name>[?&;#](?:key|code)=)(?P<value>[^&;\s'\"#]+)", re.IGNORECASE)
 _PARAMETERS = re.compile(rf"(?P<name>(?:[?&;\s#]|^){_NAMED}=)[^&;\s'\"#]+", re.IGNORECASE)
 _QUOTED = re.compile(rf"(?P<name>['\"]{_NAMED}['\"]\s*:\s*['\"])[^'\"]+", re.IGNORECASE)
 #: In an address these are what lets a stranger in.
@@ -33,12 +35,15 @@ _AUTHORIZATION = re.compile(r"(?P<name>\b(?:Bearer|Basic)\s+)[\w.~+/=-]{8,}", re
 #: Values that say by themselves what they are.
 _TOKENS = re.compile(
     r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_[A-Za-z0-9]{20,}|xox[abeprs]-[\w-]{10,}"
+    r"|[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|npm_[A-Za-z0-9]{30,}|pypi-[\w-]{16,}|glsa_\w{30,}|hv[sb]\.[\w-]{20,}"
+    r"|dapi[0-9a-f]{32}"
     r"|sk-[A-Za-z0-9_-]{20,}|A(?:KI|SI)A[A-Z0-9]{16}|AIza[\w-]{30,}|ya29\.[\w-]{20,}|dop_v1_[0-9a-f]{32,}"
     r"|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*)"
 )
 #: Addresses whose path is the secret: whoever has it can post.
 _WEBHOOKS = re.compile(
-    r"(?P<host>https://(?:hooks\.slack\.com/(?:services|workflows)|discord\.com/api/webhooks)/)[^\s'\"]+"
+    r"(?P<host>https://(?:hooks\.slack\.com/(?:services|workflows)/|discord(?:app)?\.com/api/webhooks/"
+    r"|[\w.-]+\.webhook\.office\.com/webhookb2/|api\.telegram\.org/bot))[^\s'\"]+"
 )
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 
@@ -47,15 +52,20 @@ _SECRET_WORDS = _words(
     "secret secrets password passwords passwd pwd passphrase passcode pass pw token jwt bearer authorization auth",
     "cookie credential credentials apikey accesskey secretkey privatekey pat sas",
 )
-_KINDS_OF_KEY = _words("api access private secret signing encryption account master shared session ssh auth")
+_KINDS_OF_KEY = _words(
+    "api access private secret signing encryption account master shared session ssh auth storage deploy license hmac",
+    "fernet tls ssl service webhook stripe openai anthropic kaggle wandb",
+)
 #: A name that ends so is about a secret, and holds none.
 _ABOUT = _words(
     "file path dir directory folder name type kind length size count limit expiry expires ttl url uri endpoint host",
     "port enabled required days hours seconds minutes version provider user username format header policy rotation",
-    "sock socket",
+    "sock socket method mode domain mount command helper manager arn embedding embeddings config disabled",
 )
 #: A token of a text, not of a service.
 _TEXT = _words("pad eos bos cls sep mask unk special next first last max min num per query image")
+#: A path that names a file, also one that is not here; keys in base64 have slashes, but no such ending.
+_FILE = re.compile(r"^[/.~][\w./~-]*/[\w.-]+\.(?:json|pem|key|crt|ya?ml|toml|ini|cfg|conf|txt)$")
 #: Shorter values of secret-looking variables are too likely to be ordinary words.
 _SHORTEST_SECRET = 8
 
@@ -83,6 +93,7 @@ def redacted(text: str, environment: Mapping[str, str] | None = None) -> str:
     text = _WEBHOOKS.sub(rf"\g<host>{HIDDEN}", text)
     text = _PARAMETERS.sub(_without_value, text)
     text = _QUOTED.sub(_without_value, text)
+    text = _DRAWN.sub(lambda match: f"{match['name']}{HIDDEN}" if _looks_drawn(match["value"]) else match[0], text)
     text = _TOKENS.sub(HIDDEN, text)
     return _AUTHORIZATION.sub(rf"\g<name>{HIDDEN}", text)
 
@@ -120,7 +131,7 @@ def names_a_secret(name: str) -> bool:
 def is_secret(name: str, value: Any) -> bool:
     """Whether a parameter or variable is a secret: its name may be one's, and its value could be one.
 
-    Numbers, yes and no, and what is a file or folder here are none: `PWD` holds a path.
+    Numbers, yes and no, and what is a file or folder here, or names a file elsewhere, are none: `PWD` holds a path.
 
     >>> is_secret("PWD", "/"), is_secret("PWD", "hunter2hunter2"), is_secret("max_token", 77), is_secret("token", True)
     (False, True, False, False)
@@ -130,7 +141,9 @@ def is_secret(name: str, value: Any) -> bool:
     text = str(value).strip()
     if not text or text == HIDDEN or text.lower() in ("true", "false", "none", "null", "yes", "no"):
         return False
-    return not (text.startswith(("/", "./", "../", "~/")) and _exists(text))
+    if not text.startswith(("/", "./", "../", "~/")):
+        return True
+    return not (name.upper() == "PWD" or _FILE.search(text) or _exists(text))
 
 
 def _exists(text: str) -> bool:
@@ -143,7 +156,8 @@ def _exists(text: str) -> bool:
 def _without_userinfo(match: re.Match[str]) -> str:
     """A user's name alone is no secret; over HTTP what stands there is a token."""
     scheme, user = match["scheme"], match["user"]
-    if not user or (":" not in user and not scheme.lower().startswith("http") and not _looks_drawn(user)):
+    is_web = re.fullmatch(r"(?:[\w.-]+\+)?https?", scheme, re.IGNORECASE)  # git+https too
+    if not user or (":" not in user and not is_web and not _looks_drawn(user)):
         return match[0]
     return f"{scheme}://{HIDDEN}@"
 

@@ -86,10 +86,30 @@ def test_a_failure_is_posted_with_the_run(webhook_here: Webhook, monkeypatch: py
     ]
 
 
-def test_secrets_are_not_posted(webhook_here: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "sentinel-password")
-    notify(Outcome("p", "cirr", "FAILED", message="login with sentinel-password refused"))
-    assert "sentinel-password" not in json.dumps(webhook_here.messages)
+@pytest.mark.parametrize("secret", ["sentinel-password", 'sentinel"pass\\word', "sentinel-pässword"])
+@pytest.mark.parametrize("place", ["message", "task", "link"])
+def test_secrets_are_not_posted(
+    webhook_here: Webhook, monkeypatch: pytest.MonkeyPatch, secret: str, place: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", secret)
+    said = f"login with {secret} refused"
+    broken = BrokenTask("train-qure", "FAILED", error=said if place == "task" else "")
+    links = {"run": said if place == "link" else "https://kubeflow.test/run-7"}
+    notify(Outcome("p", "cirr", "FAILED", said if place == "message" else "", (broken,), links=links))
+    assert secret not in "".join(_texts(webhook_here.messages))
+    assert "login with *** refused" in _texts(webhook_here.messages)
+
+
+def test_a_key_that_is_cut_off_leaves_the_body_whole(webhook_here: Webhook) -> None:
+    notify(Outcome("p", "cirr", "FAILED", "-----BEGIN PRIVATE KEY-----\nabc", seconds=3))
+    (posted,) = webhook_here.messages
+    assert (posted["message"], posted["seconds"]) == ("***", 3)
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [text for one in value for text in _texts(one)] if isinstance(value, list) else [str(value)]
 
 
 def test_without_an_address_the_log_says_it(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

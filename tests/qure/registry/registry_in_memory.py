@@ -8,21 +8,26 @@ from types import SimpleNamespace
 from typing import Any
 
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST
+from mlflow.store.entities import PagedList
 
 from qure.tracking import LockLost, RegistryLock
 
 
 class RegistryInMemory:
-    """What `Champions` calls of MLflow's client, on one registered model."""
+    """What `Champions` calls of MLflow's client, on one registered model and the record of its history."""
 
     def __init__(self, versions: int) -> None:
         self.tags: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
         self.versions: dict[str, dict[str, str]] = {str(number + 1): {} for number in range(versions)}
+        #: Name -> tags and stage.
+        self.experiments: dict[str, SimpleNamespace] = {}
 
     def get_registered_model(self, name: str) -> Any:
-        return SimpleNamespace(tags=dict(self.tags), aliases=dict(self.aliases), description="")
+        return SimpleNamespace(
+            name=name, creation_timestamp=0, tags=dict(self.tags), aliases=dict(self.aliases), description=""
+        )
 
     def update_registered_model(self, name: str, description: str) -> None:
         """Nothing is decided by it."""
@@ -56,6 +61,23 @@ class RegistryInMemory:
     def delete_model_version_tag(self, name: str, version: str, key: str) -> None:
         self._require(version)
         self.versions[version].pop(key, None)
+
+    def search_experiments(self, view_type: int, filter_string: str, page_token: str | None = None) -> PagedList[Any]:
+        prefix = filter_string.removeprefix("name LIKE '").removesuffix("%'")
+        return PagedList([one for name, one in self.experiments.items() if name.startswith(prefix)], None)
+
+    def create_experiment(self, name: str, tags: dict[str, str]) -> str:
+        if name in self.experiments:
+            raise MlflowException(f"{name} is there", RESOURCE_ALREADY_EXISTS)
+        self.experiments[name] = SimpleNamespace(
+            name=name, experiment_id=name, tags=dict(tags), lifecycle_stage="active"
+        )
+        return name
+
+    def delete_experiment(self, experiment: str) -> None:
+        if self.experiments[experiment].lifecycle_stage != "active":
+            raise MlflowException(f"{experiment} is deleted", RESOURCE_DOES_NOT_EXIST)
+        self.experiments[experiment].lifecycle_stage = "deleted"
 
     def _require(self, version: str) -> None:
         if version not in self.versions:
@@ -135,12 +157,18 @@ class Stage:
             actor.paused.release()
 
 
+#: No steps of their own: a record only grows, so that these calls give the same in every order.
+_RECORDING = ("search_experiments", "create_experiment", "delete_experiment")
+
+
 class _Client:
     def __init__(self, stage: Stage, actor: Actor) -> None:
         self._stage, self._actor = stage, actor
 
     def __getattr__(self, call: str) -> Any:
         method = getattr(self._stage.registry, call)
+        if call in _RECORDING:
+            return method
 
         def made(*arguments: Any, **named: Any) -> Any:
             self._stage.pause(self._actor, call)

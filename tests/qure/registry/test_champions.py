@@ -9,12 +9,13 @@ from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import pytest
+from mlflow.entities import ViewType
 
 from qure.config import TrackingSettings
 from qure.errors import BadInput, StageFailed
 from qure.registry import champions as module
 from qure.registry.champions import Champions
-from qure.registry.history import ENTRY, SET_BY_HAND
+from qure.registry.history import ENTRY, SET_BY_HAND, barred
 from qure.registry.journal import CHAMPION
 from qure.tracking import LockLost, RegistryLock, connect
 from qure.tracking.lock.experiments import ExperimentLock
@@ -117,6 +118,72 @@ def test_entries_of_older_versions_of_qure_are_read(client: Any) -> None:
         (7, 3, 1),
         (8, 4, 3),
     ]
+
+
+def _edit(client: Any, change: Callable[[str, str], str | None]) -> None:
+    """What a person can do on the model's page: edit or delete tags."""
+    for key, value in client.get_registered_model(NAME).tags.items():
+        edited = change(key, value)
+        if edited is None:
+            client.delete_registered_model_tag(NAME, key)
+        elif edited != value:
+            client.set_registered_model_tag(NAME, key, edited)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda key, value: None,
+        lambda key, value: "nonsense",
+        lambda key, value: json.dumps({"version": 1}),
+        lambda key, value: json.dumps(json.loads(value) | {"version": 1, "bars": None}),
+        lambda key, value: json.dumps(json.loads(value) | {"done": False}),
+        lambda key, value: json.dumps(json.loads(value) | {"version": "one"}),
+    ],
+)
+def test_a_history_that_was_edited_on_the_models_page_comes_back(
+    client: Any, change: Callable[[str, str], str | None], caplog: pytest.LogCaptureFixture
+) -> None:
+    for version in (1, 2, 3):
+        _crown(client, version)
+    champions = Champions(client, NAME)
+    with champions.lock() as lock:
+        assert champions.roll_back(lock, None) == (3, 2)
+    before = champions.history()
+    _edit(client, change)
+    client.delete_registered_model_alias(NAME, CHAMPION)
+    champions = Champions(client, NAME)
+    with champions.lock() as lock:
+        assert champions.settle(lock) is None
+        assert champions.to_beat() == 2, "the gate is closed"
+    assert champions.history() == before
+    assert list(barred(before)) == [3], "who was rolled back does not return"
+    assert "its page has lost the change of champion to version 2" in caplog.text
+    assert not [one.name for one in client.search_experiments() if "history" in one.name], "no page lists the record"
+
+
+def test_a_model_that_is_made_again_has_a_history_of_its_own(client: Any) -> None:
+    _crown(client, 1)
+    client.delete_registered_model(NAME)
+    client.create_registered_model(NAME)
+    client.create_model_version(NAME, source="s3://bucket/model")
+    champions = Champions(client, NAME)
+    with champions.lock() as lock:
+        assert champions.settle(lock) is None
+        assert champions.to_beat() is None
+    assert champions.history() == []
+
+
+def test_a_record_that_is_cleared_away_is_made_again(client: Any) -> None:
+    _crown(client, 1)
+    store = client._tracking_client.store
+    for one in client.search_experiments(view_type=ViewType.DELETED_ONLY):
+        store._hard_delete_experiment(one.experiment_id)  # as `mlflow gc` does
+    _crown(client, 2)
+    before = Champions(client, NAME).history()
+    _edit(client, lambda key, value: None)
+    _crown(client, 3)
+    assert Champions(client, NAME).history()[:2] == before
 
 
 def _begun(client: Any, version: int, previous: int, token: int = 99) -> None:

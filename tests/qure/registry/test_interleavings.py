@@ -222,13 +222,16 @@ def test_an_alias_set_by_hand_is_believed_and_recorded(kind: type[ModelLock], by
 
 
 @pytest.mark.parametrize("kind", LOCKS)
-@pytest.mark.parametrize("what", ["version deleted", "alias deleted"])
+@pytest.mark.parametrize("what", ["version deleted", "alias deleted", "alias and history deleted"])
 def test_the_gate_stays_closed_when_the_champion_is_taken_away(kind: type[ModelLock], what: str) -> None:
     """A promoter of a worse version and one of a better one, while somebody deletes version 3 or its alias."""
 
     def take_away(registry: RegistryInMemory) -> None:
         if what == "alias deleted":
             registry.delete_registered_model_alias(NAME, CHAMPION)
+        elif what == "alias and history deleted":
+            registry.delete_registered_model_alias(NAME, CHAMPION)
+            registry.tags.clear()
         else:
             registry.delete_model_version(NAME, "3")
 

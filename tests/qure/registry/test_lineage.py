@@ -14,7 +14,7 @@ from qure.config import Settings
 from qure.errors import BadInput
 from qure.registry import stage
 from qure.registry.lineage import lineage
-from qure.registry.reproduction import plan
+from qure.registry.reproduction import Rebuild, RebuildStep, plan, script
 from qure.tracking import connect
 
 DATA = "md5:0123456789abcdef0123456789abcdef.dir"
@@ -68,8 +68,31 @@ def test_everything_that_was_recorded_is_told(settings: Settings, enter: Callabl
     assert told["model"]["backbone"] == "the backbone of 2"
     assert any("training run" in one for one in told["missing"]), "these tests train nothing"
     said = "\n".join(lines(told))
-    for part in (COMMIT, DATA, "qure promote --training-set fashioniq", "not worse than the champion", "missing"):
+    for part in (
+        COMMIT,
+        DATA,
+        "qure promote --training-set fashioniq",
+        "not worse than the champion",
+        "missing",
+        "bootstrap_samples: 200",
+    ):
         assert part in said
+
+
+def test_the_printed_commands_can_be_run_as_they_are(tmp_path: Path) -> None:
+    folder, settings = tmp_path / "a folder", {"evaluation": {"remark": "it's $HOME"}}
+    show = ("python3", "-c", "import os; print(os.environ['PYTHONPATH'], os.environ['MLFLOW_TRACKING_URI'])")
+    steps = (
+        RebuildStep(("mkdir", str(folder)), tmp_path),
+        RebuildStep(("cat", "reproduced.json"), folder),
+        RebuildStep(show, folder),
+    )
+    planned = Rebuild("models:/qure-fashioniq/1", "fashioniq", folder, settings, steps, ())
+    lines = "\n".join(script(planned))
+    done = subprocess.run(["sh", "-e"], input=lines, capture_output=True, text=True, check=True)
+    content, _, environment = done.stdout.rstrip().rpartition("\n")
+    assert json.loads(content) == settings
+    assert environment == f"{folder} none"
 
 
 def test_what_an_old_version_lacks_is_said(settings: Settings, enter: Callable[..., None], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from qure.errors import BadInput
 from qure.registry.evaluations import key_of, read_evaluations
 from qure.registry.monitoring import fetch_champion, find_champion, reevaluation
 from qure.registry.stage import promote, register
+from qure.tracking import connect
 
 
 @pytest.mark.integration
@@ -92,6 +93,9 @@ def test_the_champion_comes_back_whole(
     by_version = fetch_champion(settings, "fashioniq", version=1, model=None, facts=tmp_path / "by-version")
     assert by_version == found
     assert {file.name for file in (tmp_path / "alone").iterdir()} == {"champion.json", "statistics.json"}
+    connect(settings.tracking).delete_model_version_tag("qure-fashioniq", "1", "qure.model_fingerprint")
+    untold = fetch_champion(settings, "fashioniq", model=tmp_path / "untold", facts=tmp_path / "untold-facts")
+    assert untold == found, "what a page has lost the model itself tells"
 
 
 def test_where_there_is_no_champion_no_model_is_written(settings: Settings, tmp_path: Path) -> None:

@@ -329,6 +329,11 @@ def test_a_missing_or_null_number_of_results_means_the_default(ask: Any, picture
         ({"text": None}, r"row 1, field 'text'"),
         ({"top_k": 0}, r"row 1, field 'top_k': 0 is not a number of results"),
         ({"top_k": 2.5}, r"row 1, field 'top_k': 2\.5 is not"),
+        ({"top_k": "5"}, r"row 1, field 'top_k': '5' is not"),
+        ({"top_k": [5]}, r"row 1, field 'top_k': \[5\] is not"),
+        ({"top_k": {"a": 5}}, r"row 1, field 'top_k': \{'a': 5\} is not"),
+        ({"top_k": 1e400}, r"row 1, field 'top_k': inf is not"),
+        ({"top_k": -(10**30)}, r"row 1, field 'top_k': -10{30} is not"),
         ({"group": "nobody's"}, r"row 1, field 'group': no group"),
     ],
 )
@@ -377,3 +382,25 @@ def test_a_small_file_with_many_pixels_is_refused_before_it_is_decoded(ask: Any)
     assert status == 400
     assert "row 0, field 'reference': 62,410,000 pixels are too many" in answer["message"]
     assert peak < 30_000_000
+
+
+def test_a_partial_answer_decodes_no_more_than_a_whole_one(
+    ask: Any, served: Any, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    from PIL import Image
+
+    from qure.serving.intake import Intake, Limits
+
+    sizes = [Image.open(io.BytesIO(one)).size for one in pictures[:4]]
+    counts = [width * height for width, height in sizes]
+    model = served.unwrap_python_model()
+    monkeypatch.setattr(model, "_intake", Intake(Limits(request=counts[0] + counts[1])))
+    rows = [_row(pictures, number) for number in range(4)]
+    status, answer = ask({"dataframe_records": rows, "params": {"partial": True}})
+    assert status == 200, answer
+    errors = [one["error"] for one in answer["predictions"]]
+    assert errors[:2] == [None, None]
+    assert all("pixels together" in error and f"row {row}" in error for row, error in enumerate(errors) if row > 1)
+    assert ask({"dataframe_records": rows})[0] == 400

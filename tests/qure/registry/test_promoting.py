@@ -131,6 +131,8 @@ def test_a_champion_that_was_asked_something_else_is_judged_again(world: World) 
         asked.append(model)
         world.judged(world.model_of(1), 0.3, images="new images").rename(output)
 
+    # A tag that a person deletes on the version's page stops nothing.
+    connect(world.settings.tracking).delete_model_version_tag("qure-fashioniq", "1", "qure.model_fingerprint")
     told = world.enter(2, 0.4, reevaluate, images="new images")
     assert len(asked) == 1
     assert told["promoted"], "on the present data it is the better one"

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from registry_in_memory import RegistryInMemory
 
@@ -55,3 +56,22 @@ def test_it_answers_as_mlflow_does(sqlite_uri: str) -> None:
         ours, theirs = memory.get_registered_model(NAME), client.get_registered_model(NAME)
         aliases = {alias: str(version) for alias, version in theirs.aliases.items()}
         assert (ours.tags, ours.aliases) == (dict(theirs.tags), aliases), (call, arguments)
+
+
+def test_it_keeps_experiments_as_mlflow_does(sqlite_uri: str) -> None:
+    client, memory = connect(TrackingSettings(uri=sqlite_uri)), RegistryInMemory(1)
+
+    def told(registry: Any) -> list[Any]:
+        found: list[Any] = []
+        made = registry.create_experiment("a/1", tags={"b": "c"})
+        for call, argument in (("create_experiment", "a/1"), ("delete_experiment", made), ("delete_experiment", made)):
+            try:
+                getattr(registry, call)(argument, **({"tags": {}} if call == "create_experiment" else {}))
+                found.append("done")
+            except MlflowException as error:
+                found.append(error.error_code)
+        pages = registry.search_experiments(view_type=ViewType.ALL, filter_string="name LIKE 'a/%'", page_token=None)
+        assert not pages.token
+        return [found, [(one.name, one.tags, one.lifecycle_stage) for one in pages]]
+
+    assert told(memory) == told(client)

@@ -86,6 +86,7 @@ def test_a_version_is_made_again_byte_by_byte(project: Path) -> None:
     ]
     shown = _run(project, "qure.cli", "reproduce", ADDRESS)
     assert f"worktree add --detach {project}/.work/reproduced/qure-fashioniq-1 {head}" in shown
+    assert '"pretraining"' in shown, "its settings, as the file that the commands read"
     assert not (project / ".work" / "reproduced").exists(), "shown, not done"
     found = json.loads(_run(project, "qure.cli", "reproduce", ADDRESS, "--run", "--json"))
     assert found["identical"]

@@ -89,6 +89,10 @@ SECRETS = {
     "REDISCLI_AUTH": "letmein-please",
     "JWT": "letmein-please",
     "SESSION_COOKIE": "letmein-please",
+    "STRIPE_KEY": "letmein-please",
+    "FERNET_KEY": "letmein-please",
+    "STORAGE_KEY": "letmein-please",
+    "LICENSE_KEY": "letmein-please",
 }
 NO_SECRETS = {
     "PWD": "/usr",
@@ -114,6 +118,14 @@ NO_SECRETS = {
     "AUTHOR": "Somebody Else",
     "HISTORY_KEY": "seventy-seven",
     "use_password": True,
+    "pwd": "/a/folder/that/is/gone",
+    "GOOGLE_APPLICATION_CREDENTIALS": "/run/elsewhere/account.json",
+    "AUTH_METHOD": "kerberos",
+    "COOKIE_DOMAIN": "example.org",
+    "SECRET_MOUNT": "kv-of-the-team",
+    "SECRETS_MANAGER_ARN": "arn:aws:of-nobody",
+    "token_embedding": "gaussian",
+    "credential_helper": "osxkeychain",
 }
 
 
@@ -148,6 +160,17 @@ def test_both_kinds_have_twenty_names() -> None:
         "https://host/ghp_0123456789abcdefghij0123456789abcdef/qure.git",
         "https://hooks.slack.com/services/T000/B000/XXXX",
         "Server=db;User=qure;Password=pw",
+        "git+https://a-token-of-nobody@git.example.com/qure.git",
+        "https://host/data?pwd=abc",
+        "https://host/data?pass=abc",
+        "https://host/data?jwt=abc",
+        "https://host/data?key=a1B2c3D4e5F6g7H8i9J0",
+        "https://host/callback?code=a1b2c3d4e5f6a7b8c9d0",
+        "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=abcd==;EndpointSuffix=core.windows.net",
+        "https://discordapp.com/api/webhooks/1/abc",
+        "https://example.webhook.office.com/webhookb2/abc",
+        "https://api.telegram.org/bot1:abc/sendMessage",
+        "npm_0123456789abcdefghij0123456789abcdef",
         "-----BEGIN OPENSSH PRIVATE KEY-----\nabc",
     ],
 )
@@ -169,6 +192,9 @@ def test_addresses_that_hold_secrets(address: str) -> None:
         "models:/qure-fashioniq@champion",
         "mail me@example.org, recall@10, pad_token=0, max_token=77",
         "sqlite:///mlflow.db",
+        "https://host/search?key=colour&code=200&pass_through=1",
+        "wasbs://container@account.blob.core.windows.net/data",
+        "git+ssh://git@git.example.com/qure.git",
     ],
 )
 def test_addresses_that_hold_none_stay(address: str) -> None:
