@@ -8,12 +8,15 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qure.errors import BadInput
 from qure.scratch import REPLACED, make_folder, scratch_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: In a scratch folder: the folder that is to be.
 _NEW = "new"
@@ -177,6 +180,38 @@ def read_json(path: Path, *, remedy: str | None = None) -> Any:
         raise BadInput("JSON nested too deeply", file=path, remedy=remedy) from None
     except OSError as error:
         raise BadInput(f"cannot be read: {error.strerror}", file=path, remedy=remedy) from None
+
+
+def read_parquet(path: Path, *, columns: Sequence[str] | None = None, remedy: str | None = None) -> "pd.DataFrame":
+    """Reads a Parquet file.
+
+    Args:
+        path: the file.
+        columns: those that it must have, and that are read; None for all.
+        remedy: what the user can do about a file that cannot be read.
+
+    Raises:
+        BadInput: the file is missing, damaged, or lacks a column.
+    """
+    import pandas as pd
+
+    refuse_pipe(path, remedy=remedy)
+    try:
+        return pd.read_parquet(path, columns=None if columns is None else list(columns))
+    except FileNotFoundError:
+        raise BadInput("the file does not exist", file=path, remedy=remedy) from None
+    except Exception as error:  # Arrow and pandas raise whatever the damage makes of them
+        raise BadInput(f"not a whole Parquet file: {error}", file=path, remedy=remedy) from None
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; none is by a name that is too long for one, which `Path.is_file` raises for."""
+    try:
+        return Path(path).is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 def refuse_pipe(path: Path, *, remedy: str | None = None) -> None:

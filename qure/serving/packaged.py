@@ -10,7 +10,7 @@ Input, a DataFrame with one row per query:
 | group | string, optional | the part of the gallery to search, for example FashionIQ's "dress"; else all of it |
 | exclude | string, optional | an image id to leave out, for example the reference's own |
 
-Parameters: `top_k` (10), `mode`, and `partial` (false):
+Parameters, null for what stands here: `top_k` (10), `mode`, and `partial` (false):
 
 | mode | output, a DataFrame with one row per query |
 |---|---|
@@ -24,6 +24,7 @@ the others). What a server lets in is bounded: `qure.serving.intake`.
 """
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import mlflow
@@ -31,6 +32,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
+from qure.datasets.ids import shown
 from qure.errors import BadInput
 from qure.images import ImageError
 
@@ -72,7 +74,8 @@ class ComposedImageRetrieval(PythonModel):
         Raises:
             InvalidQuery: names row and column.
         """
-        wanted: dict[str, Any] = {"mode": "retrieve", "top_k": 10, "partial": False} | (params or {})
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        wanted: dict[str, Any] = {"mode": "retrieve", "top_k": 10, "partial": False} | given
         columns = ["ids", "scores"] if wanted["mode"] == "retrieve" else ["embedding"]
         try:
             answer = self._answer(wanted)
@@ -92,7 +95,7 @@ class ComposedImageRetrieval(PythonModel):
     def _answer(self, wanted: dict[str, Any]) -> _Answer:
         mode, top_k = wanted["mode"], int(wanted["top_k"])
         if mode not in MODES:
-            raise BadInput(f"no mode {mode!r}", field="mode", remedy=f"Modes: {', '.join(MODES)}")
+            raise BadInput(f"no mode {shown(mode)}", field="mode", remedy=f"Modes: {', '.join(MODES)}")
 
         def embedded_images(rows: pd.DataFrame, first: int) -> list[dict[str, Any]]:
             found = self._retriever.embed_images(self._intake.admitted(list(rows["reference"]), first))
@@ -140,15 +143,16 @@ def _count(value: Any, default: int, row: int) -> int:
     """How many results; JSON's null makes a column of numbers one of fractions."""
     if value is None:
         return default
-    if isinstance(value, bool | str) or int(value) != value:
-        raise BadInput(f"{value!r} is not a number of results", row=row, field="top_k", remedy="Use 1 or more")
+    is_whole = isinstance(value, float) and value.is_integer()  # neither infinity nor NaN is
+    if isinstance(value, bool) or not (isinstance(value, Integral) or is_whole):
+        raise BadInput(f"{shown(value)} is not a number of results", row=row, field="top_k", remedy="Use 1 or more")
     return int(value)
 
 
 def _column(table: pd.DataFrame, name: str) -> list[Any]:
     if name not in table.columns:
         return [None] * len(table)
-    return [None if pd.isna(value) else value for value in table[name]]
+    return [None if pd.api.types.is_scalar(value) and pd.isna(value) else value for value in table[name]]
 
 
 mlflow.models.set_model(ComposedImageRetrieval())

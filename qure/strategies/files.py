@@ -58,6 +58,8 @@ def read_code(name: str, folder: Path) -> str:
         raise BadInput(f"the strategy {name!r} cannot be read: {error.strerror}", file=path) from None
     except UnicodeDecodeError:
         raise BadInput("not a text in UTF-8", file=path) from None
+    except ValueError:  # half a character
+        raise BadInput(f"the strategy {name!r} names a file that cannot be", file=path) from None
     if len(content) > LARGEST_FILE:
         raise BadInput(
             f"{len(content)} bytes are too many for a file of strategies",
@@ -109,7 +111,7 @@ def _parts(name: str) -> tuple[str, str]:
 def _require_function(name: str, code: str, path: Path | str) -> None:
     try:
         tree = ast.parse(code, filename=str(path))
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two: nested too deeply
         line = f"line {error.lineno}" if isinstance(error, SyntaxError) else None
         raise BadInput(f"not Python: {getattr(error, 'msg', error)}", file=path, row=line) from None
     functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
