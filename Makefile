@@ -48,8 +48,8 @@ demo: setup ## the main job: data, then validate -> ... -> promote for both trai
 	@$(BIN)/qure demo
 
 .PHONY: test
-test: setup ## run the tests that need no servers and no containers
-	$(BIN)/python -m pytest -m "not containers and not kfp_local and not integration" -n 2
+test: setup ## run the tests that need no servers and no containers (SHUFFLE=1 in another order, 2 in yet another, ...)
+	$(BIN)/python -m pytest -m "not containers and not kfp_local and not integration" -n 2 $(if $(SHUFFLE),--shuffle $(SHUFFLE))
 
 .PHONY: test-all
 test-all: setup ## run every test; those whose servers or engine are missing say so
