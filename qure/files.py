@@ -159,15 +159,9 @@ def read_json(path: Path, *, remedy: str | None = None) -> Any:
     Raises:
         BadInput: the file is missing, cannot be read, is not UTF-8 or is not whole JSON; names line and column.
     """
-    refuse_pipe(path, remedy=remedy)
+    text = read_text(path, remedy=remedy)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput("the file does not exist", file=path, remedy=remedy) from None
-    except IsADirectoryError:
-        raise BadInput("this is a folder, not a file", file=path, remedy=remedy) from None
-    except UnicodeDecodeError as error:
-        raise BadInput(f"not UTF-8 text at byte {error.start}", file=path, remedy=remedy) from None
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise BadInput(
             f"not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}",
@@ -178,6 +172,23 @@ def read_json(path: Path, *, remedy: str | None = None) -> Any:
         raise BadInput(f"not valid JSON: {error}", file=path, remedy=remedy) from None
     except RecursionError:
         raise BadInput("JSON nested too deeply", file=path, remedy=remedy) from None
+
+
+def read_text(path: Path, *, remedy: str | None = None) -> str:
+    """Reads a text file.
+
+    Raises:
+        BadInput: the file is missing, is none, cannot be read or is not UTF-8.
+    """
+    refuse_pipe(path, remedy=remedy)
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadInput("the file does not exist", file=path, remedy=remedy) from None
+    except IsADirectoryError:
+        raise BadInput("this is a folder, not a file", file=path, remedy=remedy) from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"not UTF-8 text at byte {error.start}", file=path, remedy=remedy) from None
     except OSError as error:
         raise BadInput(f"cannot be read: {error.strerror}", file=path, remedy=remedy) from None
 

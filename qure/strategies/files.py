@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from qure.errors import BadInput
+from qure.files import refuse_pipe
 from qure.strategies.registry import Strategy
 
 #: Bytes of a user's file: it is part of the settings, and these travel as one argument of a pipeline's tasks.
@@ -48,6 +49,7 @@ def read_code(name: str, folder: Path) -> str:
         BadInput: there is no such file, it is no Python, or has no such function; names file and line.
     """
     path = folder / file_of(name)
+    refuse_pipe(path)
     try:
         content = path.read_bytes()
         code = content.decode("utf-8")
