@@ -48,12 +48,16 @@ demo: setup ## the main job: data, then validate -> ... -> promote for both trai
 	@$(BIN)/qure demo
 
 .PHONY: test
-test: setup ## run the tests that need no servers and no containers
-	$(BIN)/python -m pytest -m "not containers and not kfp_local and not integration" -n 2
+test: setup ## run the tests that need no servers and no containers (SHUFFLE=1 in another order, 2 in yet another, ...)
+	$(BIN)/python -m pytest -m "not containers and not kfp_local and not integration" -n 2 $(if $(SHUFFLE),--shuffle $(SHUFFLE))
 
 .PHONY: test-all
 test-all: setup ## run every test; those whose servers or engine are missing say so
 	$(BIN)/python -m pytest -n 2
+
+.PHONY: fuzz
+fuzz: setup ## damaged files at random for SECONDS=600; one that is too much for a reader is kept in tests/fuzz/corpus
+	QURE_FUZZ_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest tests/fuzz -n 0
 
 .PHONY: bench
 bench: setup ## every benchmark that this machine can run, on an idle machine: results and docs/benchmarks.md

@@ -4,7 +4,11 @@
 `StageFailed` is everything a stage itself decides is a failure (exit code 1).
 """
 
+import unicodedata
 from pathlib import Path
+
+#: Characters of a message's parts: what stands in a file may be megabytes.
+_PLACE, _PROBLEM = 200, 1000
 
 
 class QureError(Exception):
@@ -21,6 +25,9 @@ class StageFailed(QureError):
 
 class BadInput(QureError):
     """Something handed to a stage is wrong.
+
+    The message is one line that every terminal can show and none obeys: what stands in a file is cut, and written as
+    Python escapes it where it is a control character or half a character.
 
     Args:
         problem: what is wrong, with the offending value.
@@ -45,11 +52,38 @@ class BadInput(QureError):
         place = ", ".join(
             part
             for part in (
-                str(file) if file is not None else "",
-                (f"row {row}" if isinstance(row, int) else str(row)) if row is not None else "",
-                f"field {field!r}" if field is not None else "",
+                _one_line(str(file)) if file is not None else "",
+                (f"row {row}" if isinstance(row, int) else cut(_one_line(str(row)))) if row is not None else "",
+                f"field {cut(repr(field))}" if field is not None else "",
             )
             if part
         )
-        text = f"{place}: {problem}" if place else problem
-        super().__init__(f"{text}. {remedy}" if remedy else text)
+        told = cut(_one_line(problem), _PROBLEM)
+        text = f"{place}: {told}" if place else told
+        super().__init__(f"{text}. {cut(_one_line(remedy), _PROBLEM)}" if remedy else text)
+
+
+def cut(text: str, limit: int = _PLACE) -> str:
+    """A text without its middle where it is longer: after a person's name the end says which question.
+
+    >>> cut("k" * 300 + "/set/7", limit=15)
+    'kkkkkk.../set/7'
+    """
+    kept = (limit - 3) // 2
+    return text if len(text) <= limit else f"{text[:kept]}...{text[-kept:]}"
+
+
+def _one_line(text: str) -> str:
+    """A text with what no terminal can show, or would obey, as Python escapes it; line breaks are spaces.
+
+    >>> _one_line("a\\n  b \\x1b[2J \\ud800")
+    'a b \\\\x1b[2J \\\\ud800'
+    """
+    if text.isprintable():
+        return text
+    joined = " ".join(line.strip() for line in text.splitlines())
+    return "".join(one if _is_shown(one) else one.encode("unicode_escape").decode() for one in joined)
+
+
+def _is_shown(character: str) -> bool:
+    return character.isprintable() or unicodedata.category(character) == "Zs"

@@ -8,12 +8,15 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qure.errors import BadInput
 from qure.scratch import REPLACED, make_folder, scratch_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: In a scratch folder: the folder that is to be.
 _NEW = "new"
@@ -156,15 +159,9 @@ def read_json(path: Path, *, remedy: str | None = None) -> Any:
     Raises:
         BadInput: the file is missing, cannot be read, is not UTF-8 or is not whole JSON; names line and column.
     """
-    refuse_pipe(path, remedy=remedy)
+    text = read_text(path, remedy=remedy)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput("the file does not exist", file=path, remedy=remedy) from None
-    except IsADirectoryError:
-        raise BadInput("this is a folder, not a file", file=path, remedy=remedy) from None
-    except UnicodeDecodeError as error:
-        raise BadInput(f"not UTF-8 text at byte {error.start}", file=path, remedy=remedy) from None
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise BadInput(
             f"not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}",
@@ -175,8 +172,57 @@ def read_json(path: Path, *, remedy: str | None = None) -> Any:
         raise BadInput(f"not valid JSON: {error}", file=path, remedy=remedy) from None
     except RecursionError:
         raise BadInput("JSON nested too deeply", file=path, remedy=remedy) from None
+
+
+def read_text(path: Path, *, remedy: str | None = None) -> str:
+    """Reads a text file.
+
+    Raises:
+        BadInput: the file is missing, is none, cannot be read or is not UTF-8.
+    """
+    refuse_pipe(path, remedy=remedy)
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadInput("the file does not exist", file=path, remedy=remedy) from None
+    except IsADirectoryError:
+        raise BadInput("this is a folder, not a file", file=path, remedy=remedy) from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"not UTF-8 text at byte {error.start}", file=path, remedy=remedy) from None
     except OSError as error:
         raise BadInput(f"cannot be read: {error.strerror}", file=path, remedy=remedy) from None
+
+
+def read_parquet(path: Path, *, columns: Sequence[str] | None = None, remedy: str | None = None) -> "pd.DataFrame":
+    """Reads a Parquet file.
+
+    Args:
+        path: the file.
+        columns: those that it must have, and that are read; None for all.
+        remedy: what the user can do about a file that cannot be read.
+
+    Raises:
+        BadInput: the file is missing, damaged, or lacks a column.
+    """
+    import pandas as pd
+
+    refuse_pipe(path, remedy=remedy)
+    try:
+        return pd.read_parquet(path, columns=None if columns is None else list(columns))
+    except FileNotFoundError:
+        raise BadInput("the file does not exist", file=path, remedy=remedy) from None
+    except Exception as error:  # Arrow and pandas raise whatever the damage makes of them
+        raise BadInput(f"not a whole Parquet file: {error}", file=path, remedy=remedy) from None
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; none is by a name that is too long for one, which `Path.is_file` raises for."""
+    try:
+        return Path(path).is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 def refuse_pipe(path: Path, *, remedy: str | None = None) -> None:

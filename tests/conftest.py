@@ -5,6 +5,7 @@ import importlib.util
 import json
 import logging
 import os
+import random
 import re
 import shutil
 import sys
@@ -61,8 +62,28 @@ def helper() -> Callable[[str], ModuleType]:
     return _module
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest modules first, after those that fork; the rest in its order."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--shuffle",
+        type=int,
+        metavar="SEED",
+        help="run modules, and the tests inside each, in an order of chance that SEED decides",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest modules first, after those that fork; the rest in its order, or in one of chance: no test may need another one before it."""
+    seed = config.getoption("--shuffle")
+    if seed is not None:
+        chance = random.Random(seed)
+        modules: dict[str, list[pytest.Item]] = {}
+        for item in items:
+            modules.setdefault(item.nodeid.partition("::")[0], []).append(item)
+        for own in modules.values():
+            chance.shuffle(own)
+        order = list(modules.values())
+        chance.shuffle(order)
+        items[:] = [item for own in order for item in own]
     items.sort(key=lambda item: (not item.nodeid.startswith(FORKING), not item.nodeid.startswith(LONGEST)))
 
 

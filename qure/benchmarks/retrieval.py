@@ -77,7 +77,7 @@ class RetrievalBenchmark(Benchmark):
         )
 
     def count_queries(self, root: Path, split: str, exclusions: "Exclusions") -> tuple[int, int]:
-        kept = len(self.read_triplets(root, split, exclusions=exclusions))
+        kept = len(self._labelled(root, split, self.read_triplets(root, split, exclusions=exclusions)))
         if not exclusions:
             return kept, kept
         return len(self.read_triplets(root, split, checked=False)), kept

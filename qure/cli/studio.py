@@ -83,6 +83,7 @@ def survey_new(
     device: Device = None,
 ) -> None:
     """Make a survey of two versions; `qure studio` asks it."""
+    from qure.files import read_text
     from qure.studio.survey.questions import CONSENT, SURVEY, new_survey
 
     if (folder / SURVEY).exists():
@@ -90,7 +91,7 @@ def survey_new(
             "a survey is there already", file=folder / SURVEY, remedy="Name another folder: --folder, or move it away"
         )
     require_writable(folder)
-    text = CONSENT if consent is None else consent.read_text(encoding="utf-8").strip()
+    text = CONSENT if consent is None else read_text(consent).strip()
     project = _project(params, training_set, data, artifacts, device)
     versions = project.versions()
     made = new_survey(

@@ -7,12 +7,14 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from qure.errors import BadInput
+from qure.files import refuse_pipe
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file that must hold one mapping, and no key twice."""
+    refuse_pipe(path)
     try:
         value = parsed_yaml(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -7,6 +7,7 @@ from typing import Any
 from qure import strategies
 from qure.config.reading import read_yaml
 from qure.errors import BadInput
+from qure.files import is_file
 
 #: The recipes that come with qure.
 _RECIPES = Path(__file__).parents[1] / "recipes"
@@ -20,9 +21,9 @@ def recipe_names() -> list[str]:
 def read_recipe(name: str) -> dict[str, Any]:
     """A recipe as a plain dict: a YAML file, by its path, or one of `recipe_names()`; with its strategy's code."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else _RECIPES / f"{name}.yaml"
-    if not path.is_file() and path.parent == Path("qure/recipes"):
+    if not is_file(path) and path.parent == Path("qure/recipes"):
         path = _RECIPES / path.name
-    if not path.is_file():
+    if not is_file(path):
         raise BadInput(
             f"no recipe {name!r}",
             field="recipe",
@@ -63,7 +64,7 @@ def find_recipes_beside(params: Path, training: object) -> None:
         if not isinstance(recipe, str):
             continue
         beside = params.parent / recipe
-        if recipe.endswith((".yaml", ".yml")) and beside.is_file():
+        if recipe.endswith((".yaml", ".yml")) and is_file(beside):
             chosen["recipe"] = str(beside)
         elif recipe in recipe_names() and "DVC_STAGE" in os.environ:
             raise BadInput(

@@ -56,7 +56,12 @@ class Settings(Frozen):
         values = read_yaml(path)
         find_recipes_beside(path, values.get("training"))
         read_code_beside(path, values.get("training"))
-        settings = validated(cls, values, file=path)
+        try:
+            settings = validated(cls, values, file=path)
+        except BadInput as error:
+            if error.file is not None:
+                raise
+            raise BadInput(error.problem, file=path, row=error.row, field=error.field, remedy=error.remedy) from None
         folder = Path(path).resolve().parent
         if folder != Path.cwd():
             settings.tracking._folder = folder

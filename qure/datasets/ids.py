@@ -130,5 +130,5 @@ def first_few(ids: Iterable[str], count: int = NAMED) -> str:
     "'a'"
     """
     listed = list(ids)
-    text = ", ".join(repr(identifier) for identifier in listed[:count])
+    text = ", ".join(shown(identifier) for identifier in listed[:count])
     return text if len(listed) <= count else f"{text} and {len(listed) - count} more"

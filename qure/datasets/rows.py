@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ _NAMES = {
 
 
 def load_json(path: Path, *, remedy: str = LAYOUT_REMEDY) -> Any:
-    """Reads a JSON file and refuses what `json` would let pass silently: repeated keys, NaN and Infinity.
+    """Reads a JSON file and refuses what `json` would let pass silently: repeated keys, NaN, Infinity and 1e999.
 
     Raises:
         BadInput: missing, unreadable, not UTF-8, cut off, a repeated key or a number that is none.
@@ -31,7 +32,7 @@ def load_json(path: Path, *, remedy: str = LAYOUT_REMEDY) -> Any:
     refuse_pipe(path, remedy=remedy)
     try:
         text = Path(path).read_text(encoding="utf-8")
-        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant, parse_float=_finite)
     except _RefusedJson as error:
         raise BadInput(str(error), file=path) from None
     except (FileNotFoundError, IsADirectoryError):
@@ -236,3 +237,11 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise _RefusedJson(f"{name} is not a JSON number")
+
+
+def _finite(digits: str) -> float:
+    """A fraction; Python makes infinity of one that is too large."""
+    value = float(digits)
+    if math.isinf(value):
+        raise _RefusedJson(f"{shown(digits)} is too large a number")
+    return value

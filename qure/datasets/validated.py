@@ -19,7 +19,7 @@ from qure.datasets.image_store import ImageStore, open_images
 from qure.datasets.leakage import without_leaking
 from qure.datasets.types import Triplet
 from qure.errors import BadInput
-from qure.files import file_digest, read_json
+from qure.files import file_digest, is_file, read_json, read_parquet
 
 RESULT, IMAGES = "result.json", "images.parquet"
 COLUMNS = ("image_set", "image", "bytes", "sha256")
@@ -234,7 +234,7 @@ def _compare_annotations(data: Path, digests: Any, result: Path) -> None:
         raise BadInput("the result does not say which files passed", file=result, field="annotations", remedy=_AGAIN)
     for name, digest in digests.items():
         path = data / name
-        present = file_digest(path) if path.is_file() else None
+        present = file_digest(path) if is_file(path) else None
         if present != digest:
             how = "is gone" if present is None else "is new" if digest is None else "has changed"
             raise BadInput(f"the file {how} since the data was validated", file=path, remedy=_AGAIN)
@@ -248,16 +248,15 @@ def _size_in(store: ImageStore, image: str) -> int | None:
 
 
 def _read_images(validation: Path) -> list[tuple[str, str, int | None, str | None]]:
-    import pandas as pd
-
     file = validation / IMAGES
-    try:
-        table = pd.read_parquet(file, columns=list(COLUMNS))
-    except (OSError, ValueError, KeyError) as error:
-        problem = "the file does not exist" if not file.is_file() else f"not a readable list of images: {error}"
-        raise BadInput(problem, file=file, remedy=_AGAIN) from None
+    table = read_parquet(file, columns=COLUMNS, remedy=_AGAIN)
     columns = [table[name].astype(object).where(table[name].notna(), None).tolist() for name in COLUMNS]
-    return list(zip(*columns, strict=True))
+    rows = list(zip(*columns, strict=True))
+    for place, (image_set, image, size, digest) in enumerate(rows):
+        known = isinstance(image_set, str) and image_set in image_sets() and isinstance(image, str)
+        if not known or not isinstance(size, int | None) or not isinstance(digest, str | None):
+            raise BadInput("not a row of a list of images", file=file, row=place, remedy=_AGAIN)
+    return rows
 
 
 def _size(size: int | None) -> str:

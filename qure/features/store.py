@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from qure.errors import BadInput
 from qure.features.memory import available_device_bytes, available_host_bytes
-from qure.files import read_json
+from qure.files import read_json, read_parquet
 from qure.models.precision import DTYPES
 
 MANIFEST, INDEX, TENSOR = "manifest.json", "index.parquet", "features"
@@ -250,10 +250,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def read_index(folder: Path) -> pd.DataFrame:
     """A store's index: id, shard, row, sha256."""
     file = Path(folder) / INDEX
-    try:
-        index = pd.read_parquet(file, columns=["id", "shard", "row", "sha256"])
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"not a readable index: {error}", file=file, remedy=_AGAIN) from None
+    index = read_parquet(file, columns=["id", "shard", "row", "sha256"], remedy=_AGAIN)
+    texts = all(isinstance(one, str) for name in ("id", "sha256") for one in index[name].dropna())
+    if not texts or not all(pd.api.types.is_integer_dtype(index[name]) for name in ("shard", "row")):
+        raise BadInput("ids and digests must be texts, shards and rows whole numbers", file=file, remedy=_AGAIN)
     if index.isna().any(axis=None) or index["id"].duplicated().any():
         raise BadInput("has an empty cell, or an image twice", file=file, remedy=_AGAIN)
     return index

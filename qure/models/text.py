@@ -1,8 +1,9 @@
 """Text as the model reads it: the LAVIS caption processor, then a BERT-style tokenizer cut and padded to one length."""
 
+import contextlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -93,7 +94,7 @@ class CaptionTokenizer:
         tokenizer = _read(file)
         if tokenizer.truncation is None:
             raise BadInput("the tokenizer has no fixed length", file=file, remedy="Read it with from_bert_folder")
-        return cls(tokenizer, int(tokenizer.truncation["max_length"]))
+        return cls._tried(tokenizer, int(tokenizer.truncation["max_length"]), file)
 
     @classmethod
     def from_bert_folder(cls, folder: Path, text_tokens: int) -> "CaptionTokenizer":
@@ -119,7 +120,15 @@ class CaptionTokenizer:
         if tokenizer.token_to_id("[PAD]") != 0:
             raise BadInput(f"[PAD] has id {tokenizer.token_to_id('[PAD]')}, expected 0", file=file)
         tokenizer.add_special_tokens([ADDED_TOKEN])
-        return cls(tokenizer, text_tokens)
+        return cls._tried(tokenizer, text_tokens, file)
+
+    @classmethod
+    def _tried(cls, tokenizer: Tokenizer, text_tokens: int, file: Path) -> "CaptionTokenizer":
+        """The tokenizer, once it has taken some texts: what is wrong with a file may show only then."""
+        with _bad_input("not a usable tokenizer", file):
+            made = cls(tokenizer, text_tokens)
+            made(["is red", "", "\u00e9 ?! 7"])
+        return made
 
     @classmethod
     def build_word_level(cls, captions: Iterable[str], text_tokens: int) -> "CaptionTokenizer":
@@ -144,21 +153,28 @@ class CaptionTokenizer:
 
 
 def _read(file: Path) -> Tokenizer:
-    try:
+    if not file.is_file():
+        raise BadInput("the file does not exist", file=file)
+    with _bad_input("not a tokenizer", file):
         return Tokenizer.from_str(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput("the file does not exist", file=file) from None
-    except Exception as error:  # the parser in Rust raises plain Exception
-        raise BadInput(f"not a tokenizer: {error}", file=file) from None
 
 
 def _from_vocabulary_file(file: Path) -> Tokenizer:
     from tokenizers.implementations import BertWordPieceTokenizer
 
-    try:
+    with _bad_input("not a BERT vocabulary", file):
         return Tokenizer.from_str(BertWordPieceTokenizer(str(file), lowercase=True).to_str())
-    except Exception as error:  # the parser in Rust raises plain Exception
-        raise BadInput(f"not a BERT vocabulary: {error}", file=file) from None
+
+
+@contextlib.contextmanager
+def _bad_input(problem: str, file: Path) -> Iterator[None]:
+    """The library in Rust raises plain Exception; where it panics, something that is none."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise BadInput(f"{problem}: {error}", file=file) from None
 
 
 def _sentence_template(tokenizer: Tokenizer) -> TemplateProcessing:

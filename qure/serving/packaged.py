@@ -10,7 +10,7 @@ Input, a DataFrame with one row per query:
 | group | string, optional | the part of the gallery to search, for example FashionIQ's "dress"; else all of it |
 | exclude | string, optional | an image id to leave out, for example the reference's own |
 
-Parameters: `top_k` (10), `mode`, and `partial` (false):
+Parameters, null for what stands here: `top_k` (10), `mode`, and `partial` (false):
 
 | mode | output, a DataFrame with one row per query |
 |---|---|
@@ -31,6 +31,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
+from qure.datasets.ids import shown
 from qure.errors import BadInput
 from qure.images import ImageError
 
@@ -72,7 +73,8 @@ class ComposedImageRetrieval(PythonModel):
         Raises:
             InvalidQuery: names row and column.
         """
-        wanted: dict[str, Any] = {"mode": "retrieve", "top_k": 10, "partial": False} | (params or {})
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        wanted: dict[str, Any] = {"mode": "retrieve", "top_k": 10, "partial": False} | given
         columns = ["ids", "scores"] if wanted["mode"] == "retrieve" else ["embedding"]
         try:
             answer = self._answer(wanted)
@@ -92,7 +94,7 @@ class ComposedImageRetrieval(PythonModel):
     def _answer(self, wanted: dict[str, Any]) -> _Answer:
         mode, top_k = wanted["mode"], int(wanted["top_k"])
         if mode not in MODES:
-            raise BadInput(f"no mode {mode!r}", field="mode", remedy=f"Modes: {', '.join(MODES)}")
+            raise BadInput(f"no mode {shown(mode)}", field="mode", remedy=f"Modes: {', '.join(MODES)}")
         budget = self._intake.budget()
 
         def images(rows: pd.DataFrame, first: int) -> list[bytes]:
@@ -148,7 +150,7 @@ def _count(value: Any, default: int, row: int) -> int:
     except (TypeError, ValueError, OverflowError):  # a list, an object, an infinite number: any type passes MLflow
         is_whole = False
     if not is_whole:
-        raise BadInput(f"{value!r} is not a number of results", row=row, field="top_k", remedy="Use 1 or more")
+        raise BadInput(f"{shown(value)} is not a number of results", row=row, field="top_k", remedy="Use 1 or more")
     return int(value)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from qure.config import Precision
+from qure.datasets.ids import first_few, shown, unsafe_to_print
 from qure.errors import BadInput
 from qure.evaluation.ranking.embeddings import read_embeddings
 from qure.evaluation.ranking.flat_index import FlatIndex
@@ -46,7 +47,10 @@ class Retriever:
         self._model, self._features = model, features
         self._index = FlatIndex(embeddings)
         self._row_of = {identifier: row for row, identifier in enumerate(self.ids)}
-        self._rows = {name: torch.tensor([self._row_of[one] for one in members]) for name, members in groups.items()}
+        self._rows = {
+            name: torch.tensor([self._row_of[one] for one in members], dtype=torch.int64)
+            for name, members in groups.items()
+        }
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -67,7 +71,7 @@ class Retriever:
             QureModel.load(Path(model), device),
             stored.ids,
             torch.from_numpy(vectors).to(device),
-            read_json(folder / GROUPS),
+            read_groups(folder, stored.ids),
             read_features_dtype(folder),
         )
 
@@ -92,12 +96,15 @@ class Retriever:
         Raises:
             BadInput: an image that cannot be decoded, an empty text, a group that is unknown, `top_k` below 1.
         """
-        for row, (count, group) in enumerate(zip(top_k, groups, strict=True)):
+        for row, (count, group, left_out) in enumerate(zip(top_k, groups, exclude, strict=True)):
             if count < 1:
                 raise BadInput(f"{count} is not a number of results", row=row, field="top_k", remedy="Use 1 or more")
-            if group is not None and group not in self._rows:
+            if not isinstance(left_out, str | None):
+                raise BadInput(f"{shown(left_out)} is not an image id", row=row, field="exclude")
+            if group is not None and (not isinstance(group, str) or group not in self._rows):
                 known = ", ".join(sorted(self._rows)) or "none"
-                raise BadInput(f"no group {group!r} in the gallery", row=row, field="group", remedy=f"Groups: {known}")
+                problem = f"no group {shown(group)} in the gallery"
+                raise BadInput(problem, row=row, field="group", remedy=f"Groups: {known}")
         ranked = self._index.search(
             self.embed_queries(references, texts),
             [count + (left_out in self._row_of) for count, left_out in zip(top_k, exclude, strict=True)],
@@ -114,8 +121,8 @@ class Retriever:
         tokenizer = self._model.tokenizer
         assert tokenizer is not None  # a loaded model has one
         for row, text in enumerate(texts):
-            if not isinstance(text, str) or not text.strip():
-                raise BadInput(f"{text!r} is not a modification text", row=row, field="text")
+            if not isinstance(text, str) or not text.strip() or unsafe_to_print(text):
+                raise BadInput(f"{shown(text)} is not a modification text", row=row, field="text")
         parts = []
         for start in range(0, len(texts), BATCH):
             tokens, mask = (part.to(self._model.device) for part in tokenizer(list(texts[start : start + BATCH])))
@@ -146,6 +153,29 @@ class Retriever:
     def _ranked(self, rows: torch.Tensor, scores: torch.Tensor, count: int, left_out: str | None) -> Ranked:
         pairs = zip((self.ids[row] for row in rows.tolist()), scores.tolist(), strict=True)
         return [pair for pair in pairs if pair[0] != left_out][:count]
+
+
+def read_groups(gallery: Path, ids: Sequence[str]) -> dict[str, list[str]]:
+    """Group -> the image ids of it, of a gallery folder.
+
+    Args:
+        gallery: the folder.
+        ids: the gallery's images.
+
+    Raises:
+        BadInput: the file is missing or damaged, or names an image that the gallery does not have.
+    """
+    file, known = gallery / GROUPS, frozenset(ids)
+    content = read_json(file)
+    if not isinstance(content, dict):
+        raise BadInput("must map groups to lists of image ids", file=file)
+    for name, members in content.items():
+        if not isinstance(members, list) or not all(isinstance(one, str) for one in members):
+            raise BadInput("must be a list of image ids", file=file, field=name)
+        missing = [one for one in members if one not in known]
+        if missing:
+            raise BadInput(f"the gallery does not have {first_few(missing)}", file=file, field=name)
+    return content
 
 
 def read_features_dtype(gallery: Path) -> Precision:

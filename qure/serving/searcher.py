@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qure.errors import BadInput
+from qure.files import refuse_pipe
 from qure.serving.retriever import Retriever
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def _file_bytes(image: "str | Path | bytes | Image") -> bytes:
     if isinstance(image, bytes):
         return image
     if isinstance(image, str | Path):
+        refuse_pipe(Path(image))
         try:
             return Path(image).read_bytes()
         except OSError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from qure.errors import BadInput
+from qure.files import refuse_pipe
 from qure.strategies.registry import Strategy
 
 #: Bytes of a user's file: it is part of the settings, and these travel as one argument of a pipeline's tasks.
@@ -48,6 +49,7 @@ def read_code(name: str, folder: Path) -> str:
         BadInput: there is no such file, it is no Python, or has no such function; names file and line.
     """
     path = folder / file_of(name)
+    refuse_pipe(path)
     try:
         content = path.read_bytes()
         code = content.decode("utf-8")
@@ -58,6 +60,8 @@ def read_code(name: str, folder: Path) -> str:
         raise BadInput(f"the strategy {name!r} cannot be read: {error.strerror}", file=path) from None
     except UnicodeDecodeError:
         raise BadInput("not a text in UTF-8", file=path) from None
+    except ValueError:  # half a character
+        raise BadInput(f"the strategy {name!r} names a file that cannot be", file=path) from None
     if len(content) > LARGEST_FILE:
         raise BadInput(
             f"{len(content)} bytes are too many for a file of strategies",
@@ -109,7 +113,7 @@ def _parts(name: str) -> tuple[str, str]:
 def _require_function(name: str, code: str, path: Path | str) -> None:
     try:
         tree = ast.parse(code, filename=str(path))
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two: nested too deeply
         line = f"line {error.lineno}" if isinstance(error, SyntaxError) else None
         raise BadInput(f"not Python: {getattr(error, 'msg', error)}", file=path, row=line) from None
     functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]

@@ -16,7 +16,7 @@ import pandas as pd
 from qure.benchmarks import get_benchmark
 from qure.datasets.ids import shown, unsafe_to_print
 from qure.datasets.rows import LAYOUT_REMEDY, Row, described, is_there, load_json
-from qure.errors import BadInput
+from qure.errors import BadInput, cut
 from qure.files import file_digest
 
 #: Columns of the table "mentions": the query's name across splits, the field that names an image, the image's id, and
@@ -81,11 +81,19 @@ class Collector:
     Args:
         data: the data root.
         benchmark: which benchmark.
+
+    Attributes:
+        data: the data root.
+        folder: the benchmark's folder below it.
+        result: what has been read so far.
+        queries: a query's name across splits -> its reference, target and text as readers give them; None where the
+            row does not tell, an empty target where answers are withheld.
     """
 
     def __init__(self, data: Path, benchmark: str) -> None:
         self.data, self.folder = Path(data), get_benchmark(benchmark).folder
         self.result = Annotations(benchmark)
+        self.queries: dict[str, tuple[str | None, str | None, str | None]] = {}
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._columns: dict[str, tuple[str, ...]] = {}
 
@@ -172,6 +180,11 @@ class Collector:
             if image is not None:
                 self.add("mentions", {**place, "field": field_name, "image": image})
 
+    def note_query(self, key: str | None, reference: str | None, target: str | None, text: str | None) -> None:
+        """Notes what a query is, for files that name it."""
+        if key is not None:
+            self.queries[key] = (reference, target, text)
+
     def count(self, table: str) -> int:
         """How many rows a table has so far."""
         return len(self._rows[table])
@@ -206,9 +219,7 @@ def place_of(row: int | str, limit: int = 200) -> int | str:
     """
     if isinstance(row, int):
         return row
-    printed = row if row.isprintable() else ascii(row)
-    kept = (limit - 3) // 2
-    return printed if len(printed) <= limit else f"{printed[:kept]}...{printed[-kept:]}"
+    return cut(row if row.isprintable() else ascii(row), limit)
 
 
 @cache

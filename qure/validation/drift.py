@@ -3,10 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qure.config import ValidationSettings
 from qure.errors import BadInput
@@ -19,7 +20,47 @@ _LEAST_SHARE = 0.1
 #: How many comparisons of like data may raise a false alarm.
 _FALSE_ALARMS = 0.001
 
+_AGAIN = "Validate the champion's training data again with this version"
+
 Counts = npt.NDArray[np.float64]
+
+
+class _Checked(BaseModel):
+    """What is read of a statistics.json is of its type; it may hold more."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+_Count = Annotated[float, Field(ge=0, le=1e15)]
+
+
+class _Histogram(_Checked):
+    counts: list[_Count]
+    mean: float | None = None
+
+    @model_validator(mode="after")
+    def _has_a_mean(self) -> "_Histogram":
+        if any(self.counts) and self.mean is None:
+            raise ValueError("has counts and no mean")
+        return self
+
+
+class _Centroid(_Checked):
+    fingerprint: str
+    vector: list[float]
+
+
+class _Split(_Checked):
+    caption_words: _Histogram = _Histogram(counts=[])
+    image_width: _Histogram = _Histogram(counts=[])
+    image_height: _Histogram = _Histogram(counts=[])
+    image_aspect: _Histogram = _Histogram(counts=[])
+    categories: dict[str, _Count] = {}
+    embedding_centroid: _Centroid | None = None
+
+
+class _Statistics(_Checked):
+    splits: dict[str, _Split]
 
 
 def read_statistics(path: Path) -> dict[str, Any]:
@@ -36,8 +77,14 @@ def read_statistics(path: Path) -> dict[str, Any]:
             f"version {value.get('version')!r} cannot be compared with version {VERSION}",
             file=path,
             field="version",
-            remedy="Validate the champion's training data again with this version",
+            remedy=_AGAIN,
         )
+    try:
+        _Statistics.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise BadInput(first["msg"], file=path, field=field, remedy=_AGAIN) from None
     return value
 
 
@@ -180,7 +227,10 @@ def _centroid(
     if then is None or now is None or then["fingerprint"] != now["fingerprint"]:
         return None
     first, second = (np.asarray(side["vector"], dtype=np.float64) for side in (then, now))
-    distance = 1 - float(first @ second / (np.linalg.norm(first) * np.linalg.norm(second)))
+    lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
+    if first.shape != second.shape or not 0 < lengths < math.inf:
+        return None
+    distance = 1 - float(first @ second / lengths)
     return {
         "split": split,
         "measure": "embedding_centroid",

@@ -108,6 +108,11 @@ RULES: dict[str, Rule] = {
             "the right answers are different images, the target is one of them, and the reference is none",
             _CORRECT,
         ),
+        Rule(
+            "label_query",
+            "the label is about no query of the split: none has its id with its reference, target and text",
+            "The labels are of other data: export them anew (qure labels export), or remove the row",
+        ),
         Rule("answer", "the preferred set is 1 or 2, and each set's score is from 1 to 5", _CORRECT),
         Rule("retrieved_set", "a retrieved set holds five different images", _CORRECT),
         Rule(

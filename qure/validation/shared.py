@@ -7,8 +7,13 @@ from great_expectations.expectations.expectation import Expectation
 
 from qure.config import ValidationSettings
 from qure.datasets import checks
+from qure.validation import labels
 from qure.validation.annotations import RECORD
-from qure.validation.expectations import ExpectColumnPairValuesToStayInOneSplit
+from qure.validation.expectations import (
+    ExpectColumnPairValuesAToBeMemberOfB,
+    ExpectColumnPairValuesToStayInOneSplit,
+    ExpectColumnValuesToHaveDistinctEntries,
+)
 from qure.validation.rules import RULES, Severity
 
 #: Control characters that no text needs; tab and line breaks are white space.
@@ -62,6 +67,29 @@ def unlabelled_query_rules(
         ),
         expect("empty_text_unlabelled", text, gxe.ExpectColumnValueLengthsToBeBetween, column=text, min_value=1),
         *_text(text, settings),
+    ]
+
+
+def label_rules() -> list[Expectation]:
+    """Rules of people's labels (`qure.validation.labels`)."""
+    return [
+        *present("id", *labels.OTHERS, "gt_img_ids"),
+        expect("duplicate_id", "id", gxe.ExpectColumnValuesToBeUnique, column="key"),
+        expect("label_query", "id", gxe.ExpectColumnValuesToBeNull, column="unknown_query"),
+        *[
+            expect("label_query", field, gxe.ExpectColumnValuesToBeNull, column=column)
+            for field, column in labels.OTHERS.items()
+        ],
+        *ground_truth_rules("target_img_id", "gt_img_ids"),
+    ]
+
+
+def ground_truth_rules(target: str, answers: str) -> list[Expectation]:
+    """Rules of a query's right answers; `reference_answer` is the column of a reference that is among them."""
+    return [
+        expect("ground_truth", answers, ExpectColumnValuesToHaveDistinctEntries, column=answers),
+        expect("ground_truth", target, ExpectColumnPairValuesAToBeMemberOfB, column_A=target, column_B=answers),
+        expect("ground_truth", answers, gxe.ExpectColumnValuesToBeNull, column="reference_answer"),
     ]
 
 

@@ -1,15 +1,20 @@
 """CIRCO's evaluation server takes one file for test: query id -> the 50 best image ids, as numbers."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qure.benchmarks.circo.files import has_index, read_gallery, read_triplets
 from qure.benchmarks.circo.protocol import SUBMITTED
+from qure.datasets.ids import shown
 from qure.errors import BadInput
 from qure.evaluation.submissions.checks import check_list, check_queries, named_query, read_object, write_compact
 from qure.files import atomic_file
 
 SPLIT = "test"
+
+#: COCO's ids have at most twelve digits; Python refuses to read some thousands.
+_DIGITS = re.compile(r"[0-9]{1,20}")
 
 
 def write_submission(path: Path, root: Path, ranking: Mapping[str, Sequence[str]], *, split: str = SPLIT) -> Path:
@@ -54,7 +59,7 @@ def _numbers(value: object) -> object:
     """
     if not isinstance(value, list):
         return value
-    return [int(one) if isinstance(one, str) and one.isascii() and one.isdecimal() else one for one in value]
+    return [int(one) if isinstance(one, str) and _DIGITS.fullmatch(one) else one for one in value]
 
 
 def _check(file: Path, root: Path, split: str, name: Path) -> None:
@@ -66,4 +71,4 @@ def _check(file: Path, root: Path, split: str, name: Path) -> None:
     for triplet in triplets:
         for entry in check_list(_numbers(content[triplet.query_id]), count, int, triplet.query_id, name):
             if entry < 0 or (images is not None and str(entry) not in images):
-                raise BadInput(f"no image {entry!r} in COCO's index", file=name, row=named_query(triplet.query_id))
+                raise BadInput(f"no image {shown(entry)} in COCO's index", file=name, row=named_query(triplet.query_id))

@@ -4,8 +4,7 @@ import great_expectations.expectations as gxe
 from great_expectations.expectations.expectation import Expectation
 
 from qure.config import ValidationSettings
-from qure.validation.expectations import ExpectColumnPairValuesAToBeMemberOfB, ExpectColumnValuesToHaveDistinctEntries
-from qure.validation.shared import expect, present, query_rules, unlabelled_query_rules
+from qure.validation.shared import expect, ground_truth_rules, present, query_rules, unlabelled_query_rules
 
 
 def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
@@ -13,15 +12,7 @@ def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
     queries = [
         *present("id", "reference_img_id", "target_img_id", "relative_caption", "gt_img_ids"),
         expect("duplicate_id", "id", gxe.ExpectColumnValuesToBeUnique, column="key"),
-        expect("ground_truth", "gt_img_ids", ExpectColumnValuesToHaveDistinctEntries, column="gt_img_ids"),
-        expect(
-            "ground_truth",
-            "target_img_id",
-            ExpectColumnPairValuesAToBeMemberOfB,
-            column_A="target_img_id",
-            column_B="gt_img_ids",
-        ),
-        expect("ground_truth", "gt_img_ids", gxe.ExpectColumnValuesToBeNull, column="reference_answer"),
+        *ground_truth_rules("target_img_id", "gt_img_ids"),
         *query_rules("reference_img_id", "target_img_id", "relative_caption", settings, text_key="caption_key"),
     ]
     unlabelled = [

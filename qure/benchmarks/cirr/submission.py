@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qure.benchmarks.cirr.files import read_gallery, read_triplets
 from qure.benchmarks.cirr.protocol import RECALL_NAMES, SUBSET_NAMES
+from qure.datasets.ids import shown
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
 from qure.evaluation.submissions.checks import check_list, check_queries, named_query, read_object, write_compact
@@ -79,9 +80,9 @@ def _check(file: Path, triplets: Sequence[Triplet], gallery: Gallery, name: Path
     content = read_object(file, name)
     version, metric = content.pop("version", None), content.pop("metric", None)
     if version != VERSION:
-        raise BadInput(f"{version!r}, must be {VERSION!r}", file=name, field="version")
-    if metric not in NAMES:
-        raise BadInput(f"{metric!r}, must be 'recall' or 'recall_subset'", file=name, field="metric")
+        raise BadInput(f"{shown(version)}, must be {VERSION!r}", file=name, field="version")
+    if not isinstance(metric, str) or metric not in NAMES:
+        raise BadInput(f"{shown(metric)}, must be 'recall' or 'recall_subset'", file=name, field="metric")
     check_queries(content, [triplet.query_id for triplet in triplets], name)
     images = frozenset(gallery.ids)
     for triplet in triplets:
@@ -92,12 +93,12 @@ def _check(file: Path, triplets: Sequence[Triplet], gallery: Gallery, name: Path
         for entry in names:
             if entry == triplet.reference:
                 raise BadInput(
-                    f"{entry!r} is the query's reference image", file=name, row=named_query(triplet.query_id)
+                    f"{shown(entry)} is the query's reference image", file=name, row=named_query(triplet.query_id)
                 )
             if entry not in images:
-                raise BadInput(f"no image {entry!r} in {gallery.name}", file=name, row=row)
+                raise BadInput(f"no image {shown(entry)} in {gallery.name}", file=name, row=row)
             if entry not in others:
                 raise BadInput(
-                    f"{entry!r} is not in the query's image set", file=name, row=named_query(triplet.query_id)
+                    f"{shown(entry)} is not in the query's image set", file=name, row=named_query(triplet.query_id)
                 )
-    return str(metric)
+    return metric

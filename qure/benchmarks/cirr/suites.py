@@ -4,13 +4,14 @@ import great_expectations.expectations as gxe
 from great_expectations.expectations.expectation import Expectation
 
 from qure.config import ValidationSettings
+from qure.validation import labels
 from qure.validation.expectations import (
     ExpectColumnPairValuesAToBeMemberOfB,
     ExpectColumnPairValuesToStayInOneSplit,
     ExpectColumnValuesToBeSafeImageIds,
     ExpectColumnValuesToHaveDistinctEntries,
 )
-from qure.validation.shared import confusable_ids, expect, present, query_rules, unlabelled_query_rules
+from qure.validation.shared import confusable_ids, expect, label_rules, present, query_rules, unlabelled_query_rules
 
 
 def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
@@ -66,4 +67,4 @@ def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
         confusable_ids(),
         expect("leakage", "image", ExpectColumnPairValuesToStayInOneSplit, column_A="split_key", column_B="split"),
     ]
-    return {"queries": queries, "unlabelled": unlabelled, "image_lists": lists}
+    return {"queries": queries, "unlabelled": unlabelled, "image_lists": lists, labels.TABLE: label_rules()}

@@ -7,6 +7,7 @@ from qure.datasets.ids import check_relative_path, shown
 from qure.datasets.rows import Row, described
 from qure.datasets.texts import id_key, shows_nothing, text_key
 from qure.errors import BadInput
+from qure.validation import labels
 from qure.validation.annotations import MENTION_COLUMNS, Annotations, Collector
 
 #: Splits that must be there; test1, whose answers are withheld, is looked at where it is.
@@ -14,7 +15,7 @@ REQUIRED, OPTIONAL = ("train", "val"), ("test1",)
 
 
 def read(data: Path, splits: tuple[str, ...] = (*REQUIRED, *OPTIONAL)) -> Annotations:
-    """Tables "queries", "unlabelled", "mentions", "image_lists" and "files".
+    """Tables "queries", "unlabelled", "mentions", "image_lists", "labels" and "files".
 
     Args:
         data: the data root.
@@ -33,9 +34,11 @@ def read(data: Path, splits: tuple[str, ...] = (*REQUIRED, *OPTIONAL)) -> Annota
         "image_lists", "image", "split", "category", "split_key", "id_key", "path", "path_problem", "path_id"
     )
     collector.table("files", "entries")
+    labels.declare(collector)
     for split in splits:
         _read_list(collector, split)
         _read_captions(collector, split)
+        labels.read_split(collector, split, lambda split, _: split)
     return collector.finish()
 
 
@@ -83,6 +86,7 @@ def _query(collector: Collector, relative: str, index: int, value: Any, split: s
     reference = record.take("reference", lambda row: row.text("reference"))
     target = None if withheld else record.take("target_hard", lambda row: row.text("target_hard"))
     caption = record.take("caption", lambda row: row.text("caption"))
+    collector.note_query(key, reference, "" if withheld else target, caption)
     members = record.take("members", _members) or []
     grades = record.take("target_soft", _grades) or {}
     record.set(key=key, split=split)

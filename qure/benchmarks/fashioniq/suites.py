@@ -4,8 +4,9 @@ import great_expectations.expectations as gxe
 from great_expectations.expectations.expectation import Expectation
 
 from qure.config import ValidationSettings
+from qure.validation import labels
 from qure.validation.expectations import ExpectColumnPairValuesToStayInOneSplit, ExpectColumnValuesToBeSafeImageIds
-from qure.validation.shared import confusable_ids, expect, present, query_rules, unlabelled_query_rules
+from qure.validation.shared import confusable_ids, expect, label_rules, present, query_rules, unlabelled_query_rules
 
 
 def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
@@ -45,4 +46,4 @@ def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
             column_B="split",
         ),
     ]
-    return {"queries": queries, "unlabelled": unlabelled, "image_lists": lists}
+    return {"queries": queries, "unlabelled": unlabelled, "image_lists": lists, labels.TABLE: label_rules()}

@@ -6,6 +6,7 @@ from typing import Any
 from qure.benchmarks.fashioniq.files import CATEGORIES, captions_key, join_captions, says_nothing
 from qure.datasets.rows import Row
 from qure.datasets.texts import id_key, shows_nothing
+from qure.validation import labels
 from qure.validation.annotations import MENTION_COLUMNS, Annotations, Collector
 
 #: Splits that must be there; the test split, whose answers were withheld, is looked at where it is.
@@ -16,7 +17,7 @@ TRIMMED = ".?, "
 
 
 def read(data: Path) -> Annotations:
-    """Tables "queries", "unlabelled", "mentions", "image_lists" and "files".
+    """Tables "queries", "unlabelled", "mentions", "image_lists", "labels" and "files".
 
     Raises:
         BadInput: a file is missing or damaged as a whole.
@@ -28,10 +29,12 @@ def read(data: Path) -> Annotations:
     collector.table("mentions", *MENTION_COLUMNS)
     collector.table("image_lists", "image", "split", "category", "split_key", "id_key")
     collector.table("files", "entries")
+    labels.declare(collector)
     for split in (*REQUIRED, *OPTIONAL):
         for category in CATEGORIES:
             _read_list(collector, split, category)
             _read_captions(collector, split, category)
+        labels.read_split(collector, split, lambda split, query: f"{query.partition('/')[0]}/{split}")
     return collector.finish()
 
 
@@ -71,11 +74,13 @@ def _query(
     reference = record.take("candidate", lambda row: row.text("candidate"))
     target = None if withheld else record.take("target", lambda row: row.text("target"))
     captions = record.take("captions", _captions)
+    joined = None
     if captions is not None:
         joined = join_captions(*captions)
         for place, caption in enumerate(captions):
             record.set(**{f"captions[{place}]": "" if shows_nothing(caption) else caption.strip(TRIMMED)})
         record.set(captions="" if says_nothing(joined) else joined, captions_key=captions_key(*captions))
+    collector.note_query(key, reference, "" if withheld else target, joined)
     record.set(pair=f"{reference} {target}" if reference and target else None)
     named = [("candidate", reference), ("target", target)]
     collector.mention(record, key, named, listed_in=f"{category}/{split}")

@@ -123,9 +123,9 @@ def _captions(sentence: str) -> tuple[str, str]:
 
 
 def _person(people: Row, person: str) -> Iterator[PreferencePair]:
-    sets = people.part(person)
+    sets = people.part(people.checked_text(person, person))
     for question_set in sets.names():
-        questions = sets.part(question_set)
+        questions = sets.part(sets.checked_text(question_set, question_set))
         count = len(questions.items("sentences"))
         columns = Questions(questions, count)
         for index in range(count):

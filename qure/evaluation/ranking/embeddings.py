@@ -292,7 +292,7 @@ def _read_header(path: Path) -> dict[str, dict[str, object]]:
 
 
 def _header_ids(path: Path, header: dict[str, dict[str, object]]) -> list[str]:
-    text = header.get("__metadata__", {}).get("ids")
+    text = (header.get("__metadata__") or {}).get("ids")  # safetensors takes null for an object
     if not isinstance(text, str):
         raise BadInput("no 'ids' in the header", file=path, field="ids", remedy=_FORMAT)
     try:

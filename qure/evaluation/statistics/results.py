@@ -12,11 +12,13 @@ from qure.config import EvaluationSettings
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
 from qure.evaluation.statistics.bootstrap import Measure, summarise
-from qure.files import atomic_folder, fingerprint, read_json, write_json
+from qure.files import atomic_folder, fingerprint, read_json, read_parquet, write_json
 
 #: How many of each query's best candidates are kept.
 TOP = 50
 FORMAT = 1
+
+_AGAIN = "Evaluate the model again"
 
 Top = dict[str, list[tuple[str, float]]]
 
@@ -81,23 +83,23 @@ class Evaluation:
         file = folder / "evaluation.json"
         summary = read_json(file)
         if not isinstance(summary, dict) or summary.get("format") != FORMAT:
-            raise BadInput(f"not an evaluation of format {FORMAT}", file=file, remedy="Evaluate the model again")
+            raise BadInput(f"not an evaluation of format {FORMAT}", file=file, remedy=_AGAIN)
         try:
             return cls(
                 benchmark=summary["benchmark"],
                 split=summary["split"],
                 metrics=summary["metrics"],
                 intervals={name: (low, high) for name, (low, high) in summary["intervals"].items()},
-                per_query=_read_parquet(folder / "per_query.parquet"),
-                top=_top_of(_read_parquet(folder / "top.parquet")),
+                per_query=read_parquet(folder / "per_query.parquet", remedy=_AGAIN),
+                top=_top_of(read_parquet(folder / "top.parquet", remedy=_AGAIN)),
                 measures=tuple(_measure(entry) for entry in summary["measures"]),
                 strata=summary["strata"],
                 cluster=summary["cluster"],
                 data_fingerprint=summary["data_fingerprint"],
                 details=summary["details"],
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BadInput(f"not a whole evaluation: {error!r}", file=file, remedy="Evaluate the model again") from None
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise BadInput(f"not a whole evaluation: {error!r}", file=file, remedy=_AGAIN) from None
 
     def _summary(self) -> dict[str, Any]:
         return {
@@ -217,14 +219,3 @@ def _top_of(table: pd.DataFrame) -> Top:
         query: [(str(identifier), float(score)) for identifier, score in zip(ids, scores, strict=True)]
         for query, ids, scores in zip(table["query_id"], table["ids"], table["scores"], strict=True)
     }
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    import pyarrow
-
-    try:
-        return pd.read_parquet(path)
-    except FileNotFoundError:
-        raise BadInput("the file does not exist", file=path, remedy="Evaluate the model again") from None
-    except (OSError, pyarrow.ArrowException) as error:
-        raise BadInput(f"not a whole Parquet file: {error}", file=path, remedy="Evaluate the model again") from None

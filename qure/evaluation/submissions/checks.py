@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qure.benchmarks import get_benchmark
-from qure.datasets.ids import first_few
+from qure.datasets.ids import first_few, shown
 from qure.errors import BadInput
 from qure.files import refuse_pipe
 
@@ -63,10 +63,10 @@ def check_list(value: object, count: int, kind: type, query: str, name: Path) ->
     for entry in value:
         if not isinstance(entry, kind) or isinstance(entry, bool):
             expected = {str: "an image's name", int: "a whole number"}[kind]
-            raise BadInput(f"{entry!r} is not {expected}", file=name, row=named_query(query))
+            raise BadInput(f"{shown(entry)} is not {expected}", file=name, row=named_query(query))
     if len(set(value)) != len(value):
         repeated = next(entry for number, entry in enumerate(value) if entry in value[:number])
-        raise BadInput(f"{repeated!r} occurs more than once", file=name, row=named_query(query))
+        raise BadInput(f"{shown(repeated)} occurs more than once", file=name, row=named_query(query))
     return value
 
 

@@ -106,7 +106,7 @@ def test_content_of_the_same_size_is_told_apart_by_whoever_reads_it(data: Path, 
 def test_a_damaged_list_of_images_is_bad_input(data: Path, validation: Path, content: bytes | None) -> None:
     file = validation / "images.parquet"
     file.unlink() if content is None else file.write_bytes(content)
-    with pytest.raises(BadInput, match=r"images\.parquet: (the file does not exist|not a readable list)"):
+    with pytest.raises(BadInput, match=r"images\.parquet: (the file does not exist|not a whole Parquet file)"):
         require_validated(validation, data)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from qure.benchmarks.fashioniq.files import join_captions
 from qure.errors import BadInput
 from qure.validation.rules import RULES
 
@@ -41,6 +42,7 @@ def garments(new_workplace: Any) -> tuple[Any, BadInput]:
         "fashioniq/captions/cap.shirt.val.json",
         lambda rows: rows[2].update({name: known[name] for name in ("candidate", "target")}),
     )
+    (place.data / LABELS).write_text(json.dumps(_broken_labels(place.data)))
     place.output.mkdir(parents=True)
     (place.output / "result.json").write_text('{"success": true}')
     with pytest.raises(BadInput) as caught:
@@ -113,7 +115,37 @@ def _ask_again(questions: dict[str, Any], row: int, again: int) -> None:
     questions["retrieved_set1"][again], questions["retrieved_set2"][again] = second, first
 
 
+def _broken_labels(data: Path) -> list[Any]:
+    """Labels of the toptees of val, which nothing else is planted into."""
+    rows = json.loads((data / "fashioniq/captions/cap.toptee.val.json").read_text())
+    further = json.loads((data / "fashioniq/image_splits/split.toptee.val.json").read_text())[-1]
+    labels = [
+        {
+            "id": f"toptee/{number}",
+            "reference_img_id": row["candidate"],
+            "target_img_id": row["target"],
+            "relative_caption": join_captions(*row["captions"]),
+            "gt_img_ids": [row["target"], further],
+        }
+        for number, row in enumerate(rows[:14])
+    ]
+    labels[1]["id"] = "toptee/9999"
+    labels[2]["gt_img_ids"][1] = "B000UNKNOWN"
+    labels[3]["gt_img_ids"] = "none"
+    labels[4]["gt_img_ids"][1] = labels[4]["reference_img_id"]
+    labels[5]["gt_img_ids"].append(further)
+    labels[6] = labels[7]
+    labels[8]["target_img_id"] = further
+    labels[9]["relative_caption"] = "is another"
+    labels[10]["reference_img_id"] = further
+    labels[11]["gt_img_ids"].remove(labels[11]["target_img_id"])
+    labels[12] = "not a row"
+    labels[13]["id"] = 13
+    return labels
+
+
 DRESS = "fashioniq/captions/cap.dress.train.json"
+LABELS = "fashioniq/labels.val.json"
 SHIRT = "fashioniq/captions/cap.shirt.val.json"
 TOPTEE = "fashioniq/captions/cap.toptee.test.json"
 LIST = "fashioniq/image_splits/split.toptee.train.json"
@@ -166,6 +198,18 @@ GARMENTS = [
     Expected("no_answers", PEOPLE, "nobody", "sentences", "0"),
     Expected("schema", PEOPLE, "user_2/question_set_1", "ref_img_paths"),
     Expected("schema", PEOPLE, "user_3/question_set_1", "record", "[]"),
+    Expected("label_query", LABELS, "1", "id", "'toptee/9999'"),
+    Expected("unknown_id", LABELS, "2", "gt_img_ids[1]", "'B000UNKNOWN'"),
+    Expected("schema", LABELS, "3", "gt_img_ids", "'none'"),
+    Expected("ground_truth", LABELS, "4", "gt_img_ids"),
+    Expected("ground_truth", LABELS, "5", "gt_img_ids"),
+    Expected("duplicate_id", LABELS, "7", "id"),
+    Expected("label_query", LABELS, "8", "target_img_id"),
+    Expected("label_query", LABELS, "9", "relative_caption", "'is another'"),
+    Expected("label_query", LABELS, "10", "reference_img_id"),
+    Expected("ground_truth", LABELS, "11", "target_img_id"),
+    Expected("schema", LABELS, "12", "record", "'not a row'"),
+    Expected("schema", LABELS, "13", "id", "13"),
 ]
 
 
@@ -180,6 +224,11 @@ def test_only_planted_rows_of_the_queries_are_listed(garments: tuple[Any, BadInp
     rows = {int(row["row"]) for row in place.bad_rows() if row["file"] == DRESS}
     assert rows == {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 17}
     assert not [row for row in place.bad_rows() if row["file"].endswith("cap.shirt.train.json")]
+
+
+def test_labels_that_are_well_are_not_listed(garments: tuple[Any, BadInput]) -> None:
+    place, _ = garments
+    assert {int(row["row"]) for row in place.bad_rows() if row["file"] == LABELS} == {*range(1, 14)} - {6}
 
 
 def test_reasons_say_what_exactly_is_wrong(garments: tuple[Any, BadInput]) -> None:
