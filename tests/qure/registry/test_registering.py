@@ -146,3 +146,21 @@ def test_without_tracking_the_way_out_is_told(world: World) -> None:
     off = world.settings.model_validate(world.settings.model_dump() | {"tracking": {"uri": None}})
     with pytest.raises(BadInput, match="tracking is switched off"):
         World(off, world.data, world.folder, world.model_of, world.judged).register(1, 0.5)
+
+
+def test_another_index_is_another_version_of_the_same_model(world: World) -> None:
+    """A gallery too small for one is searched exactly all the same; the version says so."""
+    pytest.importorskip("faiss", reason="needs faiss-cpu: pip install 'qure[index]'")
+    from qure.registry.lineage import lineage
+
+    wanted = {"index": {"kind": "ivf_pq", "bytes_per_token": 4}}
+    settings = world.settings.model_validate(world.settings.model_dump() | {"serving": wanted})
+    indexed = World(settings, world.data, world.folder, world.model_of, world.judged)
+    assert [world.register(1, 0.5)["version"], indexed.register(1, 0.5)["version"]] == [1, 2]
+    assert not indexed.register(1, 0.5)["created"]
+    assert world.register(1, 0.5)["version"] == 1, "back to exact search is back to the first version"
+    client = connect(settings.tracking)
+    said = "ivf_pq: lists null, bytes_per_token 4, probes 64, tokens 2000, images 300; exact: the gallery is small"
+    assert f"| search | `{said}` |" in client.get_model_version("qure-fashioniq", "2").description
+    assert lineage(settings, "models:/qure-fashioniq/2")["search"] == said
+    assert lineage(settings, "models:/qure-fashioniq/1")["search"] == "exact"
