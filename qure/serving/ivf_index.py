@@ -90,7 +90,7 @@ class IvfIndex:
 
     def __init__(self, vectors: Vectors, parts: Sequence[Any], settings: IndexSettings) -> None:
         self._vectors, self._parts, self._settings = vectors, parts, settings
-        self._faiss = import_faiss()
+        self._faiss, self._lists = import_faiss(), int(parts[0].nlist)
         self._all = _Pool(self._faiss, len(self), None)
         self._pools: Any = WeakTensorKeyDictionary()
 
@@ -154,21 +154,29 @@ class IvfIndex:
         if not count:
             return torch.empty(0, dtype=torch.int64), torch.empty(0)
         share = max(1.0, count / RESULTS)
-        images = int(self._settings.images * share)
-        rows = pool.rows if pool.size <= images else self._near(query, count, images, share, pool)
+        # Of a group's vectors as many are met in so many more lists as the gallery is larger than the group.
+        probes = min(int(self._settings.probes * share * len(self) / pool.size), self._lists)
+        rows = pool.rows if self._is_small(pool, share, probes) else self._near(query, count, share, probes, pool)
         scores, order = self._exact(query, rows).sort(descending=True, stable=True)
         return torch.from_numpy(rows)[order[:count]], scores[:count]
 
-    def _near(self, query: Tensor, count: int, images: int, share: float, pool: "_Pool") -> Indices:
-        """Rows of the images that are scored, at least `count` and at most `images`, in the order that decides."""
-        held, lists = len(self) * self._vectors.shape[1], int(self._parts[0].nlist)
-        tokens = int(self._settings.tokens * share)
-        # Of a group's vectors as many are met in so many more lists as the gallery is larger than the group.
-        probes = int(self._settings.probes * share * len(self) / pool.size)
+    def _is_small(self, pool: "_Pool", share: float, probes: int) -> bool:
+        """Whether all candidates are scored: no more than are scored anyway, or less work than finding the best.
+
+        Scoring an image reads D numbers a vector, and a search reads the codes of all vectors in the lists that it
+        looks through, whosever they are.
+        """
+        looked_through = len(self) * probes / self._lists
+        return pool.size <= self._settings.images * share or pool.size * self._vectors.shape[2] <= looked_through
+
+    def _near(self, query: Tensor, count: int, share: float, probes: int, pool: "_Pool") -> Indices:
+        """Rows of the images that are scored, `count` of them at least, in the order that decides."""
+        images, tokens = int(self._settings.images * share), int(self._settings.tokens * share)
+        held = len(self) * self._vectors.shape[1]
         while True:
-            tokens, probes = min(tokens, held), min(probes, lists)
+            tokens, probes = min(tokens, held), min(probes, self._lists)
             found = self._listed(query, tokens, probes, pool)
-            if len(found) >= count or (tokens == held and probes == lists):
+            if len(found) >= count or (tokens == held and probes == self._lists):
                 return pool.ordered(found[:images])
             tokens, probes = 4 * tokens, 4 * probes  # its vectors lie farther away, or all belong to a few images
 

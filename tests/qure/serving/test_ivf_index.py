@@ -134,7 +134,7 @@ def test_few_rows_of_the_embeddings_are_read(
     assert 10 <= sum(read) <= 40
 
 
-@pytest.mark.parametrize("size", [5, 39, 400, 1500])
+@pytest.mark.parametrize("size", [5, 39, 150, 400, 1500])
 def test_a_group_is_all_there_is_in_its_own_order(
     index: Callable[..., IvfIndex], vectors: np.ndarray, queries: torch.Tensor, size: int
 ) -> None:
@@ -144,7 +144,7 @@ def test_a_group_is_all_there_is_in_its_own_order(
     assert all(len(columns) == min(10, size) and set(columns) <= set(group.tolist()) for columns, _ in found)
     kept = [len(set(columns) & set(best)) / len(best) for (columns, _), (best, _) in zip(found, exact, strict=True)]
     assert np.mean(kept) > 0.8
-    if size <= 40:  # no more than are scored anyway
+    if size <= 150:  # no more than are scored anyway, or less work than looking for them
         assert found == exact
     assert answers(index(**EVERYTHING), queries, 10, group) == exact
 
@@ -152,7 +152,7 @@ def test_a_group_is_all_there_is_in_its_own_order(
 def test_a_group_far_from_the_query_is_found_all_the_same(
     index: Callable[..., IvfIndex], vectors: np.ndarray, queries: torch.Tensor
 ) -> None:
-    farthest = (torch.from_numpy(vectors).mean(1) @ queries[0]).argsort()[:60]
+    farthest = (torch.from_numpy(vectors).mean(1) @ queries[0]).argsort()[:200]
     narrow = index(probes=1, tokens=10, images=10)
     ((columns, _),) = answers(narrow, queries[:1], 10, farthest)
     assert len(columns) == 10
