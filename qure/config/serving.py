@@ -19,7 +19,7 @@ class IndexSettings(Frozen):
         lists: that the vectors are divided among; null: the power of two nearest to the root of their number.
         bytes_per_token: of a vector's code; must divide the embedding's dimension. Each vector takes 8 bytes more.
         probes: lists that a search looks through for up to ten results in the whole gallery; in proportion more of them
-            for more results, and in a group.
+            for more results, and in a group. null: as few as find `least_recall`, when the index is made.
         tokens: vectors that it takes from them, the best by their codes; more for more results.
         images: images that are scored exactly, those of the best of these vectors; more for more results.
         queries: of the evaluation, that an index is compared with exact search on before it is kept.
@@ -29,11 +29,11 @@ class IndexSettings(Frozen):
     kind: Literal["exact", "ivf_pq"] = "exact"
     lists: int | None = Field(None, ge=1)
     bytes_per_token: int = Field(32, ge=1)
-    probes: int = Field(64, ge=1)
+    probes: int | None = Field(None, ge=1)
     tokens: int = Field(2000, ge=1)
     images: int = Field(300, ge=10)
     queries: int = Field(200, ge=1)
-    least_recall: float = Field(0.9, ge=0, le=1)
+    least_recall: float = Field(0.95, ge=0, le=1)
 
 
 class ServingSettings(Frozen):

@@ -97,11 +97,11 @@ def index_tag(settings: IndexSettings) -> str | None:
 
     >>> index_tag(IndexSettings())
     >>> index_tag(IndexSettings(kind="ivf_pq", probes=32))
-    'ivf_pq: lists null, bytes_per_token 32, probes 32, tokens 2000, images 300'
+    'ivf_pq: lists null, bytes_per_token 32, probes 32, tokens 2000, images 300, least_recall 0.95'
     """
     if settings.kind == "exact":
         return None
-    deciding = settings.model_dump(mode="json", exclude={"kind", "queries", "least_recall"})
+    deciding = settings.model_dump(mode="json", exclude={"kind", "queries"})
     said = (f"{name} {'null' if value is None else value}" for name, value in deciding.items())
     return f"{settings.kind}: {', '.join(said)}"
 

@@ -8,7 +8,7 @@ in a list vectors stand in the gallery's order.
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from qure.config import IndexSettings
 from qure.errors import BadInput, StageFailed
@@ -44,6 +45,8 @@ logger = logging.getLogger(__name__)
 CENTRES, LEAST_FOR_CENTRE = 256, 39
 #: Vectors that a list's centre is learnt from.
 SAMPLED_FOR_LIST = 64
+#: Lists that a search looks through at least, where their number is to be found.
+LEAST_PROBES = 8
 #: Bytes of embeddings, in fp32, that are added at once; bytes of codes that a part has at most.
 _BLOCK_BYTES, _PART_BYTES = 64 << 20, 1 << 30
 #: Bytes of a vector's id in a list.
@@ -72,15 +75,15 @@ def build_index(gallery: Path, settings: IndexSettings, queries: Floats | None =
     too_small = why_exact(settings, embeddings)
     if too_small is not None:
         raise BadInput(too_small, file=gallery, remedy="Search it exactly: serving.index.kind: exact")
-    lists = lists_for(settings, embeddings)
+    settings = settings.model_copy(update={"lists": lists_for(settings, embeddings)})
     asked = _sample_queries(settings, embeddings, queries)
     with atomic_folder(gallery / INDEX) as folder:
         begun = time.monotonic()
-        trained = _train(faiss, settings, embeddings, lists)
+        trained = _train(faiss, settings, embeddings)
         files = _fill(faiss, trained, embeddings, folder)
         seconds = time.monotonic() - begun
         parts = [open_part(faiss, file) for file in files]
-        recall = measure_recall(IvfIndex(embeddings.source, parts, settings), embeddings, asked)
+        settings, recall = _compare(embeddings, parts, settings, asked)
         record = IndexRecord(
             format=FORMAT,
             settings=settings,
@@ -89,7 +92,6 @@ def build_index(gallery: Path, settings: IndexSettings, queries: Floats | None =
             images=len(embeddings),
             tokens=embeddings.tokens,
             dimension=embeddings.dimension,
-            lists=lists,
             parts={file.name: file.stat().st_size for file in files},
             queries=len(asked),
             recall_at_10=recall,
@@ -97,9 +99,10 @@ def build_index(gallery: Path, settings: IndexSettings, queries: Floats | None =
         logger.info("the index of %s, made in %.0f s: %s", gallery, seconds, described(record))
         if recall < settings.least_recall:
             raise StageFailed(
-                f"{gallery}: of the {RESULTS} best images of exact search the index finds {recall:.3f}, less than "
-                f"serving.index.least_recall: {settings.least_recall:g}. Raise serving.index.probes, tokens or images, "
-                "which makes searches slower, or bytes_per_token, which makes the index larger"
+                f"{gallery}: of the {RESULTS} best images of exact search the index finds {recall:.3f} with "
+                f"{settings.probes} probes, less than serving.index.least_recall: {settings.least_recall:g}. Raise "
+                "serving.index.tokens, images or, where they are set, probes, which makes searches slower; or "
+                "bytes_per_token, which makes the index larger"
             )
         write_json(folder / RECORD, record.model_dump(mode="json"))
     return record
@@ -139,11 +142,14 @@ def lists_for(settings: IndexSettings, embeddings: Embeddings) -> int:
     return settings.lists or 2 ** round(math.log2(len(embeddings) * embeddings.tokens) / 2)
 
 
-def measure_recall(index: IvfIndex, embeddings: Embeddings, queries: Floats) -> float:
-    """Share of exact search's ten best images that an index finds, the mean over queries (Q, D)."""
-    asked = torch.from_numpy(queries)
-    exact, _ = search_stored(asked, embeddings, RESULTS, title="comparing the index with exact search")
-    found = index.search(asked, [RESULTS] * len(asked), [None] * len(asked))
+def measure_recall(index: IvfIndex, queries: Tensor, exact: Tensor) -> float:
+    """Share of exact search's ten best images that an index finds, the mean over queries.
+
+    Args:
+        queries: (Q, D).
+        exact: (Q, 10) columns that exact search finds.
+    """
+    found = index.search(queries, [RESULTS] * len(queries), [None] * len(queries))
     kept = [
         len(np.intersect1d(own.numpy(), best.numpy())) / len(best) for (own, _), best in zip(found, exact, strict=True)
     ]
@@ -153,16 +159,33 @@ def measure_recall(index: IvfIndex, embeddings: Embeddings, queries: Floats) -> 
 def described(record: IndexRecord) -> str:
     """An index in a line, for people.
 
-    >>> sizes = {"images": 1000, "tokens": 8, "dimension": 64, "lists": 64, "parts": {"part-0.faiss": 400_000}}
+    >>> sizes = {"images": 1000, "tokens": 8, "dimension": 64, "parts": {"part-0.faiss": 400_000}}
     >>> found = {"fingerprint": "0", "faiss": "1.15", "queries": 200, "recall_at_10": 0.9815}
-    >>> described(IndexRecord(format=1, settings=IndexSettings(kind="ivf_pq"), **sizes, **found))
-    '64 lists, 400 bytes an image, recall@10 0.982 against exact search (200 queries)'
+    >>> described(IndexRecord(format=1, settings=IndexSettings(kind="ivf_pq", lists=64, probes=8), **sizes, **found))
+    '8 of 64 lists are searched, 400 bytes an image, recall@10 0.982 against exact search (200 queries)'
     """
     size = sum(record.parts.values()) / record.images
     return (
-        f"{record.lists:,} lists, {size:,.0f} bytes an image, recall@{RESULTS} {record.recall_at_10:.3f} against exact "
-        f"search ({record.queries} queries)"
+        f"{record.settings.probes:,} of {record.settings.lists:,} lists are searched, {size:,.0f} bytes an image, "
+        f"recall@{RESULTS} {record.recall_at_10:.3f} against exact search ({record.queries} queries)"
     )
+
+
+def _compare(
+    embeddings: Embeddings, parts: Sequence[Any], settings: IndexSettings, queries: Floats
+) -> tuple[IndexSettings, float]:
+    """The settings that a search takes, and the recall with them: `probes`, where none are set, are doubled until the
+    index finds enough."""
+    asked = torch.from_numpy(queries)
+    exact, _ = search_stored(asked, embeddings, RESULTS, title="comparing the index with exact search")
+    lists = lists_for(settings, embeddings)
+    probes = settings.probes or min(LEAST_PROBES, lists)
+    while True:
+        tried = settings.model_copy(update={"probes": min(probes, lists)})
+        recall = measure_recall(IvfIndex(embeddings.source, parts, tried), asked, exact)
+        if settings.probes or recall >= settings.least_recall or probes >= lists:
+            return tried, recall
+        probes *= 2
 
 
 def _sample_queries(settings: IndexSettings, embeddings: Embeddings, queries: Floats | None) -> Floats:
@@ -180,8 +203,9 @@ def _spaced(count: int, wanted: int) -> "np.ndarray[tuple[int], np.dtype[np.int6
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).astype(np.int64))
 
 
-def _train(faiss: ModuleType, settings: IndexSettings, embeddings: Embeddings, lists: int) -> Any:
+def _train(faiss: ModuleType, settings: IndexSettings, embeddings: Embeddings) -> Any:
     """An empty index that knows its lists' centres and its codes."""
+    lists = lists_for(settings, embeddings)
     quantizer = faiss.IndexFlatIP(embeddings.dimension)
     index = faiss.IndexIVFPQ(
         quantizer, embeddings.dimension, lists, settings.bytes_per_token, 8, faiss.METRIC_INNER_PRODUCT

@@ -46,11 +46,10 @@ class IndexRecord(Frozen):
 
     Attributes:
         format: of this folder.
-        settings: how it was made, and how it is searched.
+        settings: how it was made, and how it is searched; `lists` and `probes` are those that were found.
         faiss: version that made it.
         fingerprint: of the embeddings (`fingerprint_of`).
         images, tokens, dimension: N, T and D of the embeddings.
-        lists: that the vectors are divided among.
         parts: file -> bytes, in the gallery's order.
         queries: how many it was compared with exact search on.
         recall_at_10: share of exact search's ten best images that it finds, the queries' mean.
@@ -63,7 +62,6 @@ class IndexRecord(Frozen):
     images: int = Field(ge=1)
     tokens: int = Field(ge=1)
     dimension: int = Field(ge=1)
-    lists: int = Field(ge=1)
     parts: dict[str, int] = Field(min_length=1)
     queries: int
     recall_at_10: float
@@ -85,12 +83,13 @@ class IvfIndex:
     Args:
         vectors: (N, T, D), read where they lie.
         parts: FAISS's indexes of consecutive images, with the same lists; a vector's id there is its image's row.
-        settings: how many lists, vectors and images a search takes.
+        settings: how many lists, vectors and images a search takes; where it names no `probes`, all lists.
     """
 
     def __init__(self, vectors: Vectors, parts: Sequence[Any], settings: IndexSettings) -> None:
         self._vectors, self._parts, self._settings = vectors, parts, settings
         self._faiss, self._lists = import_faiss(), int(parts[0].nlist)
+        self._probes = settings.probes or self._lists
         self._all = _Pool(self._faiss, len(self), None)
         self._pools: Any = WeakTensorKeyDictionary()
 
@@ -155,7 +154,7 @@ class IvfIndex:
             return torch.empty(0, dtype=torch.int64), torch.empty(0)
         share = max(1.0, count / RESULTS)
         # Of a group's vectors as many are met in so many more lists as the gallery is larger than the group.
-        probes = min(int(self._settings.probes * share * len(self) / pool.size), self._lists)
+        probes = min(int(self._probes * share * len(self) / pool.size), self._lists)
         rows = pool.rows if self._is_small(pool, share, probes) else self._near(query, count, share, probes, pool)
         scores, order = self._exact(query, rows).sort(descending=True, stable=True)
         return torch.from_numpy(rows)[order[:count]], scores[:count]
@@ -321,6 +320,6 @@ def _opened(faiss: ModuleType, file: Path, size: int, record: IndexRecord) -> An
         raise BadInput(
             f"faiss {faiss.__version__} cannot read what faiss {record.faiss} wrote: {said}", file=file, remedy=_AGAIN
         ) from None
-    if (int(part.d), int(getattr(part, "nlist", 0))) != (record.dimension, record.lists):
+    if (int(part.d), int(getattr(part, "nlist", 0))) != (record.dimension, record.settings.lists):
         raise BadInput("not a part of this index", file=file, remedy=_AGAIN)
     return part

@@ -160,7 +160,8 @@ def test_another_index_is_another_version_of_the_same_model(world: World) -> Non
     assert not indexed.register(1, 0.5)["created"]
     assert world.register(1, 0.5)["version"] == 1, "back to exact search is back to the first version"
     client = connect(settings.tracking)
-    said = "ivf_pq: lists null, bytes_per_token 4, probes 64, tokens 2000, images 300; exact: the gallery is small"
+    deciding = "lists null, bytes_per_token 4, probes null, tokens 2000, images 300, least_recall 0.95"
+    said = f"ivf_pq: {deciding}; exact: the gallery is small"
     assert f"| search | `{said}` |" in client.get_model_version("qure-fashioniq", "2").description
     assert lineage(settings, "models:/qure-fashioniq/2")["search"] == said
     assert lineage(settings, "models:/qure-fashioniq/1")["search"] == "exact"

@@ -62,7 +62,8 @@ def test_what_is_kept_says_how_it_was_made_and_names_no_path(gallery: Path) -> N
     made = build_index(gallery, settings(), np.eye(DIMENSIONS, dtype=np.float32))
     kept = json.loads((gallery / INDEX / RECORD).read_text())
     assert kept == made.model_dump(mode="json")
-    assert (kept["images"], kept["tokens"], kept["dimension"], kept["lists"]) == (IMAGES, TOKENS, DIMENSIONS, 32)
+    assert (kept["images"], kept["tokens"], kept["dimension"]) == (IMAGES, TOKENS, DIMENSIONS)
+    assert (kept["settings"]["lists"], kept["settings"]["probes"]) == (32, 8)
     assert (kept["faiss"], kept["queries"]) == (faiss.__version__, DIMENSIONS)
     assert 0 < kept["recall_at_10"] <= 1
     assert kept["parts"] == {"part-0.faiss": (gallery / INDEX / "part-0.faiss").stat().st_size}
@@ -74,10 +75,22 @@ def test_an_index_that_finds_too_little_is_refused_and_the_one_before_stays(gall
     build_index(gallery, settings())
     before = digests(gallery)
     poor = settings(probes=1, tokens=10, images=10, least_recall=0.9)
-    with pytest.raises(StageFailed, match=r"finds 0\.\d+, less than serving\.index\.least_recall: 0\.9\. Raise"):
+    with pytest.raises(
+        StageFailed, match=r"finds 0\.\d+ with 1 probes, less than serving\.index\.least_recall: 0\.9\. Raise"
+    ):
         build_index(gallery, poor)
     assert digests(gallery) == before
     assert {path.name for path in gallery.iterdir()} == {INDEX, "embeddings.safetensors"}
+
+
+def test_as_many_lists_are_looked_through_as_enough_answers_take(gallery: Path) -> None:
+    found = [build_index(gallery, settings(lists=128, images=600, least_recall=least)) for least in (0.3, 0.9)]
+    assert 8 <= found[0].settings.probes < found[1].settings.probes <= 128
+    assert found[0].recall_at_10 >= 0.3
+    assert found[1].recall_at_10 >= 0.9
+    fewer = settings(lists=128, images=600, least_recall=0.9, probes=found[1].settings.probes // 2)
+    with pytest.raises(StageFailed, match="less than"):
+        build_index(gallery, fewer)
 
 
 KILLED = """
