@@ -89,7 +89,9 @@ def _index(found: dict[str, Any]) -> Iterator[Row]:
             told = f"{name}, {width.replace('_', ' ')}"
             yield Row(f"{told}: recall@10", 100 * searched["recall_at_10"], "%")
             yield Row(f"{told}: an answer{held}", searched["ms_a_query"], "ms", exact["ms_a_query"])
-        yield Row(f"{name}: memory", max(one["search"]["as_built"]["resident_mib"], 1), "MiB", exact["resident_mib"])
+        yield Row(f"{name}: memory of exact search", exact["resident_mib"], "MiB")
+        yield Row(f"{name}: memory of a search with the index", one["search"]["as_built"]["resident_mib"], "MiB")
+        yield Row(f"{name}: lists that a search looks through", built["probes"], f"of {built['lists']:,}")
         yield Row(f"{name}: index on disk", built["bytes_an_image"], "bytes an image")
         yield Row(f"{name}: building it", built["seconds"], "s")
         yield Row(f"{name}: memory while building", built["peak_mib"], "MiB")
