@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.common import RESULTS
@@ -46,6 +47,8 @@ def benchmarks(annotations: Path | None) -> list[Benchmark]:
         Benchmark("gpu", lacks=_gpu),
         Benchmark("mining"),
         Benchmark("search"),
+        Benchmark("index", lacks=lambda: "" if find_spec("faiss") else "faiss (pip install 'qure[index]')"),
+        Benchmark("growth"),
         Benchmark("builds", (before,), lambda: "" if before else "a commit to compare with (QURE_BENCH_BEFORE)"),
         Benchmark("training_step"),
         Benchmark("dvc_shards"),

@@ -71,11 +71,6 @@ def _builds(found: dict[str, Any]) -> Iterator[Row]:
             yield Row(what, one["now_s"]["median"], "CPU s", one["before_s"]["median"])
 
 
-def _search(found: dict[str, Any]) -> Iterator[Row]:
-    size = f"{found['size']['images']:,} images"
-    yield Row(f"one search, {size}", found["index_s"]["median"], "s", found["converting_s"]["median"])
-
-
 def _training_step(found: dict[str, Any]) -> Iterator[Row]:
     cached, published = found["cached_features"]["median"], found["three_vit_passes"]["median"]
     yield Row(f"step of {found['batch']} triplets, {found['size']}", cached, found["unit"], published)
@@ -83,6 +78,33 @@ def _training_step(found: dict[str, Any]) -> Iterator[Row]:
 
 def _search(found: dict[str, Any]) -> Iterator[Row]:
     yield Row(f"{found['size']['images']:,} images", found["index_s"]["median"], "s", found["converting_s"]["median"])
+
+
+def _index(found: dict[str, Any]) -> Iterator[Row]:
+    for size, one in found["sizes"].items():
+        images, tokens, dimensions = (int(part) for part in size.split("x"))
+        name, exact, built = f"{images:,} x {tokens} x {dimensions}", one["exact"], one["build"]
+        held = "" if exact["held"] else " (read from disk, in one pass for all queries)"
+        for width, searched in one["search"].items():
+            told = f"{name}, {width.replace('_', ' ')}"
+            yield Row(f"{told}: recall@10", 100 * searched["recall_at_10"], "%")
+            yield Row(f"{told}: an answer{held}", searched["ms_a_query"], "ms", exact["ms_a_query"])
+        yield Row(f"{name}: memory of exact search", exact["resident_mib"], "MiB")
+        yield Row(f"{name}: memory of a search with the index", one["search"]["as_built"]["resident_mib"], "MiB")
+        yield Row(f"{name}: lists that a search looks through", built["probes"], f"of {built['lists']:,}")
+        yield Row(f"{name}: index on disk", built["bytes_an_image"], "bytes an image")
+        yield Row(f"{name}: building it", built["seconds"], "s")
+        yield Row(f"{name}: memory while building", built["peak_mib"], "MiB")
+
+
+def _growth(found: dict[str, Any]) -> Iterator[Row]:
+    shape = found["size"]
+    for side, what in (("mining", f"mining {shape['mined']} queries"), ("retrieval", f"{shape['searched']} searches")):
+        sizes = {int(size): one for size, one in found[side]["sizes"].items()}
+        yield Row(f"{what}: exponent of time", found[side]["exponent"], "(1: linear)")
+        for size in (min(sizes), max(sizes)):
+            yield Row(f"{what}, {size:,} images", sizes[size]["seconds"], "CPU s")
+            yield Row(f"{what}, {size:,} images: memory", sizes[size]["peak_mib"], "MiB")
 
 
 def _gpu(found: dict[str, Any]) -> Iterator[Row]:
@@ -165,7 +187,6 @@ SECTIONS = [
         "Before: the library of the commit that the result names. Both give the same to the byte.",
         _builds,
     ),
-    Section("search", "Search", "Before: half-precision embeddings converted at every request.", _search),
     Section(
         "training_step",
         "A training step",
@@ -173,6 +194,18 @@ SECTIONS = [
         _training_step,
     ),
     Section("search", "A search", "Before: half-precision embeddings converted at every request.", _search),
+    Section(
+        "index",
+        "An index instead of exact search",
+        "Images x tokens x dimensions, synthetic. Before: exact search in fp32 ([more](large-galleries.md)).",
+        _index,
+    ),
+    Section(
+        "growth",
+        "Growth from 1,000 images to a million",
+        "On one thread, the images on disk in half precision.\n\n![Seconds and memory over images](images/growth.png)",
+        _growth,
+    ),
     Section(
         "evaluation",
         "Protocols at full size",
@@ -257,8 +290,13 @@ def draw(results: Path, image: Path) -> None:
 
 
 def write() -> Path:
-    """Writes page and figure."""
+    """Writes page and figures."""
+    from benchmarks import growth
+
     draw(RESULTS, IMAGE)
+    grown = _result("growth", RESULTS)
+    if grown is not None:
+        growth.draw(grown, IMAGE.with_name("growth.png"))
     with atomic_file(PAGE) as temporary:
         temporary.write_text(text(), encoding="utf-8")
     return PAGE

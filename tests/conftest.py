@@ -72,7 +72,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The longest modules first, after those that fork; the rest in its order, or in one of chance: no test may need another one before it."""
+    """Those that fork first, then the longest; the rest in its order, or in one of chance: no test may need another."""
     seed = config.getoption("--shuffle")
     if seed is not None:
         chance = random.Random(seed)

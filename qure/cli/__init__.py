@@ -9,7 +9,7 @@ options.py       options that commands share, and settings
 pipelines.py     `qure-pipelines`: leads to a checkout's pipelines/
 data.py          bring data into place, compare it
 stages.py        the stages that `dvc repro` runs, in their order
-models.py        weights, the registry, asking the champion
+models.py        weights, the registry, asking the champion, the index of a gallery
 lineage.py       where a registered model comes from, making it again
 demo.py          everything at once, told to a person who watches
 evaluation.py    judge embeddings, ablate, reports, results

@@ -26,6 +26,7 @@ EXTRAS = {
     "psycopg2": "postgres",
     "great_expectations": "validation",
     "simplejpeg": "validation",
+    "faiss": "index",
     "starlette": "studio",
     "uvicorn": "studio",
     "dvc": "data",

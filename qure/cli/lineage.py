@@ -74,6 +74,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
         f"backbone     {facts['model']['backbone'] or 'unknown'}",
         f"data         {data['fingerprint'] or 'unknown'}, data.dvc at {data['revision'] or 'no known commit'}",
         f"code         {code['commit'] or 'unknown'} of {code['repository'] or 'an unknown repository'}",
+        f"search       {facts['search']}",
         f"image        {environment.get('image', 'none')}",
         f"environment  {', '.join(f'{name} {value}' for name, value in environment.items() if name != 'image')}",
     ]

@@ -1,4 +1,4 @@
-"""Commands about models: published weights, the registry, asking the champion."""
+"""Commands about models: published weights, the registry, asking the champion, the index of a gallery."""
 
 from pathlib import Path
 from typing import Annotated
@@ -92,3 +92,35 @@ def search(
     if sheet is not None:
         draw_sheet(sheet, image, text, answers)
         typer.echo(f"contact sheet: {sheet}", err=True)
+
+
+@app.command()
+def index(
+    gallery: Annotated[Path, typer.Argument(help="Gallery folder: embeddings.safetensors, groups.json.")],
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            help="safetensors with query embeddings (Q, D) to compare with exact search on; the gallery's own images."
+        ),
+    ] = None,
+    params: Parameters = PARAMETERS,
+    as_json: Json = False,
+) -> None:
+    """Make the index of a gallery, as `serving.index` in params.yaml says; a registered version gets its own."""
+    settings = settings_for(params).serving.index
+    if settings.kind == "exact":
+        raise BadInput("no index is wanted", file=params, field="serving.index.kind", remedy="Set it to ivf_pq")
+    require_writable(gallery)
+    from qure.evaluation.ranking.embeddings import read_embeddings
+    from qure.evaluation.ranking.scores import query_vectors
+    from qure.serving.index_building import build_index, described
+
+    asked = None
+    if queries is not None:
+        opened = read_embeddings(queries)
+        asked = query_vectors(opened, opened.ids)
+    made = build_index(gallery, settings, asked)
+    if as_json:
+        print_json(made.model_dump(mode="json"))
+    else:
+        typer.echo(described(made))

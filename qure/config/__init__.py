@@ -15,6 +15,7 @@ from qure.config.inputs import (
 )
 from qure.config.reading import merged, parsed_yaml, read_yaml, stated, validated
 from qure.config.recipes import read_recipe, recipe_names, with_code
+from qure.config.serving import IndexSettings, ServingSettings
 from qure.config.settings import Settings
 from qure.config.tracking import TrackingSettings
 from qure.config.training import Engine, NegativeSettings, TrainingSetSettings, TrainingSettings
@@ -27,11 +28,13 @@ __all__ = [
     "EvaluationSettings",
     "FeatureSettings",
     "Frozen",
+    "IndexSettings",
     "NegativeSettings",
     "Precision",
     "PretrainingSettings",
     "PromotionSettings",
     "QFormerDimensions",
+    "ServingSettings",
     "Settings",
     "TrackingSettings",
     "TrainingSetName",

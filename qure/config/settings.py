@@ -10,6 +10,7 @@ from qure.config.evaluation import EvaluationSettings, PromotionSettings
 from qure.config.inputs import BackboneSettings, CatalogueSettings, FeatureSettings
 from qure.config.reading import merged, read_yaml, stated, validated
 from qure.config.recipes import find_recipes_beside, read_code_beside, read_recipe
+from qure.config.serving import ServingSettings
 from qure.config.tracking import TrackingSettings
 from qure.config.training import TrainingSetSettings, TrainingSettings
 from qure.config.validation import ValidationSettings
@@ -25,6 +26,7 @@ class Settings(Frozen):
     training: dict[TrainingSetName, TrainingSetSettings]
     evaluation: EvaluationSettings = EvaluationSettings()
     promotion: PromotionSettings = PromotionSettings()
+    serving: ServingSettings = ServingSettings()
     validation: ValidationSettings = ValidationSettings()
     tracking: TrackingSettings = TrackingSettings()
 

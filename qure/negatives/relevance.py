@@ -52,6 +52,10 @@ GPU_MEMORY_BUDGET = 4 * 2**30
 #: scores 8; then drops and what is left of them 8, masks 3; or where a strategy asks for the order that 8, masks
 #: and marks 6, what it computes itself 8.
 BYTES_PER_PAIR = 32
+#: Of these, those of its score: a product's queries are scored together, and ranked a few at a time where they must.
+SCORE_BYTES = 4
+#: Queries that are ranked together at least.
+LEAST_RANKED = 16
 
 
 @dataclass(frozen=True)
@@ -106,12 +110,12 @@ def ranked_blocks(
         queries: (Q, D), unit length.
         candidates: (N, T, D), each token of unit length.
         device: where to compute; the candidates move there whole. Default: where they are.
-        memory_budget: bytes of working memory on top of the embeddings; default: `default_budget` of the device.
-            Changes the number of queries in a block, never a result.
+        memory_budget: bytes of working memory on top of the embeddings; default: `default_budget` of the device, or
+            what the corpus takes at least. Changes the number of queries in a block, never a result.
         tiles: shape of the products; default: that of the device.
 
     Raises:
-        BadInput: NaN or infinite embeddings, or a budget too small for `QUERY_TILE` queries.
+        BadInput: NaN or infinite embeddings, or a budget too small to score `QUERY_TILE` queries.
     """
     _check_shapes(queries, candidates)
     _refuse_non_finite(queries, "query")
@@ -119,14 +123,18 @@ def ranked_blocks(
     device = torch.device(device) if device is not None else candidates.device
     candidates = candidates.to(device)
     tiles = tiles or tiles_of(device)
-    size = queries_per_block(len(candidates), default_budget(device) if memory_budget is None else memory_budget)
+    if memory_budget is None:
+        memory_budget = max(default_budget(device), least_budget(len(candidates)))
+    size = queries_per_block(len(candidates), memory_budget)
     if tiles.tokens_at_once:
         size = min(size, GPU_QUERIES)
+    at_once = ranked_at_once(len(candidates), memory_budget, size)
     for first in range(0, len(queries), size):
-        rows = slice(first, min(first + size, len(queries)))
         with torch.no_grad():
-            ranked = Ranked(_relevance(queries[rows].to(device), candidates, tiles))
-        yield RankedBlock(rows, ranked)
+            scores = _relevance(queries[first : first + size].to(device), candidates, tiles)
+        for start in range(0, len(scores), at_once):
+            part = scores[start : start + at_once]
+            yield RankedBlock(slice(first + start, first + start + len(part)), Ranked(part))
 
 
 def tiles_of(device: torch.device) -> Tiles:
@@ -141,24 +149,43 @@ def default_budget(device: torch.device) -> int:
     return max(DEFAULT_MEMORY_BUDGET, min(GPU_MEMORY_BUDGET, torch.cuda.mem_get_info(device)[0] // 2))
 
 
+def least_budget(corpus_size: int) -> int:
+    """Bytes of working memory that a corpus takes at least: the scores of `QUERY_TILE` queries, a few being ranked.
+
+    >>> least_budget(1_000_000) // 2**20
+    1403
+    """
+    return corpus_size * (QUERY_TILE * SCORE_BYTES + LEAST_RANKED * (BYTES_PER_PAIR - SCORE_BYTES))
+
+
 def queries_per_block(corpus_size: int, memory_budget: int) -> int:
-    """How many queries fit the budget: a multiple of `QUERY_TILE`.
+    """How many queries are scored together: a multiple of `QUERY_TILE`.
 
     Raises:
-        BadInput: not even one tile fits; says how much one needs.
+        BadInput: the scores of not even one tile fit; says how much they need.
 
     >>> queries_per_block(6000, 512 * 2**20)
     2560
     """
-    tile = QUERY_TILE * corpus_size * BYTES_PER_PAIR
-    if memory_budget < tile:
+    least = least_budget(corpus_size)
+    if memory_budget < least:
         raise BadInput(
-            f"a memory budget of {memory_budget} bytes does not hold the ranking of {QUERY_TILE} queries "
+            f"a memory budget of {memory_budget} bytes does not hold the scores of {QUERY_TILE} queries "
             f"against {corpus_size} images",
             field="memory_budget",
-            remedy=f"It takes at least {tile} bytes",
+            remedy=f"It takes at least {least} bytes",
         )
-    return memory_budget // tile * QUERY_TILE
+    return max(1, memory_budget // (QUERY_TILE * corpus_size * BYTES_PER_PAIR)) * QUERY_TILE
+
+
+def ranked_at_once(corpus_size: int, memory_budget: int, scored: int) -> int:
+    """How many of the queries that are scored together are ranked together.
+
+    >>> ranked_at_once(6000, 512 * 2**20, 2560), ranked_at_once(100_000, 512 * 2**20, 256)
+    (2560, 155)
+    """
+    left = memory_budget - scored * corpus_size * SCORE_BYTES
+    return min(scored, left // (corpus_size * (BYTES_PER_PAIR - SCORE_BYTES)))
 
 
 def _relevance(queries: Tensor, candidates: Tensor, tiles: Tiles) -> Tensor:

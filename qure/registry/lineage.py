@@ -16,7 +16,17 @@ from qure.config import Settings
 from qure.errors import BadInput
 from qure.registry.champions import Champions
 from qure.registry.evaluations import TAG
-from qure.registry.registration import BACKBONE, COMMIT, DATA, FINGERPRINT, LINEAGE, MADE_WITH, REPOSITORY, VISION
+from qure.registry.registration import (
+    BACKBONE,
+    COMMIT,
+    DATA,
+    FINGERPRINT,
+    LINEAGE,
+    MADE_WITH,
+    REPOSITORY,
+    VISION,
+    search_facts,
+)
 from qure.tracking import connect, tracking_uri
 from qure.tracking.connection import every, translated
 from qure.tracking.remedies import first_line
@@ -39,8 +49,8 @@ def lineage(settings: Settings, address: str, *, project: Path = Path()) -> dict
         project: folder whose git repository knows the revisions of `data.dvc`.
 
     Returns:
-        name, version, aliases, model, data, code, environment, settings, runs, reports, champion (the changes that it
-        was part of), metrics; and `missing`: sentences.
+        name, version, aliases, model, data, code, search, environment, settings, runs, reports, champion (the changes
+        that it was part of), metrics; and `missing`: sentences.
 
     Raises:
         BadInput: not such an address, or nothing is there.
@@ -116,6 +126,7 @@ class _Told:
                 "commit": self._tag(COMMIT, "the code's commit"),
                 "repository": self._tag(REPOSITORY, "the repository's address"),
             },
+            "search": search_facts(tags),
             "environment": environment,
             "settings": made_with.get("settings"),
             "metrics": {

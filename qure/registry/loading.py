@@ -11,6 +11,7 @@ from qure.config import FeatureSettings, Settings, TrackingSettings
 from qure.datasets.image_folder import flat_images
 from qure.datasets.image_store import image_paths, paths_in
 from qure.errors import BadInput
+from qure.evaluation.ranking.flat_index import FlatIndex
 from qure.models.folder import read_manifest
 from qure.models.model import QureModel
 from qure.models.precision import default_device
@@ -41,7 +42,8 @@ def load(
         source: an address that MLflow knows (`models:/NAME@ALIAS`, `models:/NAME/VERSION`), the folder of a registered
             model, or a model folder, for example artifacts/fashioniq/model.
         gallery: what to search instead of the gallery that a registered model brings: a folder of images, which are
-            encoded now, or a gallery folder (embeddings.safetensors, groups.json). A model folder needs one.
+            encoded now, or a gallery folder (embeddings.safetensors, groups.json, and an index where `qure index` has
+            made one). A model folder needs one.
         data: data root, where results' files are looked for.
         params: the settings that say where MLflow is; without such a file it is the SQLite file mlflow.db here. The
             variable MLFLOW_TRACKING_URI wins.
@@ -100,4 +102,5 @@ def _from_folder(folder: Path, gallery: str | Path | None, data: Path, device: A
     loaded, brought = QureModel.load(model, device), folder / GALLERY
     dtype = read_features_dtype(brought) if brought.is_dir() else FeatureSettings().dtype
     vectors = torch.from_numpy(encode_files(loaded, images, images.ids, gallery.name, dtype)).to(device)
-    return Searcher(Retriever(loaded, images.ids, vectors, groups={}, features=dtype), paths_in(images, gallery))
+    index = FlatIndex(vectors)
+    return Searcher(Retriever(loaded, images.ids, index, groups={}, features=dtype), paths_in(images, gallery))

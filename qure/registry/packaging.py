@@ -48,6 +48,7 @@ _REQUIRED = (
     "pyyaml",
     "rich",
 )
+_REQUIRED_BY_INDEX = ("faiss-cpu",)
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def package(folder: Path, *, model: Path, gallery: Path, example: Example, facts
     """
     import mlflow
 
+    from qure.serving.ivf_index import has_index
+
     description = mlflow.models.Model(metadata=dict(facts))
     with _quiet():
         mlflow.pyfunc.save_model(
@@ -96,7 +99,7 @@ def package(folder: Path, *, model: Path, gallery: Path, example: Example, facts
             mlflow_model=description,
             signature=_signature(),
             input_example=example.table(),
-            pip_requirements=requirements(),
+            pip_requirements=requirements(with_index=has_index(gallery)),
         )
     # save_model would copy the artifacts twice and write this machine's paths into MLmodel.
     _link(model, folder / MODEL)
@@ -226,13 +229,17 @@ def _ranking(found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def requirements() -> list[str]:
+def requirements(*, with_index: bool = False) -> list[str]:
     """Pinned versions of what a registered model needs, as installed here; a CPU or CUDA build is left open.
+
+    Args:
+        with_index: whether its gallery has an index.
 
     >>> [line for line in requirements() if line.startswith("numpy==")] != []
     True
     """
-    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in _REQUIRED]
+    names = (*_REQUIRED, *(_REQUIRED_BY_INDEX if with_index else ()))
+    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
 
 
 def _signature() -> "ModelSignature":

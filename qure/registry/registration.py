@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qure.benchmarks import get_benchmark
-from qure.config import Settings
+from qure.config import IndexSettings, Settings
 from qure.evaluation.statistics.results import Evaluation
 from qure.registry.champions import Champions
 from qure.registry.described import card, model_description
 from qure.registry.evaluations import LOGGED_MODEL, headline
 from qure.registry.names import registered_name
-from qure.registry.packaging import ANSWER, Example, package
+from qure.registry.packaging import ANSWER, GALLERY, Example, package
 from qure.scratch import scratch_folder
 from qure.tracking import commit, environment, repository
 from qure.tracking.connection import every, experiment_id
@@ -34,6 +34,8 @@ FINGERPRINT, VISION, BACKBONE, DATA, COMMIT = (
     "qure.commit",
 )
 REPOSITORY = "qure.repository"
+#: How a version's gallery is searched, where not exactly; and how much of exact search's answers that finds.
+INDEX, RECALL = "qure.index", "qure.index.recall_at_10"
 #: Where a version's run keeps what the version was made with, for `qure lineage` and `qure reproduce`.
 LINEAGE, MADE_WITH = "lineage", "made_with.json"
 #: What a package holds at least.
@@ -82,11 +84,40 @@ def ensure_registered(client: "MlflowClient", name: str) -> None:
             raise
 
 
-def find_version(client: "MlflowClient", name: str, fingerprint: str) -> "ModelVersion | None":
-    """The version that holds a model with this fingerprint; the oldest, if there should be several."""
+def find_version(client: "MlflowClient", name: str, fingerprint: str, settings: IndexSettings) -> "ModelVersion | None":
+    """The version that holds a model with this fingerprint, and such an index; the oldest of several."""
     found = every(client.search_model_versions, f"name = '{name}' and tags.`{FINGERPRINT}` = '{fingerprint}'")
-    whole = [version for version in found if version.status == "READY"]
+    wanted = index_tag(settings)
+    whole = [version for version in found if version.status == "READY" and version.tags.get(INDEX) == wanted]
     return min(whole, key=lambda version: int(version.version), default=None)
+
+
+def index_tag(settings: IndexSettings) -> str | None:
+    """What decides how a gallery is searched, as a version's tag has it; None for exact search.
+
+    >>> index_tag(IndexSettings())
+    >>> index_tag(IndexSettings(kind="ivf_pq", probes=32))
+    'ivf_pq: lists null, bytes_per_token 32, probes 32, tokens 2000, images 300, least_recall 0.95'
+    """
+    if settings.kind == "exact":
+        return None
+    deciding = settings.model_dump(mode="json", exclude={"kind", "queries"})
+    said = (f"{name} {'null' if value is None else value}" for name, value in deciding.items())
+    return f"{settings.kind}: {', '.join(said)}"
+
+
+def search_facts(tags: Mapping[str, str]) -> str:
+    """How a version's gallery is searched, in words.
+
+    >>> search_facts({INDEX: "ivf_pq: lists 64", RECALL: "0.9815"})
+    'ivf_pq: lists 64; recall@10 0.9815 against exact search'
+    """
+    if INDEX not in tags:
+        return "exact"
+    recall = tags.get(RECALL)
+    return f"{tags[INDEX]}; " + (
+        f"recall@10 {recall} against exact search" if recall else "exact: the gallery is small"
+    )
 
 
 def new_version(
@@ -100,11 +131,12 @@ def new_version(
     name = registered_name(trained.training_set)
     logged = _upload(client, settings, trained, run_id, scratch, device)
     with Champions(client, name).lock() as lock:
-        found = find_version(client, name, trained.fingerprint)
+        found = find_version(client, name, trained.fingerprint, settings.serving.index)
         if found is not None:
             return found
         lock.check()
-        tags = _facts(trained) | {LOGGED_MODEL: logged.model_id}
+        tags = _facts(settings, trained) | {LOGGED_MODEL: logged.model_id}
+        tags |= {key: value for key, value in logged.tags.items() if key == RECALL}
         for key, value in headline(trained.evaluations).items():
             tags[metric_name(f"qure.metric.{key}")] = f"{value:.4f}"
         return client.create_model_version(
@@ -147,6 +179,7 @@ def describe(
         "commit": version.tags.get(COMMIT, ""),
         "data": version.tags.get(DATA, ""),
         "model": trained.fingerprint,
+        "search": search_facts(version.tags),
     }
     run = (experiment_id(client, settings.tracking), version.run_id)
     client.update_model_version(version.name, str(version.version), card(trained, facts, controls, run))
@@ -159,6 +192,7 @@ def _upload(
 
     experiment = experiment_id(client, settings.tracking)
     same = every(client.search_logged_models, [experiment], f"tags.`{FINGERPRINT}` = '{trained.fingerprint}'")
+    same = [model for model in same if model.tags.get(INDEX) == index_tag(settings.serving.index)]
     whole = next((model for model in same if model.status == "READY"), None)
     if whole is not None:
         return whole
@@ -171,7 +205,7 @@ def _upload(
             experiment,
             name=registered_name(trained.training_set),
             source_run_id=run_id,
-            tags=_facts(trained),
+            tags=_facts(settings, trained) | _recall(folder / GALLERY),
             model_type=_MODEL_TYPE,
         )
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -197,7 +231,7 @@ def _package(settings: Settings, trained: Trained, temporary: Path, device: str)
     )
     logger.info("loading the packaged model and asking it a query")
     folder = temporary / "package"
-    package(folder, model=trained.model, gallery=gallery, example=_example(trained), facts=_facts(trained))
+    package(folder, model=trained.model, gallery=gallery, example=_example(trained), facts=_facts(settings, trained))
     return folder
 
 
@@ -211,7 +245,7 @@ def _example(trained: Trained) -> Example:
     return Example(images.read(first["reference"]), first["text"], first.get("category"))
 
 
-def _facts(trained: Trained) -> dict[str, str]:
+def _facts(settings: Settings, trained: Trained) -> dict[str, str]:
     backbone, origin = trained.manifest.get("notes", {}).get("backbone"), repository()
     return {
         FINGERPRINT: trained.fingerprint,
@@ -219,5 +253,14 @@ def _facts(trained: Trained) -> dict[str, str]:
         **({BACKBONE: str(backbone)} if backbone else {}),
         DATA: trained.data_fingerprint,
         COMMIT: commit(),
+        **({INDEX: wanted} if (wanted := index_tag(settings.serving.index)) else {}),
         **({REPOSITORY: origin} if origin else {}),
     }
+
+
+def _recall(gallery: Path) -> dict[str, str]:
+    """How much of exact search's answers a packaged gallery's index finds; nothing where it is searched exactly."""
+    from qure.serving.ivf_index import INDEX as FOLDER
+    from qure.serving.ivf_index import has_index, read_record
+
+    return {RECALL: f"{read_record(gallery / FOLDER).recall_at_10:.4f}"} if has_index(gallery) else {}

@@ -62,7 +62,7 @@ def register(
     Files that the artifact store has lost since then are uploaded again.
 
     Args:
-        settings: `tracking` and `evaluation` are read.
+        settings: `tracking`, `evaluation` and `serving` are read; a model with another index is another version.
         training_set: "fashioniq" or "cirr".
         data: data root; the gallery that the registered model ranks comes from it.
         model: trained model's folder.
@@ -95,7 +95,7 @@ def register(
     with _run(settings, "register", training_set, inputs) as run, translated(tracking_uri(settings.tracking)):
         assert run.run_id is not None  # connect refuses to go on without tracking
         ensure_registered(client, name)
-        version = find_version(client, name, trained.fingerprint)
+        version = find_version(client, name, trained.fingerprint, settings.serving.index)
         created = version is None
         if version is None:
             keep_made_with(client, settings, run.run_id)

@@ -9,13 +9,14 @@ import torch
 from qure.config import Precision
 from qure.datasets.ids import first_few, shown, unsafe_to_print
 from qure.errors import BadInput
-from qure.evaluation.ranking.embeddings import read_embeddings
+from qure.evaluation.ranking.embeddings import Embeddings, read_embeddings
 from qure.evaluation.ranking.flat_index import FlatIndex
 from qure.features.computing import encode_pixels
 from qure.files import read_json
 from qure.images import prepare_image
 from qure.models import QureModel
 from qure.models.precision import DTYPES
+from qure.serving.ivf_index import INDEX, IvfIndex, SearchIndex, has_index
 
 EMBEDDINGS, GROUPS, FEATURES = "embeddings.safetensors", "groups.json", "features.json"
 BATCH = 32
@@ -24,12 +25,12 @@ Ranked = list[tuple[str, float]]
 
 
 class Retriever:
-    """Ranks a gallery for composed queries, as evaluation ranked it.
+    """Ranks a gallery for composed queries, as evaluation ranked it, or approximately where it has an index.
 
     Args:
         model: with vision tower and tokenizer.
         ids: the gallery's N image ids.
-        embeddings: (N, T, D) candidate embeddings from the same model, finite; searched in fp32.
+        index: of the gallery's candidate embeddings, from the same model.
         groups: name -> image ids; a query can be restricted to one, for example FashionIQ's category.
         features: what a reference image's features are rounded to: the dtype of the store that the model was trained
             and evaluated with.
@@ -39,13 +40,12 @@ class Retriever:
         self,
         model: QureModel,
         ids: Sequence[str],
-        embeddings: torch.Tensor,
+        index: SearchIndex,
         groups: dict[str, list[str]],
         features: Precision = "fp32",
     ) -> None:
         self.ids = tuple(ids)
-        self._model, self._features = model, features
-        self._index = FlatIndex(embeddings)
+        self._model, self._index, self._features = model, index, features
         self._row_of = {identifier: row for row, identifier in enumerate(self.ids)}
         self._rows = {
             name: torch.tensor([self._row_of[one] for one in members], dtype=torch.int64)
@@ -59,18 +59,18 @@ class Retriever:
 
     @classmethod
     def load(cls, model: Path, gallery: Path, device: str | torch.device = "cpu") -> "Retriever":
-        """Reads a model folder and a gallery folder (`embeddings.safetensors`, `groups.json`, `features.json`).
+        """Reads a model folder and a gallery folder (`qure.serving.gallery` says what is in it).
 
         Raises:
-            BadInput: a file is missing or damaged, or an embedding is NaN or infinite.
+            BadInput: a file is missing or damaged, or an embedding is NaN or infinite; the gallery has an index and
+                FAISS is not installed.
         """
         folder = Path(gallery)
         stored = read_embeddings(folder / EMBEDDINGS)
-        ((_, vectors),) = stored.blocks(stored.ids, len(stored))  # one block: checked, and never copied
         return cls(
             QureModel.load(Path(model), device),
             stored.ids,
-            torch.from_numpy(vectors).to(device),
+            open_index(folder, stored, device),
             read_groups(folder, stored.ids),
             read_features_dtype(folder),
         )
@@ -176,6 +176,18 @@ def read_groups(gallery: Path, ids: Sequence[str]) -> dict[str, list[str]]:
         if missing:
             raise BadInput(f"the gallery does not have {first_few(missing)}", file=file, field=name)
     return content
+
+
+def open_index(gallery: Path, embeddings: Embeddings, device: str | torch.device) -> SearchIndex:
+    """The index that a gallery folder has; where it has none, its embeddings in memory, on a device.
+
+    Raises:
+        BadInput: a file of the index or a row of the embeddings is damaged, or FAISS is not installed.
+    """
+    if has_index(gallery):
+        return IvfIndex.load(gallery / INDEX, embeddings)
+    ((_, vectors),) = embeddings.blocks(embeddings.ids, len(embeddings))  # one block: checked, and never copied
+    return FlatIndex(torch.from_numpy(vectors).to(device))
 
 
 def read_features_dtype(gallery: Path) -> Precision:

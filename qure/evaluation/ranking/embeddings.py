@@ -1,8 +1,8 @@
 """Embeddings with ids: in memory, or in a file that is read block by block.
 
 The file format is safetensors with one tensor `embeddings`, (N, D) or (N, T, D), in fp16, bf16 or fp32, and the
-header entry `ids`: a JSON list of N distinct strings, one per row. Anything that can write safetensors can
-write it::
+header entry `ids`: a JSON list of N distinct strings, one per row. A list too long for a header (millions of ids) is
+a tensor `ids` of the same text as bytes instead. Anything that can write safetensors can write it::
 
     safetensors.torch.save_file({"embeddings": vectors}, path, metadata={"ids": json.dumps(ids)})
 
@@ -15,42 +15,36 @@ import logging
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qure.datasets.ids import first_few
 from qure.errors import BadInput
+from qure.evaluation.ranking.stored_rows import (
+    IDS,
+    STORED,
+    TENSOR,
+    Floats,
+    Indices,
+    InMemory,
+    StoredRows,
+    Vectors,
+    read_header,
+    read_ids,
+    read_rows,
+)
 from qure.files import atomic_file
 
 logger = logging.getLogger(__name__)
 
-Floats = NDArray[np.float32]
-Indices = NDArray[np.int64]
-
-TENSOR = "embeddings"
+#: Bytes of ids that a header holds; safetensors opens no file whose header has more than 100 MB.
+IDS_IN_HEADER = 32 << 20
 #: A row whose length differs from 1 by more than this is not a unit vector, even in fp16 or bf16.
 UNIT_TOLERANCE = 1e-2
 #: Of a row's largest number: the product of two such rows still is a number of single precision, and not zero.
 SMALLEST, LARGEST = 1e-15, 1e15
-
-_STORED: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "BF16": np.dtype("<u2"), "F32": np.dtype("<f4")}
-_FORMAT = (
-    f"An embeddings file is safetensors with a tensor {TENSOR!r}, (N, D) or (N, T, D), in fp16, bf16 or fp32, "
-    "and a header entry 'ids': a JSON list of N distinct strings"
-)
-
-
-class Vectors(Protocol):
-    """Rows that can be read in parts: (N, T, D)."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]: ...
-
-    def read(self, start: int, stop: int) -> Floats:
-        """Rows start..stop: (stop - start, T, D) float32."""
-        ...
 
 
 class Embeddings:
@@ -71,7 +65,7 @@ class Embeddings:
 
     def __init__(self, ids: Sequence[str], vectors: "NDArray[np.floating] | Vectors", *, name: str = "embeddings"):
         self.name = name
-        self.source: Vectors = _InMemory(vectors, name) if isinstance(vectors, np.ndarray) else vectors
+        self.source: Vectors = InMemory(vectors, name) if isinstance(vectors, np.ndarray) else vectors
         self.ids = tuple(ids)
         self._told_lengths = False
         self._row_of = _rows_of(self.ids, self.source.shape[0], name)
@@ -123,7 +117,7 @@ class Embeddings:
         order = np.argsort(rows, kind="stable")
         for start in range(0, len(order), size):
             positions = order[start : start + size]
-            block = self._read_sorted(rows[positions])
+            block = read_rows(self.source, rows[positions])
             self._require_usable(block, rows[positions])
             self._warn_unless_unit(block)
             yield positions, block
@@ -136,11 +130,6 @@ class Embeddings:
         for positions, block in self.blocks(distinct, size=4096):
             rows[positions] = block
         return rows[[place[identifier] for identifier in ids]]
-
-    def _read_sorted(self, rows: Indices) -> Floats:
-        runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
-        parts = [self.source.read(int(run[0]), int(run[-1]) + 1) for run in runs]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _require_usable(self, block: Floats, rows: Indices) -> None:
         largest = np.maximum(block.max(axis=(1, 2)), -block.min(axis=(1, 2)))  # NaN where any number is NaN
@@ -181,12 +170,9 @@ def read_embeddings(path: Path | str) -> Embeddings:
             `ids`, or ids that are not a JSON list of as many distinct strings as there are rows.
     """
     path = Path(path)
-    header = _read_header(path)
-    if TENSOR not in header:
-        there = ", ".join(sorted(key for key in header if key != "__metadata__")) or "none"
-        raise BadInput(f"no tensor {TENSOR!r}; tensors there: {there}", file=path, remedy=_FORMAT)
-    stored = _StoredRows(path, header)
-    return Embeddings(_header_ids(path, header), stored, name=str(path))
+    header = read_header(path)
+    stored = StoredRows(path, header)
+    return Embeddings(read_ids(path, header), stored, name=str(path))
 
 
 def write_embeddings(
@@ -211,11 +197,13 @@ def write_embeddings(
     count, tokens, dimension = len(embeddings), embeddings.tokens, embeddings.dimension
     shape = [count, tokens, dimension] if tokens > 1 else [count, dimension]
     code = {"fp16": "F16", "fp32": "F32"}[dtype]
-    size = count * tokens * dimension * _STORED[code].itemsize
-    header = {
-        "__metadata__": {"ids": json.dumps(list(embeddings.ids), ensure_ascii=False)},
-        TENSOR: {"dtype": code, "shape": shape, "data_offsets": [0, size]},
-    }
+    size = count * tokens * dimension * STORED[code].itemsize
+    listed = json.dumps(list(embeddings.ids), ensure_ascii=False).encode()
+    header: dict[str, Any] = {TENSOR: {"dtype": code, "shape": shape, "data_offsets": [0, size]}}
+    if len(listed) <= IDS_IN_HEADER:
+        header = {"__metadata__": {IDS: listed.decode()}} | header
+    else:
+        header[IDS] = {"dtype": "U8", "shape": [len(listed)], "data_offsets": [size, size + len(listed)]}
     text = json.dumps(header, ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     block_rows = max(1, (32 << 20) // (4 * tokens * dimension))
@@ -224,84 +212,11 @@ def write_embeddings(
         for start in range(0, count, block_rows):
             block = embeddings.source.read(start, min(start + block_rows, count))
             with np.errstate(over="ignore"):
-                rounded = block.astype(_STORED[code])
+                rounded = block.astype(STORED[code])
             embeddings._require_usable(rounded.astype(np.float32), np.arange(start, start + len(block)))
             stream.write(rounded.tobytes())
-
-
-class _InMemory:
-    def __init__(self, vectors: NDArray[np.floating], name: str):
-        if vectors.ndim not in (2, 3) or 0 in vectors.shape:
-            raise BadInput(f"embeddings of shape {vectors.shape}, neither (N, D) nor (N, T, D)", file=name)
-        self._rows = vectors if vectors.ndim == 3 else vectors[:, None, :]
-        self.shape = self._rows.shape
-
-    def read(self, start: int, stop: int) -> Floats:
-        return self._rows[start:stop].astype(np.float32, copy=False)
-
-
-class _StoredRows:
-    """Rows of a safetensors file, read with plain reads: mapped pages would count as this process's memory."""
-
-    def __init__(self, path: Path, header: dict[str, dict[str, object]]):
-        from safetensors import safe_open
-
-        with safe_open(path, framework="np") as file:
-            view = file.get_slice(TENSOR)
-            shape, code = tuple(view.get_shape()), str(view.get_dtype())
-        if code not in _STORED:
-            raise BadInput(f"numbers of type {code}", file=path, field=TENSOR, remedy=_FORMAT)
-        if len(shape) not in (2, 3) or 0 in shape:
-            raise BadInput(f"shape {shape}", file=path, field=TENSOR, remedy=_FORMAT)
-        self._path, self._dtype = path, _STORED[code]
-        self.shape: tuple[int, int, int] = (shape[0], shape[1] if len(shape) == 3 else 1, shape[-1])
-        with path.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-        offsets = header[TENSOR]["data_offsets"]
-        assert isinstance(offsets, list)
-        self._first_byte = 8 + length + offsets[0]
-
-    def read(self, start: int, stop: int) -> Floats:
-        _, tokens, dimension = self.shape
-        row = tokens * dimension
-        numbers = np.fromfile(
-            self._path,
-            dtype=self._dtype,
-            count=(stop - start) * row,
-            offset=self._first_byte + start * row * self._dtype.itemsize,
-        )
-        if len(numbers) != (stop - start) * row:
-            raise BadInput("the file became shorter while it was read", file=self._path)
-        if self._dtype == _STORED["BF16"]:
-            numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
-        return numbers.astype(np.float32, copy=False).reshape(stop - start, tokens, dimension)
-
-
-def _read_header(path: Path) -> dict[str, dict[str, object]]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise BadInput("the file does not exist", file=path, remedy=_FORMAT)
-    try:
-        with safe_open(path, framework="np"), path.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header: dict[str, dict[str, object]] = json.loads(stream.read(length))
-            return header
-    except (SafetensorError, OSError) as error:
-        raise BadInput(f"not a whole safetensors file: {error}", file=path, remedy=_FORMAT) from None
-
-
-def _header_ids(path: Path, header: dict[str, dict[str, object]]) -> list[str]:
-    text = (header.get("__metadata__") or {}).get("ids")  # safetensors takes null for an object
-    if not isinstance(text, str):
-        raise BadInput("no 'ids' in the header", file=path, field="ids", remedy=_FORMAT)
-    try:
-        ids = json.loads(text)
-    except (ValueError, RecursionError) as error:  # also numbers of too many digits, and lists nested too deeply
-        raise BadInput(f"not JSON: {error}", file=path, field="ids", remedy=_FORMAT) from None
-    if not isinstance(ids, list):
-        raise BadInput(f"not a list but {type(ids).__name__}", file=path, field="ids", remedy=_FORMAT)
-    return ids
+        if IDS in header:
+            stream.write(listed)
 
 
 def _rows_of(ids: tuple[str, ...], count: int, name: str) -> dict[str, int]:

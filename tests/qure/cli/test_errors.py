@@ -17,7 +17,7 @@ from qure.errors import BadInput, StageFailed
 
 SET = ("--training-set", "fashioniq")
 #: Distribution -> module, where they are named otherwise.
-MODULES = {"dvc-s3": "dvc_s3", "kfp-kubernetes": "kfp"}
+MODULES = {"faiss-cpu": "faiss", "dvc-s3": "dvc_s3", "kfp-kubernetes": "kfp"}
 
 
 @pytest.mark.parametrize(

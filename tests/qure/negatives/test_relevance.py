@@ -5,10 +5,13 @@ import pytest
 import torch
 
 from qure.errors import BadInput
+from qure.negatives import relevance
 from qure.negatives.relevance import (
     BYTES_PER_PAIR,
     CANDIDATE_TILE,
+    LEAST_RANKED,
     QUERY_TILE,
+    least_budget,
     queries_per_block,
     ranked_blocks,
     relevance_block,
@@ -68,11 +71,28 @@ def test_the_budget_changes_the_blocks_and_nothing_else() -> None:
     assert torch.equal(torch.cat([block.ranked.scores for block in small]), large[0].ranked.scores)
 
 
-def test_a_budget_below_one_tile_says_what_it_takes() -> None:
-    needed = QUERY_TILE * 6000 * BYTES_PER_PAIR
+def test_a_large_corpus_is_scored_together_and_ranked_a_few_queries_at_a_time() -> None:
+    queries, candidates = unit(QUERY_TILE + 5, 16), unit(40, 4, 16, seed=1)
+    (whole,) = ranked_blocks(queries, candidates)
+    small = list(ranked_blocks(queries, candidates, memory_budget=least_budget(40)))
+    assert {block.rows.stop - block.rows.start for block in small} == {LEAST_RANKED, 5}
+    assert [block.rows.start for block in small[1:]] == [block.rows.stop for block in small[:-1]]
+    assert small[-1].rows.stop == len(queries)
+    assert torch.equal(torch.cat([block.ranked.order for block in small]), whole.ranked.order)
+    assert torch.equal(torch.cat([block.ranked.scores for block in small]), whole.ranked.scores)
+
+
+def test_a_budget_below_the_scores_of_one_tile_says_what_it_takes() -> None:
+    needed = least_budget(6000)
     assert queries_per_block(6000, needed) == QUERY_TILE
     with pytest.raises(BadInput, match=f"at least {needed} bytes"):
         queries_per_block(6000, needed - 1)
+
+
+def test_without_a_budget_a_corpus_takes_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relevance, "DEFAULT_MEMORY_BUDGET", 1000)
+    blocks = list(ranked_blocks(unit(30, 16), unit(40, 4, 16, seed=1)))
+    assert [block.rows.stop - block.rows.start for block in blocks] == [LEAST_RANKED, 30 - LEAST_RANKED]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

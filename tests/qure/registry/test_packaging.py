@@ -20,6 +20,7 @@ import torch
 
 from qure.errors import BadInput, StageFailed
 from qure.evaluation.ranking.embeddings import read_embeddings, write_embeddings
+from qure.evaluation.ranking.flat_index import FlatIndex
 from qure.files import write_json
 from qure.images import normalise, prepare_image
 from qure.models import QureModel
@@ -252,7 +253,8 @@ def test_equal_scores_keep_the_gallerys_order(model_of: Callable[[int], Path], p
     model = QureModel.load(model_of(1))
     same = torch.ones(5, model.config.query_tokens, model.config.embedding) / 4
     ids = ["c", "a", "e", "b", "d"]
-    found = Retriever(model, ids, same, {}).retrieve([pictures[0]], ["x"], top_k=[3], groups=[None], exclude=[None])
+    retriever = Retriever(model, ids, FlatIndex(same), {})
+    found = retriever.retrieve([pictures[0]], ["x"], top_k=[3], groups=[None], exclude=[None])
     assert [identifier for identifier, _ in found[0]] == ["c", "a", "e"]
 
 
@@ -404,3 +406,45 @@ def test_a_partial_answer_decodes_no_more_than_a_whole_one(
     assert errors[:2] == [None, None]
     assert all("pixels together" in error and f"row {row}" in error for row, error in enumerate(errors) if row > 1)
     assert ask({"dataframe_records": rows})[0] == 400
+
+
+@pytest.fixture(scope="module")
+def large(model_of: Callable[[int], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gallery of made-up embeddings that is large enough for an index, and has one."""
+    pytest.importorskip("faiss", reason="needs faiss-cpu: pip install 'qure[index]'")
+    from qure.config import IndexSettings
+    from qure.serving.index_building import build_index
+
+    config = QureModel.load(model_of(1)).config
+    folder, draw = tmp_path_factory.mktemp("large"), np.random.default_rng(0)
+    vectors = draw.standard_normal((3000, config.query_tokens, config.embedding)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+    ids = [f"image-{number}" for number in range(len(vectors))]
+    write_embeddings(folder / "embeddings.safetensors", ids, vectors)
+    write_json(folder / "groups.json", {"even": ids[::2], "odd": ids[1::2]})
+    build_index(folder, IndexSettings(kind="ivf_pq", bytes_per_token=4, least_recall=0.5))
+    return folder
+
+
+def test_a_gallery_with_an_index_is_packaged_with_it_and_answers(
+    model_of: Callable[[int], Path], large: Path, pictures: list[bytes], tmp_path: Path
+) -> None:
+    import mlflow
+
+    import qure
+
+    folder = tmp_path / "model"
+    package(folder, model=model_of(1), gallery=large, example=Example(pictures[0], "is red", "even"), facts={})
+    assert any(line.startswith("faiss-cpu==") for line in (folder / "requirements.txt").read_text().split())
+    answer = mlflow.pyfunc.load_model(str(folder)).predict(_query(pictures, 3, 5, group=[None, "odd"]))
+    searcher = qure.load(folder, device="cpu")
+    for row, (picture, group) in enumerate(((3, None), (5, "odd"))):
+        found = searcher.search(pictures[picture], "is red with long sleeves", group=group)
+        assert [one.image_id for one in found] == answer["ids"][row]
+        assert len(found) == 10
+    exact = tmp_path / "exact"
+    exact.mkdir()
+    for name in ("embeddings.safetensors", "groups.json"):
+        (exact / name).symlink_to(large / name)
+    best = qure.load(model_of(1), gallery=exact, device="cpu").search(pictures[3], "is red with long sleeves")
+    assert len({one.image_id for one in best} & set(answer["ids"][0])) >= 7

@@ -5,11 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from registry_world import World
 
+from qure.benchmarks.fashioniq.files import CATEGORIES
+from qure.config import Settings
 from qure.errors import BadInput
+from qure.files import write_json
 from qure.registry import stage
+from qure.registry.asking import ask_champion
 from qure.tracking import connect
 
 
@@ -146,3 +151,57 @@ def test_without_tracking_the_way_out_is_told(world: World) -> None:
     off = world.settings.model_validate(world.settings.model_dump() | {"tracking": {"uri": None}})
     with pytest.raises(BadInput, match="tracking is switched off"):
         World(off, world.data, world.folder, world.model_of, world.judged).register(1, 0.5)
+
+
+def test_another_index_is_another_version_of_the_same_model(world: World) -> None:
+    """A gallery too small for one is searched exactly all the same; the version says so."""
+    pytest.importorskip("faiss", reason="needs faiss-cpu: pip install 'qure[index]'")
+    from qure.registry.lineage import lineage
+
+    wanted = {"index": {"kind": "ivf_pq", "bytes_per_token": 4}}
+    settings = world.settings.model_validate(world.settings.model_dump() | {"serving": wanted})
+    indexed = World(settings, world.data, world.folder, world.model_of, world.judged)
+    assert [world.register(1, 0.5)["version"], indexed.register(1, 0.5)["version"]] == [1, 2]
+    assert not indexed.register(1, 0.5)["created"]
+    assert world.register(1, 0.5)["version"] == 1, "back to exact search is back to the first version"
+    client = connect(settings.tracking)
+    deciding = "lists null, bytes_per_token 4, probes null, tokens 2000, images 300, least_recall 0.95"
+    said = f"ivf_pq: {deciding}; exact: the gallery is small"
+    assert f"| search | `{said}` |" in client.get_model_version("qure-fashioniq", "2").description
+    assert lineage(settings, "models:/qure-fashioniq/2")["search"] == said
+    assert lineage(settings, "models:/qure-fashioniq/1")["search"] == "exact"
+
+
+def test_a_version_with_an_index_says_what_it_finds(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a gallery that is large enough; its embeddings are made up."""
+    pytest.importorskip("faiss", reason="needs faiss-cpu: pip install 'qure[index]'")
+    from qure.evaluation.ranking.embeddings import write_embeddings
+    from qure.registry.lineage import lineage
+    from qure.serving import gallery
+    from qure.serving.index_building import build_index
+
+    wanted = {"index": {"kind": "ivf_pq", "bytes_per_token": 4, "least_recall": 0.5}}
+    settings = world.settings.model_validate(world.settings.model_dump() | {"serving": wanted})
+    vectors = np.random.default_rng(0).standard_normal((3000, 4, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+    ids = [f"image-{number}" for number in range(len(vectors))]
+
+    def write_large(settings: Settings, training_set: str, folder: Path, **_: object) -> None:
+        write_embeddings(folder / "embeddings.safetensors", ids, vectors)
+        write_json(folder / "groups.json", {name: ids[place::3] for place, name in enumerate(CATEGORIES)})
+        build_index(folder, settings.serving.index)
+
+    monkeypatch.setattr(gallery, "write_gallery", write_large)
+    indexed = World(settings, world.data, world.folder, world.model_of, world.judged)
+    assert indexed.enter(1, 0.5)["promoted"], "it answers from the registry as it did when it was packaged"
+    version = connect(settings.tracking).get_model_version("qure-fashioniq", "1")
+    assert 0.5 <= float(version.tags["qure.index.recall_at_10"]) <= 1
+    told = f"; recall@10 {version.tags['qure.index.recall_at_10']} against exact search"
+    assert lineage(settings, "models:/qure-fashioniq/1")["search"].endswith(told)
+    assert told in version.description
+    image = next((world.data / "fashioniq" / "images").iterdir())
+    found = ask_champion(settings, "fashioniq", image, "is red", 5, "dress")
+    assert len(found) == 5
+    assert {image_id for image_id, _ in found} <= set(ids[0::3])

@@ -183,3 +183,54 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
     file.write_bytes(damaged[damage])
     with pytest.raises(BadInput, match=r"e\.safetensors: not a whole safetensors file"):
         read_embeddings(file)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "fp16"])
+def test_ids_too_long_for_a_header_are_a_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+    """safetensors opens no file whose header has more than 100 MB: a few million ids."""
+    from safetensors import safe_open
+
+    from qure.evaluation.ranking import embeddings as module
+
+    values, ids = rows(10, 3, 4).astype(np.float16).astype(np.float32), [f'ä "{number}"\\' for number in range(10)]
+    monkeypatch.setattr(module, "IDS_IN_HEADER", 20)
+    write_embeddings(tmp_path / "e.safetensors", ids, values, dtype=dtype)
+    with safe_open(tmp_path / "e.safetensors", framework="np") as file:
+        assert sorted(file.keys()) == ["embeddings", "ids"]
+        assert not file.metadata()
+    found = read_embeddings(tmp_path / "e.safetensors")
+    assert found.ids == tuple(ids)
+    assert np.array_equal(found.vectors, values)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (np.frombuffer(b'["a", "b"', np.uint8), "not JSON"),
+        (np.frombuffer(b'{"a": 1}', np.uint8), "not a list but dict"),
+        (np.zeros(10, np.float32), "no 'ids' in the header"),
+    ],
+)
+def test_a_tensor_that_is_no_list_of_ids_is_refused(tmp_path: Path, ids: np.ndarray, message: str) -> None:
+    save_file({"embeddings": rows(10, 4), "ids": ids}, tmp_path / "e.safetensors")
+    with pytest.raises(BadInput, match=message):
+        read_embeddings(tmp_path / "e.safetensors")
+
+
+def test_an_open_file_is_read_to_its_end_though_its_name_is_gone(tmp_path: Path) -> None:
+    values = rows(10, 2, 4)
+    embeddings = read_embeddings(save(tmp_path / "e.safetensors", values))
+    (tmp_path / "e.safetensors").rename(tmp_path / "old")
+    save(tmp_path / "e.safetensors", values + 1)
+    (tmp_path / "old").unlink()
+    assert np.array_equal(embeddings.vectors, values)
+
+
+def test_a_file_that_becomes_shorter_is_told(tmp_path: Path) -> None:
+    file = save(tmp_path / "e.safetensors", rows(10, 2, 4))
+    embeddings = read_embeddings(file)
+    with file.open("r+b") as stream:
+        stream.truncate(file.stat().st_size - 8)
+    assert embeddings.take(["image-0"]).shape == (1, 2, 4)
+    with pytest.raises(BadInput, match="the file became shorter"):
+        embeddings.take(["image-9"])
