@@ -4,7 +4,6 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +46,8 @@ class RunPods:
     seen: set[str] = field(default_factory=set)
     #: Subjects whose task has had a pod that ended.
     ended: set[str] = field(default_factory=set)
+    #: Why the pods have never been seen.
+    unseen: str = "they have not been looked at"
 
     def look(self) -> None:
         """Reads the logs of pods that have ended, and why others do not start."""
@@ -59,9 +60,11 @@ class RunPods:
         try:
             answer = core.list_namespaced_pod(self.namespace, label_selector=selector, _preload_content=False)
         except (ApiException, HTTPError) as error:
-            logger.warning("the run's pods cannot be seen: %s", " ".join(str(error).split()))
+            said = " ".join(str(error).split())
+            logger.warning("the run's pods cannot be seen: %s", said)
+            self.unseen = self.unseen and said[:300]
             return
-        self.problems = {}
+        self.problems, self.unseen = {}, ""
         for pod in json.loads(answer.data)["items"]:
             name = pod["metadata"]["name"]
             subject = subject_of(pod)
@@ -69,13 +72,20 @@ class RunPods:
             if subject is not None and problem is not None:
                 self.problems[subject] = problem.text
             if (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"} and name not in self.seen:
-                self.seen.add(name)
                 if subject is not None:
                     self.ended.add(subject)
-                with suppress(ApiException, HTTPError):  # a container that never began has no log
+                try:
                     log = core.read_namespaced_pod_log(name, self.namespace, container="main", _preload_content=False)
-                    for finding in heard(log.data.decode(errors="replace").splitlines()):
-                        self.findings[finding.subject] = finding
+                except (ApiException, HTTPError) as error:
+                    status = getattr(error, "status", None)
+                    if status in (401, 403):
+                        self.unseen = " ".join(str(error).split())[:300]
+                    if status in (400, 404):  # a container that never began has no log
+                        self.seen.add(name)
+                    continue
+                self.seen.add(name)
+                for finding in heard(log.data.decode(errors="replace").splitlines()):
+                    self.findings[finding.subject] = finding
 
 
 def subject_of(pod: dict[str, Any]) -> str | None:
@@ -119,7 +129,10 @@ def table(subjects: Iterable[str], state: str, pods: RunPods | None, *, account:
     if pods is None:
         text = f"the run {state}; what it found stands in its tasks' logs, in lines that begin with QURE-CHECK"
         return [Finding("run", "failed", text, "Call again with a kubeconfig (KUBECONFIG), or read them on its page")]
-    if state == "failed" and not pods.findings and not pods.problems:
+    if pods.unseen:
+        text = f"the run {state}; its pods in {pods.namespace} cannot be seen: {pods.unseen}"
+        return [Finding("run", "failed", text, "Use a kubeconfig that may list pods and read their logs there")]
+    if state == "failed" and not pods.findings and not pods.problems and not pods.ended:
         text = f"the run failed before its first task: service account {account} has no rights in {pods.namespace}"
         return [Finding("rights", "failed", text, f"qure-pipelines install --namespace {pods.namespace} --apply")]
     found: list[Finding] = []

@@ -80,6 +80,7 @@ def test_an_image_that_cannot_be_pulled_is_told(cluster: Any, pods: RunPods) -> 
 
 def test_a_run_that_fails_before_its_first_task_lacks_rights(pods: RunPods) -> None:
     """Recorded: a binding to another namespace fails the first driver; the run's error is empty."""
+    pods.look()
     finding = found(pods, "failed")["rights"]
     assert "service account qure-runner has no rights in kubeflow" in finding.text
     assert "install --namespace kubeflow" in finding.remedy
@@ -114,6 +115,7 @@ def test_what_is_asked_last_is_not_blamed_for_what_came_before(cluster: Any, pod
 
 
 def test_silence_is_a_failure(pods: RunPods) -> None:
+    pods.look()
     assert {one.state for one in found(pods, "succeeded").values()} == {"failed"}
 
 
@@ -127,6 +129,21 @@ def test_pods_that_may_not_be_seen_do_not_end_the_check(cluster: Any, pods: RunP
     cluster.fail["GET", "/pods"] = [(403, "pods is forbidden")]
     pods.look()
     assert "pods is forbidden" in caplog.text
+    (finding,) = found(pods, "failed").values()
+    assert "cannot be seen" in finding.text, "nothing is known of the account's rights"
+    assert "list pods" in finding.remedy
+
+
+def test_a_log_that_may_not_be_read_is_said_and_one_that_is_away_is_read_later(cluster: Any, pods: RunPods) -> None:
+    cluster.pods = [pod("probe-end", "Succeeded")]
+    cluster.logs = {("probe-end-0", False): [line("exit handler")]}
+    cluster.fail["GET", "/log"] = [(403, "pods/log is forbidden"), (0, ""), (503, "away"), (0, "")]
+    pods.look()
+    (finding,) = found(pods, "failed").values()
+    assert "pods/log is forbidden" in finding.text
+    while not pods.findings:
+        pods.look()
+    assert found(pods, "succeeded")["exit handler"].state == "ok"
 
 
 def test_drivers_belong_to_no_probe() -> None:
