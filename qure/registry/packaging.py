@@ -250,7 +250,8 @@ def _signature() -> "ModelSignature":
     return ModelSignature(
         inputs=Schema(
             [
-                ColSpec(DataType.binary, "reference"),
+                # Of type binary, MLflow itself would refuse the whole request for one null or number, without its row.
+                ColSpec(AnyType(), "reference"),
                 ColSpec(DataType.string, "text"),
                 # A column of whole numbers with a null in it is one of fractions, which no type of numbers lets pass.
                 ColSpec(AnyType(), "top_k", required=False),

@@ -144,6 +144,9 @@ class Intake:
 
 def _file(reference: Any, row: int) -> bytes:
     """Bytes of an image file; base64 is decoded: MLflow does so for one of the forms of a request only."""
+    remedy = "Send the file's bytes, in JSON as base64"
+    if reference is None:
+        raise BadInput("there is no image", row=row, field=_FIELD, remedy=remedy)
     if isinstance(reference, str):
         reference = reference.encode("ascii", errors="replace")
     if not isinstance(reference, bytes | bytearray | memoryview):
@@ -151,7 +154,7 @@ def _file(reference: Any, row: int) -> bytes:
             f"not the bytes of an image file but {type(reference).__name__}",
             row=row,
             field=_FIELD,
-            remedy="Send the file's bytes, in JSON and CSV as base64",
+            remedy=remedy,
         )
     data = bytes(reference)
     if not _BASE64.fullmatch(data):

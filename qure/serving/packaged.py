@@ -98,7 +98,7 @@ class ComposedImageRetrieval(PythonModel):
         budget = self._intake.budget()
 
         def images(rows: pd.DataFrame, first: int) -> list[bytes]:
-            return self._intake.admitted(list(rows["reference"]), first, budget)
+            return self._intake.admitted(_column(rows, "reference"), first, budget)
 
         def embedded_images(rows: pd.DataFrame, first: int) -> list[dict[str, Any]]:
             found = self._retriever.embed_images(images(rows, first))

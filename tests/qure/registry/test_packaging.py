@@ -327,6 +327,10 @@ def test_a_missing_or_null_number_of_results_means_the_default(ask: Any, picture
     [
         ({"reference": "AAAA"}, r"row 1, field 'reference': not an image of a known type"),
         ({"reference": ""}, r"row 1, field 'reference'.*empty"),
+        ({"reference": None}, r"row 1, field 'reference': there is no image"),
+        ({"reference": 5}, r"row 1, field 'reference': not the bytes of an image file but int"),
+        ({"reference": [1]}, r"row 1, field 'reference': not the bytes of an image file but list"),
+        ({"reference": "%%%"}, r"row 1, field 'reference': not an image of a known type"),
         ({"text": " "}, r"row 1, field 'text'"),
         ({"text": None}, r"row 1, field 'text'"),
         ({"top_k": 0}, r"row 1, field 'top_k': 0 is not a number of results"),
