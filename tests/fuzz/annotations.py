@@ -1,6 +1,7 @@
 """The benchmarks' annotation files, asked through the registry, with labels and truth beside them."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from qure_tests_fuzz_target import Target
 
 from qure.benchmarks import Scope, get_benchmark
 from qure.datasets.exclusions import Exclusions
+from qure.files import fingerprint
 
 INDEX = "circo/COCO2017_unlabeled/annotations/image_info_unlabeled2017.json"
 
@@ -114,6 +116,8 @@ def reads(benchmark: str) -> list[Callable[[Path], Any]]:
             lambda data, split=split: _can_be_written(one.read(one.root(data), split, Scope())),
             lambda data, split=split: one.count_queries(one.root(data), split, Exclusions()),
         ]
+    if os.environ.get("QURE_FUZZ_SECONDS"):
+        found.append(lambda data: _checked(one.tables(data, _earlier(benchmark, data)), data))
     if one.compared_by is not None:
         found += [lambda data: one.read_training(one.root(data)), lambda data: one.training_galleries(one.root(data))]
     return found
@@ -123,6 +127,25 @@ def _earlier(benchmark: str, data: Path) -> dict[str, Any]:
     """Tables of the benchmark whose images another one uses."""
     images = get_benchmark(benchmark).images
     return {} if images == benchmark else {images: get_benchmark(images).tables(data, {})}
+
+
+def _checked(annotations: Any, data: Path) -> Any:
+    """What validation makes of the tables: every rule can be asked, and every bad row be listed.
+
+    Great Expectations takes a second for them, so one file in sixteen is looked at, whose digest says so.
+    """
+    if fingerprint(annotations.digests)[0] != "0":
+        return None
+    from qure.config import ValidationSettings
+    from qure.validation.findings import bad_rows_of, write_bad_rows
+    from qure.validation.run import run_suites
+    from qure.validation.suites import annotation_suites
+
+    found = []
+    for suite in run_suites(annotation_suites(annotations, ValidationSettings(), claims_public=False)):
+        found += bad_rows_of(annotations, suite.expectations)
+    write_bad_rows(data / "bad_rows.csv", found)
+    return found
 
 
 def _can_be_written(split: Any) -> Any:

@@ -158,6 +158,7 @@ def test_any_bytes_give_a_value_or_bad_input(tmp_path: Path, content: bytes) -> 
     [
         (b"[NaN]", "NaN is not a JSON number"),
         (b"[-Infinity]", "-Infinity is not a JSON number"),
+        (b"[1, -1e999]", "'-1e999' is too large a number"),
         (b'{"a": 1, "a": 2}', "key 'a' occurs twice"),
         (b"\xff\xfe[]", "not UTF-8"),
         (b"\xef\xbb\xbf[]", "not valid JSON"),
