@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qure.errors import BadInput
 from qure.registry.described import tell_history
 from qure.registry.history import Entry, entries_of, withdraw, write_entry
-from qure.registry.record import Record
+from qure.registry.record import HistoryRecord
 from qure.tracking.lock import RegistryLock
 from qure.tracking.remedies import first_line
 
@@ -38,7 +38,7 @@ class Journal:
     def __init__(self, client: "MlflowClient", name: str) -> None:
         self.name = name
         self.client = client
-        self._record = Record(client)
+        self._record = HistoryRecord(client)
         self._model: RegisteredModel | None = None
 
     def read(self) -> tuple[list[Entry], int | None]:

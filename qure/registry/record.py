@@ -27,7 +27,7 @@ CONTENT = "qure.history.entry"
 _DESCRIPTION = "Not an experiment: a change of champion, kept here for the case that its tag is lost."
 
 
-class Record:
+class HistoryRecord:
     """The record of one registered model.
 
     Args:
