@@ -198,7 +198,9 @@ def _relevance(queries: Tensor, candidates: Tensor, tiles: Tiles) -> Tensor:
             images = len(part)
             part = part.float()  # (up to images, T, D)
             if not tiles.tokens_at_once:
-                part = part.transpose(0, 1).contiguous()  # (T, up to images, D): products of rows that lie side by side
+                part = part.transpose(0, 1)  # (T, up to images, D)
+                if len(queries) > tiles.queries:  # several products read rows that lie side by side, for one copy
+                    part = part.contiguous()
             for first in range(0, len(queries), tiles.queries):
                 tile = queries[first : first + tiles.queries].float()
                 filled = len(tile)
