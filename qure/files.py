@@ -233,7 +233,7 @@ def refuse_pipe(path: Path, *, remedy: str | None = None) -> None:
     """
     try:
         mode = Path(path).stat().st_mode
-    except OSError:
+    except (OSError, ValueError):  # no such file; a name that none can have
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         kind = "named pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
