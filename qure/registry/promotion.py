@@ -137,11 +137,8 @@ class Promotion:
             # Without the lock: it can take hours, and whoever is champion afterwards is looked up again.
             if self._reevaluate is None:
                 which = f"the champion, version {to_beat},"
-                reason = (
-                    f"{lost}. It cannot be evaluated again here: {self._way_out(to_beat)}"
-                    if lost
-                    else f"{which} was judged on other data and cannot be evaluated again here"
-                )
+                why = f"{lost}. It" if lost else f"{which} was judged on other data and"
+                reason = f"{why} cannot be evaluated again here: {self._way_out(to_beat)}"
                 return Decision("refused", reason, number, champion, checks, compared_with=to_beat)
             self._judge_again(self._champions.version(to_beat), self._reevaluate)
         raise StageFailed(f"{self._name}: the champion changed {ROUNDS} times meanwhile. Start the command again")

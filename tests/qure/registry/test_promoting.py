@@ -146,6 +146,7 @@ def test_what_cannot_be_compared_is_refused(world: World) -> None:
     told = world.enter(2, 0.9, images="new images")
     assert told["outcome"] == "refused"
     assert "judged on other data" in told["reason"]
+    assert "qure promote --training-set fashioniq" in told["reason"]
     with pytest.raises(StageFailed, match="was not asked what the challenger was asked"):
         world.promote(
             2,
