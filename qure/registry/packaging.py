@@ -165,7 +165,8 @@ def answers(
         expected = read_json(folder / ANSWER)["scores"]
     except Exception as error:
         raise StageFailed(f"the model's package is not whole: {first_line(error)}") from error
-    with tempfile.TemporaryDirectory(prefix="qure.", dir=scratch) as place:
+    # Whoever answers works in there, so its path must not begin at this process's folder.
+    with tempfile.TemporaryDirectory(prefix="qure.", dir=scratch.resolve() if scratch else None) as place:
         python = sys.executable if environment == "installed" else _own_environment(folder, Path(place))
         reply = _ask(python, folder, Path(place))
     if "error" in reply:

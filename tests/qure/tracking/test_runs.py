@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from qure.config import TrackingSettings
-from qure.errors import BadInput, StageFailed
+from qure.errors import StageFailed
 from qure.tracking import SilentRun, StageRun, connect, opened_runs, runs, stage_run
 from qure.tracking.tags import COMMIT, DATA, ERROR
 
@@ -73,11 +73,11 @@ def test_without_tracking_the_same_code_runs() -> None:
 
 
 def test_a_failure_is_told_in_the_run(settings: TrackingSettings, recorded: Recorded) -> None:
-    with pytest.raises(BadInput), stage_run(settings, stage="validate") as run:
-        raise BadInput("caption is empty\nand more", file="cap.json", row=3)
+    with pytest.raises(StageFailed), stage_run(settings, stage="validate") as run:
+        raise StageFailed("the loss is not finite\nand more")
     found = connect(settings).get_run(run.run_id)
     assert found.info.status == "FAILED"
-    assert found.data.tags[ERROR] == "cap.json, row 3: caption is empty"
+    assert found.data.tags[ERROR] == "the loss is not finite"
     assert [parent.info.status for parent in recorded(settings, "pipeline")] == ["FAILED"]
     with stage_run(settings, stage="validate") as again:
         pass
