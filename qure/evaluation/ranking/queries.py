@@ -71,7 +71,7 @@ def rank_queries(
         queries, candidates: embeddings of both, by id.
         from_scores: called with each block of queries and its scores (q, N), the dropped reference at -inf.
         columns: for each query the columns whose ranks or scores `from_scores` asks for: only these, and the best, are
-            then exact, in half the time. None: all are.
+            then exact, in less time (docs/benchmarks.md). None: all are.
         drop_reference: the reference image is no candidate (CIRR).
         truth: measures the best ten by true relevance.
         device: where scores are computed.

@@ -4,7 +4,7 @@ Scores are summed in float64 and rounded to float32. So a score does not depend 
 the device, equal candidates have equal scores, and a rank never moves by the last bit of a sum. Among equal
 scores the candidate that comes first in the gallery wins.
 
-A protocol looks at few places of a ranking (`Needed`). Everything is scored in float32 first, in half the time; what
+A protocol looks at few places of a ranking (`Needed`). Everything is scored in float32 first; what
 could stand on either side of such a place within float32's error is then scored exactly. Ranks, best candidates and
 their scores are the same to the bit.
 """
