@@ -15,6 +15,7 @@ import os
 import secrets
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -46,6 +47,14 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
             _remove(folder)
         finally:
             os.close(handle)
+
+
+def temporary_folder() -> contextlib.AbstractContextManager[Path]:
+    """A scratch folder below the system's folder for temporary files: for copies as large as a model.
+
+    What `tempfile.TemporaryDirectory` makes stays for ever when its process is killed.
+    """
+    return scratch_folder(Path(tempfile.gettempdir()).resolve())
 
 
 def remove_leftovers(parent: Path) -> None:

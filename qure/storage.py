@@ -9,7 +9,6 @@ does not look at AWS_REGION), profiles, roles.
 import contextlib
 import os
 import re
-import tempfile
 import urllib.parse
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qure.errors import BadInput, StageFailed
+from qure.scratch import temporary_folder
 
 _CREDENTIALS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidClientTokenId")
 _REFUSED = ("401", "403", "AccessDenied", "AllAccessDisabled", *_CREDENTIALS)
@@ -83,8 +83,8 @@ def _local_or_scratch(bucket: str, key: str) -> Iterator[Path]:
     if not bucket:
         yield Path(key)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
+    with temporary_folder() as folder:
+        yield folder
 
 
 def _download_below(bucket: str, prefix: str, folder: Path, uri: str) -> None:

@@ -44,6 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
         plugin = _module("untouched").plugin()
         if plugin is not None:
             config.pluginmanager.register(plugin, "untouched")
+        if config.getoption("--write-seconds"):
+            config.pluginmanager.register(_module("turns").Stopwatch(), "stopwatch")
 
 
 def _module(name: str) -> ModuleType:
@@ -69,6 +71,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SEED",
         help="run modules, and the tests inside each, in an order of chance that SEED decides",
     )
+    parser.addoption("--turn", metavar="SEED/PARTS", help="of the tests that take minutes, one part: tests/turns.py")
+    parser.addoption("--write-seconds", action="store_true", help="keep what each module took in tests/seconds.json")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -78,13 +82,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         chance = random.Random(seed)
         modules: dict[str, list[pytest.Item]] = {}
         for item in items:
-            modules.setdefault(item.nodeid.partition("::")[0], []).append(item)
+            modules.setdefault(_file(item), []).append(item)
         for own in modules.values():
             chance.shuffle(own)
         order = list(modules.values())
         chance.shuffle(order)
         items[:] = [item for own in order for item in own]
     items.sort(key=lambda item: (not item.nodeid.startswith(FORKING), not item.nodeid.startswith(LONGEST)))
+    if config.getoption("--turn"):
+        _keep_turn(config, items)
+
+
+def _keep_turn(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselects the long tests of other turns; the longest modules of this one begin."""
+    turns = _module("turns")
+    seconds = turns.read_seconds()
+    long = {_file(item) for item in items if any(item.get_closest_marker(name) for name in turns.MARKS)}
+    kept = turns.modules_of(*turns.parse(config.getoption("--turn")), long, seconds)
+    config.hook.pytest_deselected(items=[item for item in items if _file(item) in long - kept])
+    items[:] = [item for item in items if _file(item) not in long - kept]
+    items.sort(key=lambda item: -seconds.get(_file(item), 0.0))
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)

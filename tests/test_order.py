@@ -16,7 +16,7 @@ def ordered(helper: Callable[[str], ModuleType]) -> Callable[[int | None], list[
 
     def order(seed: int | None) -> list[str]:
         items: list[Any] = [SimpleNamespace(nodeid=name) for name in NAMES]
-        config: Any = SimpleNamespace(getoption=lambda option: {"--shuffle": seed}[option])
+        config: Any = SimpleNamespace(getoption={"--shuffle": seed}.get)
         helper("conftest").pytest_collection_modifyitems(config, items)
         return [item.nodeid for item in items]
 

@@ -23,7 +23,7 @@ from qure.catalogue.stage import render
 from qure.config import Settings
 from qure.errors import BadInput, StageFailed
 from qure.files import atomic_folder
-from qure.scratch import scratch_folder
+from qure.scratch import scratch_folder, temporary_folder
 from qure.tracking import data_fingerprint, redacted
 from qure.tracking.retrying import AWAY, retry
 
@@ -114,7 +114,7 @@ def _cloned(repository: str) -> Iterator["object"]:
     from scmrepo.exceptions import CloneError
     from scmrepo.git import Git
 
-    with tempfile.TemporaryDirectory(prefix="qure-git-") as folder:
+    with temporary_folder() as folder:
 
         def clone() -> Git:
             return Git.clone(repository, tempfile.mkdtemp(dir=folder))  # a broken attempt leaves files behind

@@ -8,7 +8,6 @@ copy that is logged to a run or kept with a version has run, version and day fil
 import html
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from qure.config import TrackingSettings
+from qure.scratch import temporary_folder
 from qure.tracking import SilentRun, tracking_uri
 
 #: Where `make mlflow` shows a database that no server stands before.
@@ -119,8 +119,8 @@ def stamped_copies(folder: Path, provenance: Provenance | None) -> Iterator[list
     if provenance is None:
         yield files
         return
-    with tempfile.TemporaryDirectory(prefix="qure.") as scratch:
-        copies = [Path(scratch) / file.name for file in files]
+    with temporary_folder() as scratch:
+        copies = [scratch / file.name for file in files]
         for file, copy in zip(files, copies, strict=True):
             text = file.read_text(encoding="utf-8")
             copy.write_text(stamped(text, provenance, markdown=file.suffix == ".md"), encoding="utf-8")

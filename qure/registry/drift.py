@@ -5,7 +5,6 @@ images lie on average (`qure.features.centroids`) once they have features. What 
 """
 
 import logging
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from qure.files import read_json, write_json
 from qure.registry.champions import Champions
 from qure.registry.monitoring import STATISTICS, STATISTICS_FOLDER, compare_data, download_statistics
 from qure.registry.names import registered_name
+from qure.scratch import temporary_folder
 from qure.tracking import SilentRun, connect, tracking_uri
 from qure.tracking.connection import translated
 
@@ -56,14 +56,14 @@ def compare_with_champion(
     if tracking_uri(settings.tracking) is None:
         return None
     client, name = connect(settings.tracking), registered_name(training_set)
-    with translated(tracking_uri(settings.tracking)), tempfile.TemporaryDirectory(prefix="qure.") as scratch:
+    with translated(tracking_uri(settings.tracking)), temporary_folder() as scratch:
         known = bool(client.search_registered_models(f"name = '{name}'"))  # asking must not make one
         number = Champions(client, name).current() if known else None
         if number is None:
             logger.info("%s has no champion yet: there is nothing to compare the data with", name)
             return None
-        now = write_statistics(Path(scratch) / "now", data=data, validation=validation, features=features or {})
-        return _compare(client, settings, name, number, now, Path(scratch), output)
+        now = write_statistics(scratch / "now", data=data, validation=validation, features=features or {})
+        return _compare(client, settings, name, number, now, scratch, output)
 
 
 def say_drift(settings: Settings, training_set: str, *, data: Path, validation: Path) -> None:
@@ -98,15 +98,15 @@ def keep_statistics(
     Returns:
         what has shifted, in sentences.
     """
-    with tempfile.TemporaryDirectory(prefix="qure.") as scratch:
-        now = write_statistics(Path(scratch) / "now", data=data, validation=validation, features=features)
+    with temporary_folder() as scratch:
+        now = write_statistics(scratch / "now", data=data, validation=validation, features=features)
         client.log_artifact(version.run_id, str(now / STATISTICS), STATISTICS_FOLDER)
         champion = Champions(client, version.name).current()
         if champion is None or champion == int(version.version):
             return []
-        output = Path(scratch) / "drift.json"
+        output = scratch / "drift.json"
         try:
-            found = _compare(client, settings, version.name, champion, now, Path(scratch), output)
+            found = _compare(client, settings, version.name, champion, now, scratch, output)
         except BadInput as error:
             logger.warning("drift cannot be told: %s", error)
             return []

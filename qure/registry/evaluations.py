@@ -5,7 +5,6 @@ named by what was asked (`key_of`); a tag of the version names the folder and is
 """
 
 import logging
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from qure.errors import BadInput, StageFailed
 from qure.evaluation.provenance import Provenance, stamped_copies
 from qure.evaluation.statistics.results import Evaluation, load_results
 from qure.files import fingerprint, folder_digest
+from qure.scratch import temporary_folder
 from qure.tracking.connection import every
 from qure.tracking.remedies import first_line
 
@@ -93,8 +93,8 @@ def download_evaluation(client: "MlflowClient", version: "ModelVersion", benchma
     Raises:
         EvaluationLost: it has one, whose files are gone or damaged; names version, run and folder.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        found = _download_results(client, version, key, f"/{get_benchmark(benchmark).folder}", Path(folder))
+    with temporary_folder() as folder:
+        found = _download_results(client, version, key, f"/{get_benchmark(benchmark).folder}", folder)
         try:
             return Evaluation.load(found) if found is not None else None
         except BadInput as error:

@@ -7,7 +7,6 @@ version lacks, because an older qure did not record it or because it was deleted
 import json
 import re
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ from qure.registry.registration import (
     VISION,
     search_facts,
 )
+from qure.scratch import temporary_folder
 from qure.tracking import connect, tracking_uri
 from qure.tracking.connection import every, translated
 from qure.tracking.remedies import first_line
@@ -159,8 +159,8 @@ class _Told:
         from mlflow.exceptions import MlflowException
 
         try:
-            with tempfile.TemporaryDirectory(prefix="qure.") as scratch:
-                file = self._client.download_artifacts(self._version.run_id, f"{LINEAGE}/{MADE_WITH}", scratch)
+            with temporary_folder() as scratch:
+                file = self._client.download_artifacts(self._version.run_id, f"{LINEAGE}/{MADE_WITH}", str(scratch))
                 return dict(json.loads(Path(file).read_text(encoding="utf-8")))
         except (MlflowException, OSError, ValueError):
             self._missing.append("the settings: they were not recorded, or the artifact store has lost them")

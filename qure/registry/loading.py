@@ -1,6 +1,5 @@
 """`qure.load`: a model of the registry, or of a folder, ready to search with."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from qure.models.folder import read_manifest
 from qure.models.model import QureModel
 from qure.models.precision import default_device
 from qure.registry.packaging import GALLERY, MODEL
+from qure.scratch import temporary_folder
 from qure.serving.gallery import encode_files
 from qure.serving.retriever import EMBEDDINGS, Retriever, read_features_dtype
 from qure.serving.searcher import Searcher
@@ -56,8 +56,8 @@ def load(
     where = device or default_device()
     if "://" not in str(source) and ":/" not in str(source):
         return _from_folder(Path(source), gallery, Path(data), where)
-    with tempfile.TemporaryDirectory(prefix="qure-") as scratch:
-        return _from_folder(_download(str(source), Path(params), scratch), gallery, Path(data), where)
+    with temporary_folder() as scratch:
+        return _from_folder(_download(str(source), Path(params), str(scratch)), gallery, Path(data), where)
 
 
 def _download(uri: str, params: Path, scratch: str) -> Path:

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import qure
 from qure.environment import without_collecting
 from qure.errors import StageFailed
 from qure.files import read_json, write_json
+from qure.scratch import scratch_folder, temporary_folder
 from qure.tracking.redaction import redacted
 from qure.tracking.remedies import first_line
 
@@ -166,9 +166,9 @@ def answers(
     except Exception as error:
         raise StageFailed(f"the model's package is not whole: {first_line(error)}") from error
     # Whoever answers works in there, so its path must not begin at this process's folder.
-    with tempfile.TemporaryDirectory(prefix="qure.", dir=scratch.resolve() if scratch else None) as place:
-        python = sys.executable if environment == "installed" else _own_environment(folder, Path(place))
-        reply = _ask(python, folder, Path(place))
+    with scratch_folder(scratch.resolve()) if scratch else temporary_folder() as place:
+        python = sys.executable if environment == "installed" else _own_environment(folder, place)
+        reply = _ask(python, folder, place)
     if "error" in reply:
         raise StageFailed(f"the model does not load or answer: {redacted(reply['error'])}")
     if reply["differences"]:

@@ -1,7 +1,6 @@
 """The challenger's report beside the champion that it was decided against: kept with the promotion's MLflow run."""
 
 import logging
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,7 @@ from qure.config import Settings
 from qure.errors import QureError
 from qure.registry.evaluations import download
 from qure.registry.names import registered_name
+from qure.scratch import temporary_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,8 +50,7 @@ def report_beside(
     from qure.evaluation.provenance import provenance_of, stamped_copies
     from qure.evaluation.stage import write_again
 
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with temporary_folder() as folder:
         try:
             rival = client.get_model_version(registered_name(training_set), str(champion))
             other = download(client, rival, key, folder / "champion")

@@ -19,6 +19,7 @@ from qure.errors import BadInput, StageFailed
 from qure.files import file_digest
 from qure.registry.lineage import find, is_rebuildable, lineage
 from qure.registry.packaging import MODEL
+from qure.scratch import temporary_folder
 from qure.tracking import connect, tracking_uri
 from qure.tracking.connection import NONE, URI_VARIABLE, translated
 from qure.tracking.remedies import first_line
@@ -161,14 +162,12 @@ def compare(settings: Settings, address: str, rebuilt: Path) -> dict[str, Any]:
     Raises:
         StageFailed: the registered model cannot be downloaded.
     """
-    import tempfile
-
     client = connect(settings.tracking)
-    with translated(tracking_uri(settings.tracking)), tempfile.TemporaryDirectory(prefix="qure.") as scratch:
+    with translated(tracking_uri(settings.tracking)), temporary_folder() as scratch:
         version = find(client, address)
         uri = f"models:/{version.name}/{version.version}/{MODEL}"
         try:
-            kept = download(uri, scratch)
+            kept = download(uri, str(scratch))
         except Exception as error:
             raise StageFailed(f"{uri} cannot be downloaded: {first_line(error)}") from error
         files = {

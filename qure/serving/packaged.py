@@ -28,29 +28,17 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from qure.datasets.ids import shown
 from qure.errors import BadInput
 from qure.images import ImageError
+from qure.serving.forms import InvalidQuery, teach_server
 
 MODES = ("retrieve", "embed_queries", "embed_images")
 
 #: Rows of a request, numbered as the sender counts them -> one answer per row.
 _Answer = Callable[[pd.DataFrame, int], list[dict[str, Any]]]
-
-
-class InvalidQuery(BadInput, MlflowException):
-    """A mistake in the request, as MLflow's server passes it on: status 400 and the sentence, no traceback."""
-
-    def __init__(self, error: BadInput) -> None:
-        if isinstance(error, ImageError):  # its name is row and field; nothing but the image can be replaced here
-            super().__init__(f"{error.name}: {error.reason}", remedy="Send another image")
-        else:
-            super().__init__(error.problem, row=error.row, field=error.field, remedy=error.remedy)
-        self.message = str(self)
-        self.error_code = "INVALID_PARAMETER_VALUE"
 
 
 class ComposedImageRetrieval(PythonModel):
@@ -62,6 +50,7 @@ class ComposedImageRetrieval(PythonModel):
         from qure.serving.intake import Intake, Limits
         from qure.serving.retriever import Retriever
 
+        teach_server()
         self._intake = Intake(Limits.of_environment())
         self._retriever = Retriever.load(context.artifacts["model"], context.artifacts["gallery"], default_device())
 

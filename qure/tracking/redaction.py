@@ -20,6 +20,10 @@ def _words(*lines: str) -> frozenset[str]:
 
 #: user:password@ or token@ of a URI; also where the password itself holds an @ or a slash.
 _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*)://(?P<user>[^\s/'\"]*:[^\s'\"]*|[^\s/'\"]*)@")
+#: user:password@host without a scheme, as database tools take it; a digest, image:tag@sha256:..., has no host.
+_BARE_USERINFO = re.compile(
+    r"(?<![\w.%+/@:-])[\w.%+-]+:[^\s/'\"@:]+@(?=(?:localhost|[\w-]+(?:\.[\w-]+)+)(?![\w@]))"
+)
 #: ?X-Amz-Signature=..., &password=... of a URI or a connection string; "password": "..." of JSON and YAML.
 _NAMED = (
     r"[\w.-]*(?:signature|credentials?|security[-_]token|password|passwd|passphrase|passcode|pwd|pass|secret|token|jwt|"
@@ -83,6 +87,8 @@ def redacted(text: str, environment: Mapping[str, str] | None = None) -> str:
     'GET /b/k?X-Amz-Signature=***&x=1'
     >>> redacted("key hunter2hunter2 refused", {"DB_PASSWORD": "hunter2hunter2"})
     'key *** refused'
+    >>> redacted("mlflow:s3cret@db.example.com:5432 is down; git@host.example:qure.git, qure:1.2@sha256:0f", {})
+    '***@db.example.com:5432 is down; git@host.example:qure.git, qure:1.2@sha256:0f'
     >>> redacted("ssh://git@host/qure.git", {})
     'ssh://git@host/qure.git'
     """
@@ -90,6 +96,7 @@ def redacted(text: str, environment: Mapping[str, str] | None = None) -> str:
         text = text.replace(secret, HIDDEN)
     text = _PRIVATE_KEY.sub(HIDDEN, text)
     text = _USERINFO.sub(_without_userinfo, text)
+    text = _BARE_USERINFO.sub(f"{HIDDEN}@", text)
     text = _WEBHOOKS.sub(rf"\g<host>{HIDDEN}", text)
     text = _PARAMETERS.sub(_without_value, text)
     text = _QUOTED.sub(_without_value, text)

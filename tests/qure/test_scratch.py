@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from qure import scratch
 from qure.errors import StageFailed
-from qure.scratch import alone, remove_leftovers, scratch_folder
+from qure.scratch import alone, remove_leftovers, scratch_folder, temporary_folder
 
 
 @pytest.fixture
@@ -71,6 +72,20 @@ def test_scratch_of_a_living_process_stays_and_of_a_killed_one_goes(
     assert faults.ended(child) == -signal.SIGKILL
     assert half.exists()
     remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_temporary_copy_of_a_killed_process_goes_with_the_next_one(
+    tmp_path: Path, holder: Any, faults: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    child = holder(temporary_folder)
+    os.kill(child, signal.SIGKILL)
+    assert faults.ended(child) == -signal.SIGKILL
+    (half,) = tmp_path.rglob("half")
+    with temporary_folder() as folder:
+        assert folder.is_relative_to(tmp_path)
+        assert not half.exists()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -70,6 +70,7 @@ def packaged(
 @pytest.fixture(scope="module")
 def served(packaged: Path) -> Any:
     import mlflow
+    import mlflow.pyfunc.scoring_server  # as in MLflow's server: the model looks for it
 
     return mlflow.pyfunc.load_model(str(packaged))
 
@@ -309,14 +310,41 @@ def test_every_form_of_a_request_gets_the_same_answer(ask: Any, served: Any, pic
         {"inputs": rows},
         {"inputs": columns},
         {"instances": rows},
+        {"instances": [rows[0], rows[1] | {"exclude": "nobody"}]},
     ]
-    for body in bodies:
-        status, answer = ask(body)
+    csv = pd.DataFrame(columns).to_csv(index=False)
+    for body, kind in [*((body, "application/json") for body in bodies), (csv, "text/csv")]:
+        status, answer = ask(body, kind)
         assert status == 200, (list(body), answer)
         assert [one["ids"] for one in answer["predictions"]] == [one["ids"] for one in wanted], list(body)
-    status, answer = ask("reference,text\n" + ",".join(columns[name][0] for name in columns) + "\n", "text/csv")
+
+
+def test_lines_of_csv_may_leave_cells_empty(ask: Any, pictures: list[bytes]) -> None:
+    rows = [_row(pictures, 1, top_k=3), _row(pictures, 1), _row(pictures, 1, top_k=2) | {"text": "null"}]
+    status, answer = ask(pd.DataFrame(rows, dtype=object).to_csv(index=False), "text/csv")
+    assert status == 200, answer
+    assert [len(one["ids"]) for one in answer["predictions"]] == [3, 10, 2]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("", "cannot be read as CSV: No columns"),
+        ("reference,text\nAAAA,is red\nAAAA,is red,more\n", "cannot be read as CSV: .*2 fields in line 3, saw 3"),
+        ('reference,text\n"AAAA,is red\n', "cannot be read as CSV: .*EOF inside string"),
+        ("text\nis red\n", r"missing inputs \['reference'\]"),
+        ("reference,text\n,is red\n", "row 0, field 'reference': there is no image"),
+        ("reference,text\n{image}\n", "row 0, field 'text'"),
+        ("reference,text,text\n{image},is red,is blue\n", "field 'text': the column stands there twice"),
+        ("reference,text,top_k\n{image},is red,many\n", "row 0, field 'top_k': 'many' is not a number of results"),
+        ("reference,text\n{image},\n", "row 0, field 'text'"),
+    ],
+)
+def test_a_mistake_in_csv_is_told_too(ask: Any, pictures: list[bytes], lines: str, said: str) -> None:
+    status, answer = ask(lines.replace("{image}", _row(pictures, 0)["reference"]), "text/csv")
     assert status == 400
-    assert "Failed to parse input" in answer["message"]
+    assert re.search(said, answer["message"]), answer
+    assert "Traceback" not in json.dumps(answer)
 
 
 def test_a_missing_or_null_number_of_results_means_the_default(ask: Any, pictures: list[bytes]) -> None:
@@ -354,7 +382,7 @@ def test_a_mistake_is_answered_with_the_sentence_that_names_it(
     rows = [_row(pictures, 0), _row(pictures, 1) | change, _row(pictures, 2)]
     status, answer = ask({"dataframe_records": rows})
     assert status == 400
-    assert re.search(said, answer["message"]), answer
+    assert re.match(said, answer["message"]), answer  # from its first word on: no table of the request before it
     assert "unexpected error" not in answer["message"]
     told = json.dumps(answer)
     assert "stack_trace" not in answer
