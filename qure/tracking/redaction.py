@@ -21,9 +21,7 @@ def _words(*lines: str) -> frozenset[str]:
 #: user:password@ or token@ of a URI; also where the password itself holds an @ or a slash.
 _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*)://(?P<user>[^\s/'\"]*:[^\s'\"]*|[^\s/'\"]*)@")
 #: user:password@host without a scheme, as database tools take it; a digest, image:tag@sha256:..., has no host.
-_BARE_USERINFO = re.compile(
-    r"(?<![\w.%+/@:-])[\w.%+-]+:[^\s/'\"@:]+@(?=(?:localhost|[\w-]+(?:\.[\w-]+)+)(?![\w@]))"
-)
+_BARE_USERINFO = re.compile(r"(?<![\w.%+/@:-])[\w.%+-]+:[^\s/'\"@:]+@(?=(?:localhost|[\w-]+(?:\.[\w-]+)+)(?![\w@]))")
 #: ?X-Amz-Signature=..., &password=... of a URI or a connection string; "password": "..." of JSON and YAML.
 _NAMED = (
     r"[\w.-]*(?:signature|credentials?|security[-_]token|password|passwd|passphrase|passcode|pwd|pass|secret|token|jwt|"

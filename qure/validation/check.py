@@ -9,6 +9,7 @@ import pandas as pd
 from qure.benchmarks import get_benchmark, judged_on
 from qure.config import ValidationSettings
 from qure.datasets import truth
+from qure.datasets.exclusions import Exclusions
 from qure.datasets.ids import shown
 from qure.datasets.image_store import ImageStore, open_images
 from qure.datasets.links import linked_folders
@@ -19,7 +20,8 @@ from qure.validation import lazy
 from qure.validation.annotations import Annotations
 from qure.validation.cache import ImageCache
 from qure.validation.findings import BadRow, bad_rows_of
-from qure.validation.images import ImageChecks, content_table, image_table
+from qure.validation.images import ImageChecks, content_table, image_table, start_server
+from qure.validation.readable import Reading, kept_queries
 from qure.validation.rules import RULES
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class Checked:
         images: benchmark -> one row per image; only benchmarks that have images of their own.
         contents: benchmark -> one row per usable image and split (`qure.validation.images.content_table`).
         stores: benchmark -> where its images are.
+        reading: reads the data as later stages will, in another process; None where that is not worth one.
     """
 
     annotations: dict[str, Annotations]
@@ -45,6 +48,17 @@ class Checked:
     images: dict[str, pd.DataFrame] = field(default_factory=dict)
     contents: dict[str, pd.DataFrame] = field(default_factory=dict)
     stores: dict[str, ImageStore] = field(default_factory=dict)
+    reading: Reading | None = None
+
+    def kept_queries(self, data: Path, benchmark: str, exclusions: Exclusions) -> dict[str, dict[str, int]]:
+        """As `qure.validation.readable.kept_queries`; taken from `reading` where nothing is left out."""
+        ahead = self.reading.kept(benchmark) if self.reading and not exclusions else None
+        return ahead if ahead is not None else kept_queries(data, benchmark, exclusions)
+
+    def close(self) -> None:
+        """Ends what still runs."""
+        if self.reading:
+            self.reading.close()
 
     def rules(self) -> set[tuple[str, str]]:
         """(benchmark, rule) of everything that was looked at."""
@@ -78,6 +92,8 @@ def _check(settings: ValidationSettings, training_set: str, data: Path, work: Pa
     running: dict[str, tuple[ImageStore, ImageChecks]] = {}
     try:
         refused = _start_images(checked, data, cache, settings, running)
+        if any(checks.in_processes for _, checks in running.values()):
+            checked.reading = Reading(data, list(checked.annotations))
         _check_annotations(checked, data, settings)
         if refused is not None and not any(finding.severity == "error" for finding in checked.findings):
             raise refused
@@ -85,6 +101,9 @@ def _check(settings: ValidationSettings, training_set: str, data: Path, work: Pa
             images = image_table(checked.annotations[benchmark].images, store, checks.finish(), data.resolve())
             _check_images(checked, benchmark, images, settings)
         complete = refused is None
+    except BaseException:
+        checked.close()
+        raise
     finally:
         for _, checks in running.values():
             checks.close()
@@ -101,6 +120,7 @@ def read_annotations(training_set: str, data: Path) -> dict[str, Annotations]:
     found: dict[str, Annotations] = {}
     for name in judged_on(training_set):
         found[name] = get_benchmark(name).tables(data, found)
+        start_server(len(found[name].images))
     return found
 
 

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,20 @@ _BATCH = 64
 TRAIN = "train"
 
 
+def start_server(images: int) -> None:
+    """Starts the process that others are forked from, where so many images are worth some: it imports for a second."""
+    if images >= _WORTH_PROCESSES:
+        _context()
+        forkserver.ensure_running()
+
+
+def _context() -> BaseContext:
+    # A server process forks the workers: forking this one, which may run threads, could deadlock them.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([check_batch.__module__])
+    return context
+
+
 class ImageChecks:
     """The check of one benchmark's images, running in the background from the moment it is made.
 
@@ -60,6 +76,11 @@ class ImageChecks:
         workers = settings.workers or len(os.sched_getaffinity(0))
         if len(self._todo) >= _WORTH_PROCESSES and workers > 1:
             self._start(workers)
+
+    @property
+    def in_processes(self) -> bool:
+        """Whether other processes do the work."""
+        return self._pool is not None
 
     def finish(self) -> dict[str, ImageFacts]:
         """Waits for the checks; image id -> facts.
@@ -100,12 +121,9 @@ class ImageChecks:
         return todo
 
     def _start(self, workers: int) -> None:
-        # A server process forks the workers: forking this one, which may run threads, could deadlock them.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([check_batch.__module__])
         self._pool = ProcessPoolExecutor(
             workers,
-            mp_context=context,
+            mp_context=_context(),
             initializer=prepare_worker,
             initargs=(self._store, self._cache.contents(), self._settings.max_image_bytes),
         )

@@ -17,7 +17,7 @@ from qure.validation.check import check
 from qure.validation.drift import read_statistics
 from qure.validation.exclude import exclusions
 from qure.validation.findings import outcomes_of
-from qure.validation.readable import empty_splits, kept_queries
+from qure.validation.readable import empty_splits
 from qure.validation.report import Report
 from qure.validation.rules import check_tolerance
 from qure.validation.tracked import keep, tracked
@@ -68,6 +68,7 @@ def validate(
         with _withdrawn_on_failure(output):
             champion = read_statistics(champion_statistics) if champion_statistics else None
             checked = check(settings.validation, training_set, data=data, work=work)
+            opened.callback(checked.close)
             outcomes = outcomes_of(judges, checked.findings, settings.validation.tolerate, sorted(checked.rules()))
             report = Report(settings.validation, training_set, checked, outcomes, champion)
             run = opened.enter_context(tracked(settings, training_set, data, report, work / REPORT))
@@ -104,7 +105,7 @@ def _leave_out(report: Report, data: Path) -> None:
     report.excluded = exclusions(report.checked.annotations, report.checked.findings, report.outcomes)
     counts = {}
     for benchmark, left_out in report.excluded.items():
-        counts.update(kept_queries(data, benchmark, left_out))
+        counts.update(report.checked.kept_queries(data, benchmark, left_out))
     report.queries = counts
     empty = empty_splits(counts)
     if empty:
