@@ -9,13 +9,14 @@ side by side begin with their training set.
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -80,8 +81,9 @@ class Chain:
         if up_to_date():
             self.kept = stages
             return
-        for step in plan_steps(stages):
-            self._run(step)
+        with ended_together():
+            for step in plan_steps(stages):
+                self._run(step)
 
     def _run(self, step: Sequence[Sequence[str]]) -> None:
         """Lists of stages, each in its order; the lists side by side."""
@@ -190,6 +192,28 @@ class Follower:
     def _end_stage(self) -> None:
         if self._stage and self._stage not in self._chain.seconds:
             self._chain.seconds[self._stage] = time.monotonic() - self._begun
+
+
+@contextmanager
+def ended_together() -> Iterator[None]:
+    """Within it SIGTERM ends the stages too, as Ctrl-C does, which a terminal sends to all: DVC passes nothing on."""
+
+    def end(number: int, _frame: object) -> None:
+        import psutil
+
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        raise SystemExit(128 + number)  # as the shell tells that a signal has ended a command
+
+    if threading.current_thread() is not threading.main_thread():  # only that one may say what signals do
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def up_to_date() -> bool:

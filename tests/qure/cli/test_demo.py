@@ -1,12 +1,19 @@
 """`qure demo` as a person meets it: what it makes of what DVC says, and what it says itself."""
 
+import contextlib
 import json
 import logging
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from qure.cli import chain, demo
@@ -76,7 +83,7 @@ def test_the_time_is_that_of_measured_runs(monkeypatch: pytest.MonkeyPatch) -> N
 
 #: Stands in for DVC: keeps what is in `kept`, fails at what is in `failing`, and notes what it was asked for.
 DVC = """
-import json, os, sys, time
+import json, os, subprocess, sys, time
 arguments = [one for one in sys.argv[1:] if not one.startswith("--")]
 plan = json.load(open("plan.json"))
 with open("asked.jsonl", "a") as stream:
@@ -95,6 +102,9 @@ else:
         open(f"verbosity-{target}", "w").write(os.environ["QURE_VERBOSITY"])
         if target in plan.get("failing", ()):
             sys.exit(255)
+        if target in plan.get("waiting", ()):
+            wait = "import os, time; open('new', 'w').write(str(os.getpid())); os.rename('new', 'pid'); time.sleep(700)"
+            subprocess.run([sys.executable, "-c", wait])
 """
 STAGES = ["validate@cirr", "validate@fashioniq", "backbone", "train@cirr", "promote@cirr", "promote@fashioniq"]
 
@@ -186,6 +196,34 @@ def test_nothing_goes_on_after_a_shared_stage_that_failed(
     dvc(failing=["backbone"])
     assert qure("demo").exit_code == 1
     assert [asked for asked, *_ in _asked(project)][2:] == [["repro", "backbone"]]
+
+
+@pytest.mark.parametrize("waiting", ["backbone", "promote@fashioniq"])
+def test_ended_by_a_signal_it_leaves_no_stage_running(dvc: Callable[..., None], project: Path, waiting: str) -> None:
+    """In a process of its own, as a scheduler or `kill` ends it; alone, and beside another training set's stage."""
+    dvc(waiting=[waiting])
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "qure.cli", "demo"]
+    with subprocess.Popen(command, cwd=project, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        while not (project / "pid").exists():
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in told
+    assert _ends(int((project / "pid").read_text()))
+
+
+def _ends(number: int) -> bool:
+    """Whether a process ends within ten seconds; one that nobody waits for stays, as a zombie."""
+    for _ in range(500):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if psutil.Process(number).status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.02)
+                continue
+        return True
+    return False
 
 
 def test_a_second_run_says_that_nothing_had_to_be_done(
