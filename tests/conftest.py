@@ -124,6 +124,28 @@ def _folder(variable: str, name: str) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_waits_for_the_disk() -> Iterator[None]:
+    """Nor does SQLite in this process: what tests write need not outlive a power cut. The calls are made all the same."""
+    import sqlite3
+
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def look_only(file: Any) -> None:
+        os.fstat(file if isinstance(file, int) else file.fileno())
+
+    def relax(connection: Any, _: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", relax)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", look_only)
+        yield
+    event.remove(Engine, "connect", relax)
+
+
 @pytest.fixture(autouse=True)
 def leaves_nothing_behind() -> Iterator[None]:
     """MLflow's process-wide address, and log handlers that libraries have tied to a test's own output, end with it."""

@@ -40,12 +40,6 @@ def case(request: pytest.FixtureRequest, writing: Any, monkeypatch: pytest.Monke
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing waits for the disk: the calls are made, and may fail, all the same."""
-    monkeypatch.setattr(os, "fsync", os.fstat)
-
-
-@pytest.fixture
 def fresh(tmp_path: Path, case: str, writing: Any) -> Iterator[Any]:
     """Things to write, each in a folder of its own."""
     return iter(writing.fresh(case, tmp_path))
@@ -59,7 +53,6 @@ def test_killed_before_any_call_it_is_whole_or_not_at_all(writing: Any, case: st
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
 def test_whatever_call_fails_it_is_whole_or_not_at_all(
     fresh: Iterator[Any], case: str, writing: Any, faults: Any, error: BaseException
@@ -167,7 +160,7 @@ def test_a_file_in_dvcs_cache_keeps_its_rights(tmp_path: Path) -> None:
     assert _mode(cached) == 0o444
 
 
-@pytest.mark.usefixtures("no_bytecode", "quick")
+@pytest.mark.usefixtures("no_bytecode")
 def test_many_writers_of_one_name_all_end_well_and_the_name_is_always_there(
     fresh: Iterator[Any], case: str, faults: Any
 ) -> None:
