@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 # Before torch is imported: two test processes with as many threads as cores each wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-#: Minutes on one worker: begun first, so that nobody waits for them at the end.
-LONGEST = ("tests/test_dvc_pipeline.py", "tests/pipelines/test_training.py", "tests/qure/evaluation/")
-#: These copy their process hundreds of times: begun before it has grown.
+#: These copy their process many times: begun before it has grown.
 FORKING = ("tests/qure/test_files.py", "tests/qure/test_scratch.py")
 
 #: Folders whose session's fixtures train a model, half a minute of a core: all on one worker.
-TOGETHER = ("tests/qure/evaluation/", "tests/qure/studio/")
+TOGETHER = ("tests/qure/evaluation/", "tests/qure/studio/", "tests/qure/serving/", "tests/qure/ablation/")
+#: Minutes on one worker: begun first, so that nobody waits for them at the end.
+LONGEST = ("tests/test_dvc_pipeline.py", "tests/pipelines/test_training.py", *TOGETHER)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
