@@ -1,5 +1,6 @@
 """Fixtures that every test may ask for: a small rendered data set, and public reference files where they exist."""
 
+import gc
 import hashlib
 import importlib.util
 import json
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 # Before torch is imported: two test processes with as many threads as cores each wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-#: Minutes on one worker: begun first, so that nobody waits for them at the end.
-LONGEST = ("tests/test_dvc_pipeline.py", "tests/pipelines/test_training.py", "tests/qure/evaluation/")
-#: These copy their process hundreds of times: begun before it has grown.
+#: These copy their process many times: begun before it has grown.
 FORKING = ("tests/qure/test_files.py", "tests/qure/test_scratch.py")
 
 #: Folders whose session's fixtures train a model, half a minute of a core: all on one worker.
-TOGETHER = ("tests/qure/evaluation/",)
+TOGETHER = ("tests/qure/evaluation/", "tests/qure/studio/", "tests/qure/serving/", "tests/qure/ablation/")
+#: Minutes on one worker: begun first, so that nobody waits for them at the end.
+LONGEST = ("tests/test_dvc_pipeline.py", "tests/pipelines/test_training.py", *TOGETHER)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -73,6 +74,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--turn", metavar="SEED/PARTS", help="of the tests that take minutes, one part: tests/turns.py")
     parser.addoption("--write-seconds", action="store_true", help="keep what each module took in tests/seconds.json")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported for all tests stays for all of them: looked through by no garbage collection, at 0.6 s each."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -131,6 +143,28 @@ def _folder(variable: str, name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs {name}: set {variable} to a folder that holds it")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_waits_for_the_disk() -> Iterator[None]:
+    """Nor does SQLite in this process: what tests write need not outlive a power cut. The calls are made all the same."""
+    import sqlite3
+
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def look_only(file: Any) -> None:
+        os.fstat(file if isinstance(file, int) else file.fileno())
+
+    def relax(connection: Any, _: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", relax)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", look_only)
+        yield
+    event.remove(Engine, "connect", relax)
 
 
 @pytest.fixture(autouse=True)

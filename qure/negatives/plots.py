@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from PIL import Image
 
 from qure.files import atomic_file
 from qure.negatives.mining import CurveExample
@@ -175,10 +176,11 @@ def _distance_labels() -> list[str]:
 def _figure(path: Path, size: tuple[float, float], title: str) -> Iterator[Figure]:
     """A figure outside of pyplot's global state, saved on success."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = Figure(figsize=size, layout="constrained", dpi=110)
+        canvas = FigureCanvasAgg(figure)
         if title:
             figure.suptitle(title)
         yield figure
+        canvas.draw()  # savefig would draw twice, the first time for the layout alone
         with atomic_file(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=110)
+            Image.fromarray(np.asarray(canvas.buffer_rgba())).save(temporary, format="PNG")

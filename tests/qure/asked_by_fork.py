@@ -22,8 +22,9 @@ def keep_compiled(code: Path) -> None:
     compile_source: Callable[..., CodeType] = SourceFileLoader.source_to_code
     kept = {}
     for file in sorted(code.rglob("*.py")):
-        text = file.read_bytes()
-        kept[text] = compile_source(SourceFileLoader("kept", str(file)), text, str(file))
+        code_of = SourceFileLoader("kept", str(file)).get_code("kept")  # its own bytecode, where Python has kept it
+        assert code_of is not None
+        kept[file.read_bytes()] = code_of
 
     def of_kept(loader: SourceFileLoader, data: Any, path: Any, **options: Any) -> CodeType:
         if isinstance(data, bytes) and data in kept:

@@ -1,5 +1,7 @@
 """Real servers for tests: MLflow's database (SQLite, PostgreSQL), an MLflow server, an S3 API over HTTP."""
 
+import copy
+import hashlib
 import os
 import shutil
 import signal
@@ -259,8 +261,12 @@ def _browser(chromium: str, driver: str, size: tuple[int, int], profile: Path) -
 
 @pytest.fixture(scope="session")
 def ask_by_fork() -> Iterator[Callable[..., dict[str, Any]]]:
-    """In place of `qure.registry.packaging._ask`: in a fork of a process that has imported torch and no qure."""
+    """In place of `qure.registry.packaging._ask`: in a fork of a process that has imported torch and no qure.
+
+    A package that was asked before, to the byte, is not asked again.
+    """
     begun: list[subprocess.Popen[str]] = []
+    answered: dict[str, dict[str, Any]] = {}
 
     def process() -> "subprocess.Popen[str]":
         if not begun:
@@ -283,15 +289,30 @@ def ask_by_fork() -> Iterator[Callable[..., dict[str, Any]]]:
     def ask(python: str, folder: Path, scratch: Path) -> dict[str, Any]:
         from qure.files import read_json
 
-        output = scratch / "answer.json"
-        asked = process()
-        assert asked.stdin is not None
-        assert asked.stdout is not None
-        print(folder.resolve(), output, sep="\t", file=asked.stdin, flush=True)
-        assert asked.stdout.readline().strip() == "0"
-        return dict(read_json(output))
+        content = _content(folder, scratch)
+        if content not in answered:
+            output = scratch / "answer.json"
+            asked = process()
+            assert asked.stdin is not None
+            assert asked.stdout is not None
+            print(folder.resolve(), output, sep="\t", file=asked.stdin, flush=True)
+            assert asked.stdout.readline().strip() == "0"
+            answered[content] = dict(read_json(output))
+        return copy.deepcopy(answered[content])
 
     yield ask
     for one in begun:  # it has answered all that it was asked
         one.kill()
         one.communicate()
+
+
+def _content(package: Path, scratch: Path) -> str:
+    """What a package holds, hidden files too, but for the asker's scratch and what is said of the single upload."""
+    upload = ("model_id:", "model_uuid:", "run_id:", "utc_time_created:", "artifact_path:")
+    digest = hashlib.sha256()
+    for file in sorted(set(package.rglob("*")) - {package / "registered_model_meta", scratch}):
+        content = file.read_bytes() if file.is_file() else b""
+        if file == package / "MLmodel":
+            content = b"".join(line for line in content.splitlines() if not line.decode().startswith(upload))
+        digest.update(f"{file.relative_to(package)} {hashlib.sha256(content).hexdigest()}\n".encode())
+    return digest.hexdigest()

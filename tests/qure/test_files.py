@@ -3,6 +3,8 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,8 +18,6 @@ from qure import files
 from qure.errors import BadInput
 from qure.files import atomic_file, atomic_folder
 
-NAMES = ("a", "inner/b")
-
 
 @pytest.fixture
 def faults(helper: Callable[[str], ModuleType]) -> ModuleType:
@@ -25,102 +25,37 @@ def faults(helper: Callable[[str], ModuleType]) -> ModuleType:
     return helper("faults")
 
 
-class Written:
-    """One way to write something, and what is then there."""
-
-    def __init__(self, parent: Path) -> None:
-        self.path = parent / "thing.bin"
-
-    def write(self, content: str) -> None:
-        with atomic_file(self.path) as temporary:
-            temporary.write_text(content)
-
-    def found(self) -> str | None:
-        """The content; None when there is none. Anything but one writer's whole content is an error."""
-        return self.path.read_text() if self.path.exists() else None
-
-
-class WrittenFolder(Written):
-    """The same of a folder of two files, one in a folder of its own."""
-
-    def write(self, content: str) -> None:
-        with atomic_folder(self.path) as folder:
-            self._fill(folder, content)
-
-    def _fill(self, folder: Path, content: str) -> None:
-        for name in NAMES:
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_text(content)
-
-    def found(self) -> str | None:
-        if not os.path.lexists(self.path):
-            return None
-        names = {path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if path.is_file()}
-        assert names == set(NAMES)
-        (content,) = {(self.path / name).read_text() for name in NAMES}
-        return content
-
-
-KINDS = {"file": Written, "folder": WrittenFolder, "two steps": WrittenFolder}
+@pytest.fixture
+def writing(helper: Callable[[str], ModuleType]) -> ModuleType:
+    """`tests/writing.py`."""
+    return helper("writing")
 
 
 @pytest.fixture(params=["file", "file again", "folder", "folder again", "two steps again"])
-def case(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What is written; "again": something has the name; "two steps": the file system cannot exchange names."""
+def case(request: pytest.FixtureRequest, writing: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is written: `tests/writing.py`."""
     if "two steps" in request.param:
-        monkeypatch.setattr(files, "_try_to_exchange", lambda new, path: False)
+        monkeypatch.setattr(files, "_try_to_exchange", writing.cannot_exchange)
     return str(request.param)
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing waits for the disk: the calls are made, and may fail, all the same."""
-    monkeypatch.setattr(os, "fsync", os.fstat)
-
-
-@pytest.fixture
-def fresh(tmp_path: Path, case: str) -> Iterator[Written]:
+def fresh(tmp_path: Path, case: str, writing: Any) -> Iterator[Any]:
     """Things to write, each in a folder of its own."""
-
-    def made() -> Iterator[Written]:
-        for number in range(1000):
-            parent = tmp_path / str(number)
-            parent.mkdir()
-            thing = KINDS[case.removesuffix(" again")](parent)
-            if case.endswith("again"):
-                thing.write("old")
-            yield thing
-
-    return made()
+    return iter(writing.fresh(case, tmp_path))
 
 
-def _next_run(thing: Written, after: str) -> None:
-    """Whoever writes in the same folder next leaves nothing there but what was asked for."""
-    with atomic_file(thing.path.with_name("other")) as temporary:
-        temporary.write_text("other")
-    left = {path.name for path in thing.path.parent.iterdir()} - {"made"}
-    assert left <= {thing.path.name, "other"}, f"scratch is left: {after}"
+@pytest.mark.usefixtures("no_bytecode")
+def test_killed_before_any_call_it_is_whole_or_not_at_all(writing: Any, case: str, tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(files.__file__).parents[1])}
+    command = [sys.executable, "-P", writing.__file__, case, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.usefixtures("no_bytecode", "quick")
-def test_killed_before_any_call_it_is_whole_or_not_at_all(fresh: Iterator[Written], case: str, faults: Any) -> None:
-    old, seen = "old" if case.endswith("again") else None, set()
-    for number, thing in enumerate(fresh, start=1):
-        if not faults.killed_before(number, lambda thing=thing: thing.write("new")):
-            break
-        if "two steps" not in case:
-            assert thing.found() in (old, "new"), f"killed before call {number}"
-        _next_run(thing, f"killed before call {number}")
-        seen.add(thing.found())
-        assert thing.found() in (old, "new"), f"killed before call {number}, after the next run"
-    assert number > 20
-    assert seen == {old, "new"}, "calls before and after the name changes hands were reached"
-
-
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
 def test_whatever_call_fails_it_is_whole_or_not_at_all(
-    fresh: Iterator[Written], case: str, faults: Any, error: BaseException
+    fresh: Iterator[Any], case: str, writing: Any, faults: Any, error: BaseException
 ) -> None:
     old, raised = "old" if case.endswith("again") else None, 0
     for number, thing in enumerate(fresh, start=1):
@@ -133,31 +68,31 @@ def test_whatever_call_fails_it_is_whole_or_not_at_all(
             assert thing.found() in (old, "new"), f"call {number} failed: {watch.calls[-1]}"
         else:  # the call was none that matters: of the tidying up
             assert thing.found() == "new", f"call {number} failed unheard: {watch.calls[-1]}"
-        _next_run(thing, f"call {number} failed: {watch.calls[-1]}")
+        writing.write_next(thing, f"call {number} failed: {watch.calls[-1]}")
         assert thing.found() in (old, "new")
         if not watch.reached:
             break
     assert raised > 10
 
 
-def test_an_error_of_the_writer_changes_nothing(fresh: Iterator[Written], case: str) -> None:
+def test_an_error_of_the_writer_changes_nothing(fresh: Iterator[Any], case: str) -> None:
     thing = next(fresh)
     for writer in (atomic_file, atomic_folder):
         with pytest.raises(KeyError), writer(thing.path):
             raise KeyError
     assert thing.found() == ("old" if case.endswith("again") else None)
-    assert {path.name for path in thing.path.parent.iterdir()} <= {thing.path.name, "made"}
+    assert {path.name for path in thing.path.parent.iterdir()} <= {thing.path.name}
 
 
 def test_it_is_on_the_disk_before_it_has_the_name_and_the_name_before_it_returns(
-    fresh: Iterator[Written], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh: Iterator[Any], writing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     thing = next(fresh)
     before, after = set(), set()
     fsync = os.fsync
 
     def record(handle: int) -> None:
-        content = thing.path / NAMES[0] if thing.path.is_dir() else thing.path
+        content = thing.path / writing.NAMES[0] if thing.path.is_dir() else thing.path
         published = content.exists() and content.read_text() == "new"
         (after if published else before).add(os.fstat(handle).st_ino)
         fsync(handle)
@@ -169,10 +104,12 @@ def test_it_is_on_the_disk_before_it_has_the_name_and_the_name_before_it_returns
     assert thing.path.parent.stat().st_ino in after
 
 
-def test_new_folders_above_it_are_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_folders_above_it_are_on_the_disk_too(
+    tmp_path: Path, writing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     synced, fsync = set(), os.fsync
     monkeypatch.setattr(os, "fsync", lambda handle: (synced.add(os.fstat(handle).st_ino), fsync(handle)))
-    Written(tmp_path / "x" / "y").write("new")
+    writing.Written(tmp_path / "x" / "y").write("new")
     assert {folder.stat().st_ino for folder in (tmp_path, tmp_path / "x", tmp_path / "x" / "y")} <= synced
 
 
@@ -223,12 +160,10 @@ def test_a_file_in_dvcs_cache_keeps_its_rights(tmp_path: Path) -> None:
     assert _mode(cached) == 0o444
 
 
-@pytest.mark.usefixtures("no_bytecode", "quick")
+@pytest.mark.usefixtures("no_bytecode")
 def test_many_writers_of_one_name_all_end_well_and_the_name_is_always_there(
-    fresh: Iterator[Written], case: str, faults: Any
+    fresh: Iterator[Any], case: str, faults: Any
 ) -> None:
-    if "replaced" in case:
-        pytest.skip("what was made beside its place has one maker")
     thing = next(fresh)
     thing.write("0")
     writers = [
@@ -280,10 +215,10 @@ def test_names_that_begin_alike_have_nothing_to_do_with_each_other(tmp_path: Pat
 
 @pytest.mark.parametrize("two_steps", [False, True])
 def test_a_folder_takes_the_place_of_whatever_has_its_name(
-    tmp_path: Path, two_steps: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, two_steps: bool, writing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if two_steps:
-        monkeypatch.setattr(files, "_try_to_exchange", lambda new, path: False)
+        monkeypatch.setattr(files, "_try_to_exchange", writing.cannot_exchange)
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "x").touch()
@@ -299,11 +234,11 @@ def test_a_folder_takes_the_place_of_whatever_has_its_name(
 
 
 def test_in_two_steps_an_error_puts_the_old_folder_back_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, writing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    thing = WrittenFolder(tmp_path)
+    thing = writing.WrittenFolder(tmp_path)
     thing.write("old")
-    monkeypatch.setattr(files, "_try_to_exchange", lambda new, path: False)
+    monkeypatch.setattr(files, "_try_to_exchange", writing.cannot_exchange)
     renamed = files._try_to_rename
 
     def failing(new: Path, path: Path) -> bool:
@@ -317,12 +252,12 @@ def test_in_two_steps_an_error_puts_the_old_folder_back_at_once(
     assert thing.found() == "old"
 
 
-def test_a_disk_that_is_really_full_changes_nothing(tmp_path: Path, faults: Any) -> None:
+def test_a_disk_that_is_really_full_changes_nothing(tmp_path: Path, writing: Any, faults: Any) -> None:
     """A limit on the size of files, which the kernel enforces at every write."""
     import resource
     import signal
 
-    thing = WrittenFolder(tmp_path)
+    thing = writing.WrittenFolder(tmp_path)
     thing.write("old")
 
     def limited() -> None:

@@ -1,9 +1,8 @@
 """What a model retrieves, as one PNG file."""
 
-import io
 import random
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from qure.benchmarks import get_benchmark
@@ -34,6 +33,12 @@ FRAMES: dict[str, dict[str, Any]] = {
 PICTURE = 160
 QUERIES_SHOWN = 3
 
+#: Inches. A row of pictures: reference, text (1.75 columns wide), target, a gap (0.15), and the candidates.
+COLUMNS = TOP_SHOWN + 3.9
+WIDTH, ROW, LEGEND = 13.6, 1.3, 0.4
+COLUMN = WIDTH / COLUMNS
+SIDE = COLUMN - 0.03
+
 
 def draw_retrieval(
     evaluation: Evaluation, data: Path, truth: Truth | None, path: Path, count: int = QUERIES_SHOWN
@@ -52,14 +57,10 @@ def draw_retrieval(
     rows = _successes(evaluation, count)
     image_set = get_benchmark(get_benchmark(evaluation.benchmark).images)
     images = Thumbnails(open_images(image_set.root(data)), PICTURE)
-    with _figure(path, (13.6, 1.3 * len(rows) + 0.4)) as figure:
-        # Reference, text, target, a gap, and the candidates.
-        grid = figure.add_gridspec(len(rows), TOP_SHOWN + 4, width_ratios=[1.0, 1.75, 1.0, 0.15] + [1.0] * TOP_SHOWN)
+    with _figure(path, ROW * len(rows) + LEGEND) as panel:
         for number, row in enumerate(rows):
-            columns = [0, 1, 2, *range(4, TOP_SHOWN + 4)]
-            panels = [figure.add_subplot(grid[number, column]) for column in columns]
-            _draw_query(panels, row, evaluation, images, truth)
-        figure.supxlabel(_legend(truth is not None), fontsize=10)
+            _draw_query(panel, LEGEND + ROW * (len(rows) - 1 - number), row, evaluation, images, truth)
+        panel.text(WIDTH / 2, LEGEND / 3, _legend(truth is not None), ha="center", fontsize=10)
 
 
 def _successes(evaluation: Evaluation, count: int) -> list[dict[str, Any]]:
@@ -75,34 +76,32 @@ def _successes(evaluation: Evaluation, count: int) -> list[dict[str, Any]]:
 
 
 def _draw_query(
-    panels: Sequence[Axes], row: dict[str, Any], evaluation: Evaluation, images: Thumbnails, truth: Truth | None
+    panel: Axes, bottom: float, row: dict[str, Any], evaluation: Evaluation, images: Thumbnails, truth: Truth | None
 ) -> None:
     hits = evaluation.top[row["query_id"]][:TOP_SHOWN]
     shares = shares_of(truth, row["query_id"], [image for image, _ in hits])
     answers = answers_of(row)
-    _draw_image(panels[0], images.image(row["reference"]), "reference", "wrong")
-    panels[1].axis("off")
+    _draw_image(panel, (0.0, bottom), images.image(row["reference"]), "reference", "wrong")
     text = "\n".join(textwrap.wrap(f"“{row['text']}”", 21, max_lines=6))
     # parse_math: captions are people's text, and a dollar sign in them is not a formula.
-    panels[1].text(0.5, 0.5, text, ha="center", va="center", fontsize=10, parse_math=False)
-    _draw_image(panels[2], images.image(answers[0]), "target", "right")
-    for panel in panels[3:]:
-        panel.axis("off")
-    for place, ((image, _), share, panel) in enumerate(zip(hits, shares, panels[3:], strict=False), start=1):
-        mark = mark_of(image, answers, share)
-        panel.axis("on")
-        _draw_image(panel, images.image(image), f"{place} {SYMBOLS[mark]}", mark)
+    place = (1.875 * COLUMN, bottom + SIDE / 2)
+    panel.text(*place, text, ha="center", va="center", fontsize=10, parse_math=False)
+    _draw_image(panel, (2.75 * COLUMN, bottom), images.image(answers[0]), "target", "right")
+    for rank, ((image, _), share) in enumerate(zip(hits, shares, strict=True), start=1):
+        mark, left = mark_of(image, answers, share), (COLUMNS - TOP_SHOWN - 1 + rank) * COLUMN
+        _draw_image(panel, (left, bottom), images.image(image), f"{rank} {SYMBOLS[mark]}", mark)
 
 
-def _draw_image(panel: Axes, image: Any, title: str, mark: str) -> None:
+def _draw_image(panel: Axes, corner: tuple[float, float], image: Image.Image, title: str, mark: str) -> None:
+    """In the middle of a cell whose lower left corner this is, framed as its mark says."""
     frame = FRAMES[mark]
-    panel.imshow(np.asarray(image))
-    panel.set_xticks([])
-    panel.set_yticks([])
-    for spine in panel.spines.values():
-        spine.set(**frame)
-    colour = "#555555" if mark == "wrong" else frame["color"]
-    panel.set_title(title, fontsize=9, color=colour, pad=4, fontweight="bold" if mark != "wrong" else "normal")
+    width, height = (SIDE * length / max(image.size) for length in image.size)
+    left, bottom = corner[0] + (COLUMN - width) / 2, corner[1] + (SIDE - height) / 2
+    panel.imshow(np.asarray(image), extent=(left, left + width, bottom, bottom + height), aspect="auto")
+    panel.add_patch(Rectangle((left, bottom), width, height, fill=False, **frame))
+    weight, colour = ("normal", "#555555") if mark == "wrong" else ("bold", frame["color"])
+    above = (corner[0] + COLUMN / 2, bottom + height + 0.06)
+    panel.text(*above, title, ha="center", fontsize=9, color=colour, fontweight=weight)
 
 
 def _legend(known: bool) -> str:
@@ -112,14 +111,19 @@ def _legend(known: bool) -> str:
 
 
 @contextmanager
-def _figure(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
-    """A figure outside of pyplot's global state, saved on success."""
+def _figure(path: Path, height: float) -> Iterator[Axes]:
+    """A sheet outside of pyplot's global state, measured in inches from its lower left corner; saved on success.
+
+    One panel for everything: a panel per picture, laid out by matplotlib, takes more than twice as long.
+    """
     with matplotlib.rc_context({"font.family": "DejaVu Sans"}):
-        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0.02, hspace=0.02))
-        FigureCanvasAgg(figure)
-        yield figure
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110)
+        figure = Figure(figsize=(WIDTH, height), dpi=110)
+        canvas = FigureCanvasAgg(figure)
+        panel = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, height), autoscale_on=False)
+        panel.axis("off")
+        yield panel
+        canvas.draw()
         # Photographs as PNG are large; 256 colours are enough for small ones, and a quarter of the bytes.
-        with Image.open(buffer) as drawn, atomic_file(path) as temporary:
-            drawn.convert("RGB").quantize(256).save(temporary, format="PNG", optimize=True)
+        drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(256)
+        with atomic_file(path) as temporary:
+            drawn.save(temporary, format="PNG", optimize=True)

@@ -179,6 +179,7 @@ def evaluated(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Eval
         output=folder,
         work=folder / "work",
         device="cpu",
+        plots=False,
     )
     evaluate(found.settings, "fashioniq", model=folder / "backbone", output=folder / "champion", **inputs)
     evaluate(
@@ -214,6 +215,7 @@ def _prepared(training_set: str, catalogue: Path, folder: Path) -> tuple[Evaluat
     _make_hostile(data)
     settings = Settings.model_validate(
         {
+            "backbone": {"vision": {"patch_size": 16}, "qformer": {"layers": 2, "intermediate": 64, "query_tokens": 4}},
             "training": {training_set: {"recipe": "catalogue", "overrides": {"epochs": 3}}},
             "evaluation": {"bootstrap_samples": 100},
             "tracking": {"uri": None},

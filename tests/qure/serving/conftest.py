@@ -50,6 +50,7 @@ def _served(training_set: str, data: Path, folder: Path) -> Served:
 
     settings = Settings.model_validate(
         {
+            "backbone": {"vision": {"patch_size": 16}, "qformer": {"layers": 2, "intermediate": 64}},
             "training": {training_set: {"recipe": "catalogue", "overrides": {"epochs": 2}}},
             "evaluation": {"bootstrap_samples": 100},
             "tracking": {"uri": None},

@@ -73,7 +73,7 @@ class World:
         training_set: str = "fashioniq",
         *,
         validation: Path | None = None,
-        plots: bool = True,
+        plots: bool = False,
         **overrides: Any,
     ) -> TrainResult:
         """Trains into `folder`/artifacts with checkpoints in `folder`/work."""

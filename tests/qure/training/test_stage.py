@@ -26,7 +26,7 @@ from qure.training.stage import TrainResult
 def folder(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a training of two epochs with one mining has written."""
     folder = tmp_path_factory.mktemp("trained")
-    world.train(folder, epochs=2, held_out_share=0.1)
+    world.train(folder, epochs=2, held_out_share=0.1, plots=True)
     return folder
 
 
