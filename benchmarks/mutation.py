@@ -4,7 +4,7 @@
 
 Faults: a comparison turned, `and` for `or`, a sign or a mask operator exchanged, a number one larger, True for False, a
 condition negated, a statement left out, None returned, `continue` for `break`. A module's tests are those that mirror
-it (qure/a/b.py: tests/qure/a/test_b*.py), those that ALSO names, and the module's doctests. A fault is killed when one
+it (qure/a/b.py: tests/qure/a/test_b*.py), those that guarding_tests.yaml names, and the module's doctests. A fault is killed when one
 of them fails or runs many times longer than before; equivalent_mutants.yaml names faults that change nothing a caller
 can see, with the reason, and these are left out. Writes results/mutation.json: kill rate and survivors per module;
 what it holds of other modules stays. Not part of CI: a mutant costs seconds of a processor.
@@ -34,15 +34,13 @@ from benchmarks.common import RESULTS, circumstances, write_result
 
 ROOT = Path(__file__).parents[1]
 ACCEPTED = Path(__file__).with_name("equivalent_mutants.yaml")
-
-#: Tests that guard a module beside those that mirror it.
-ALSO = {
-    "qure/training/step.py": ("tests/qure/training/test_loop.py",),
-    "qure/training/batches.py": ("tests/qure/training/test_step.py",),
-}
+GUARDING = Path(__file__).with_name("guarding_tests.yaml")
 
 #: Imported once, before the processes that run the tests part from this one; nothing of the project is.
-LIBRARIES = ("pytest", "hypothesis", "numpy", "pandas", "scipy.stats", "torch", "transformers", "PIL.Image")
+LIBRARIES = (
+    *("pytest", "hypothesis", "xdist.plugin", "anyio.pytest_plugin", "hydra.extra.pytest_plugin", "pydantic"),
+    *("numpy", "pandas", "scipy.stats", "pyarrow.parquet", "torch", "transformers", "PIL.Image", "mlflow"),
+)
 
 PROJECT = ("qure", "benchmarks", "components", "pipelines", "infra")
 
@@ -52,6 +50,8 @@ _TESTS = (
     "--no-header",
     "-p",
     "no:cacheprovider",
+    "-p",
+    "no:untouched",  # looks over the whole environment, three seconds a fault, and others may be using it
     "-m",
     "not containers and not kfp_local and not integration",
 )
@@ -188,7 +188,8 @@ def guarding(module: str, root: Path = ROOT) -> list[str]:
     path = Path(module)
     mirrored = sorted((root / "tests" / path.parent).glob(f"test_{path.stem}*.py"))
     names = [str(one.relative_to(root)) for one in mirrored]
-    return [module, *names, *(one for one in ALSO.get(module, ()) if one not in names)]
+    also = [f"tests/qure/{name}" for name in yaml.safe_load(GUARDING.read_text(encoding="utf-8")).get(module, [])]
+    return [module, *names, *(one for one in also if one not in names)]
 
 
 def examined(module: str, copied: Path, *, sample: int | None, seed: int) -> dict[str, Any]:
@@ -211,7 +212,7 @@ def examined(module: str, copied: Path, *, sample: int | None, seed: int) -> dic
         raise SystemExit(f"{module} has no mirrored test")
     source = (copied / module).read_bytes()
     every = mutants(source)
-    reasons = _accepted(module)
+    accepted = Accepted.of(module, source)
     drawn = every if sample is None or sample >= len(every) else random.Random(seed).sample(every, sample)
     started = time.monotonic()
     ended, failed = _tested(copied, tests, 600)
@@ -221,7 +222,7 @@ def examined(module: str, copied: Path, *, sample: int | None, seed: int) -> dic
     counts: Counter[str] = Counter()
     survivors, killers = [], Counter[str]()
     for mutant in sorted(drawn, key=lambda one: one.start):
-        if (mutant.before, mutant.after) in reasons:
+        if mutant in accepted:
             counts["equivalent"] += 1
             continue
         (copied / module).write_bytes(mutant.planted(source))
@@ -250,10 +251,38 @@ def examined(module: str, copied: Path, *, sample: int | None, seed: int) -> dic
     }
 
 
-def _accepted(module: str) -> dict[tuple[str, str], str]:
-    """(before, after) -> why nobody can tell."""
-    rows = yaml.safe_load(ACCEPTED.read_text(encoding="utf-8")).get(module, [])
-    return {(row["before"], row["after"]): row["reason"] for row in rows}
+class Accepted:
+    """Faults of a module that nobody can tell from none.
+
+    Args:
+        rows: what equivalent_mutants.yaml holds of the module: before, after, why, and in which line where it is not
+            the same everywhere ("in", a part of the line).
+        source: of the module.
+
+    Raises:
+        SystemExit: a row names no fault that could be planted: the code has changed since.
+    """
+
+    def __init__(self, module: str, rows: list[dict[str, str]], source: bytes) -> None:
+        self._rows = rows
+        self._lines = source.decode().splitlines()
+        every = mutants(source)
+        for row in rows:
+            if not any(self._means(row, one) for one in every):
+                raise SystemExit(
+                    f"{ACCEPTED.name}: {module} has no fault {row['before']!r} -> {row['after']!r} any more"
+                )
+
+    @classmethod
+    def of(cls, module: str, source: bytes) -> "Accepted":
+        return cls(module, yaml.safe_load(ACCEPTED.read_text(encoding="utf-8")).get(module, []), source)
+
+    def __contains__(self, mutant: Mutant) -> bool:
+        return any(self._means(row, mutant) for row in self._rows)
+
+    def _means(self, row: dict[str, str], mutant: Mutant) -> bool:
+        same = (row["before"], row["after"]) == (mutant.before, mutant.after)
+        return same and row.get("in", "") in self._lines[mutant.line - 1]
 
 
 def _tested(copied: Path, tests: Iterable[str], limit: float) -> tuple[str, str]:
@@ -326,6 +355,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--dry-run", action="store_true", help="plant and test, write no result")
     options = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     for name in LIBRARIES:
         __import__(name)
     kept = RESULTS / "mutation.json"
