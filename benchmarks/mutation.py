@@ -1,48 +1,51 @@
 """Would the tests notice? Plants one small fault at a time into a copy of the project and runs the module's tests.
 
     python -m benchmarks.mutation qure/training/step.py qure/negatives/sampling.py [--sample 40] [--seed 0]
+    python -m benchmarks.mutation --changed HEAD~1 --sample 5 --seconds 120 --floor --dry-run
 
-Faults: a comparison turned, `and` for `or`, a sign or a mask operator exchanged, a number one larger, True for False, a
-condition negated, a statement left out, None returned, `continue` for `break`. A module's tests are those that mirror
-it (qure/a/b.py: tests/qure/a/test_b*.py), those that ALSO names, and the module's doctests. A fault is killed when one
-of them fails or runs many times longer than before; equivalent_mutants.yaml names faults that change nothing a caller
-can see, with the reason, and these are left out. Writes results/mutation.json: kill rate and survivors per module;
-what it holds of other modules stays. Not part of CI: a mutant costs seconds of a processor.
+Which faults: benchmarks/faults.py. A module's tests are those that mirror it (qure/a/b.py: tests/qure/a/test_b*.py),
+those that guarding_tests.yaml names, and the module's doctests. A fault is killed when one of them fails or runs many
+times longer than before; equivalent_mutants.yaml names faults that change nothing a caller can see, with the reason,
+and these are left out. Writes results/mutation.json: kill rate and survivors per module; what it holds of other modules
+stays. The second line is for CI, which has no time for whole modules: it takes those that changed, as many faults as
+there is time for, and fails when more survive than chance allows.
 """
 
 import argparse
-import ast
-import copy
 import json
+import math
 import multiprocessing
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from benchmarks.common import RESULTS, circumstances, write_result
+from benchmarks.faults import Accepted, mutants
 
 ROOT = Path(__file__).parents[1]
-ACCEPTED = Path(__file__).with_name("equivalent_mutants.yaml")
-
-#: Tests that guard a module beside those that mirror it.
-ALSO = {
-    "qure/training/step.py": ("tests/qure/training/test_loop.py",),
-    "qure/training/batches.py": ("tests/qure/training/test_step.py",),
-}
+GUARDING = Path(__file__).with_name("guarding_tests.yaml")
 
 #: Imported once, before the processes that run the tests part from this one; nothing of the project is.
-LIBRARIES = ("pytest", "hypothesis", "numpy", "pandas", "scipy.stats", "torch", "transformers", "PIL.Image")
+LIBRARIES = (
+    *("pytest", "hypothesis", "xdist.plugin", "anyio.pytest_plugin", "hydra.extra.pytest_plugin", "pydantic"),
+    *("numpy", "pandas", "scipy.stats", "pyarrow.parquet", "torch", "transformers", "PIL.Image", "mlflow"),
+)
+
+#: Share of the faults that somebody can tell, which a module's tests are to kill.
+FLOOR = 0.9
 
 PROJECT = ("qure", "benchmarks", "components", "pipelines", "infra")
 
@@ -52,131 +55,11 @@ _TESTS = (
     "--no-header",
     "-p",
     "no:cacheprovider",
+    "-p",
+    "no:untouched",  # looks over the whole environment, three seconds a fault, and others may be using it
     "-m",
     "not containers and not kfp_local and not integration",
 )
-
-_COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.In: ast.NotIn,
-    ast.NotIn: ast.In,
-    ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is,
-}
-_ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.Div,
-    ast.Div: ast.Mult,
-    ast.FloorDiv: ast.Mult,
-    ast.Mod: ast.FloorDiv,
-    ast.BitAnd: ast.BitOr,
-    ast.BitOr: ast.BitAnd,
-    ast.BitXor: ast.BitAnd,
-    ast.LShift: ast.RShift,
-    ast.RShift: ast.LShift,
-}
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One fault.
-
-    Attributes:
-        line: 1-based.
-        kind: what was done.
-        before, after: the place's text, as it was and with the fault.
-        start, stop: the place, in bytes of the source.
-    """
-
-    line: int
-    kind: str
-    before: str
-    after: str
-    start: int
-    stop: int
-
-    def planted(self, source: bytes) -> bytes:
-        """The source with the fault."""
-        return source[: self.start] + self.after.encode() + source[self.stop :]
-
-
-def mutants(source: bytes) -> list[Mutant]:
-    """Every fault that can be planted, in the order of the source."""
-    lines = source.splitlines(keepends=True)
-    starts = [sum(map(len, lines[:number])) for number in range(len(lines))]
-    found = {}
-    for node, kind, changed in _changes(ast.parse(source)):
-        assert isinstance(node, ast.stmt | ast.expr)
-        assert node.end_lineno is not None
-        assert node.end_col_offset is not None
-        start = starts[node.lineno - 1] + node.col_offset
-        stop = starts[node.end_lineno - 1] + node.end_col_offset
-        after = ast.unparse(changed)
-        if isinstance(node, ast.expr) and not isinstance(node, ast.Constant):
-            after = f"({after})"
-        mutant = Mutant(node.lineno, kind, source[start:stop].decode(), after, start, stop)
-        found[start, stop, after] = mutant
-    return sorted(found.values(), key=lambda one: (one.start, one.stop, one.after))
-
-
-def _changes(tree: ast.Module) -> Iterator[tuple[ast.AST, str, ast.AST]]:
-    """A node, what is done to it, and what takes its place."""
-    for node in _reached(tree):
-        match node:
-            case ast.Compare(ops=[operator]):
-                yield node, "comparison", _with(node, ops=[_COMPARISONS[type(operator)]()])
-            case ast.BoolOp():
-                yield node, "and/or", _with(node, op=ast.Or() if isinstance(node.op, ast.And) else ast.And())
-            case ast.BinOp() if type(node.op) in _ARITHMETIC:
-                yield node, "arithmetic", _with(node, op=_ARITHMETIC[type(node.op)]())
-            case ast.UnaryOp(op=ast.Not()):
-                yield node, "not", node.operand
-            case ast.UnaryOp(op=ast.USub() | ast.Invert()):
-                yield node, "sign", node.operand
-            case ast.Constant(value=bool(value)):
-                yield node, "constant", ast.Constant(not value)
-            case ast.Constant(value=int(value) | float(value)):
-                yield node, "constant", ast.Constant(value + 1)
-            case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test) if not isinstance(test, ast.Compare):
-                yield test, "condition", ast.UnaryOp(ast.Not(), test)
-            case ast.Expr(value=ast.Call() | ast.Yield()) | ast.Raise() | ast.AugAssign() | ast.Delete():
-                yield node, "statement left out", ast.Pass()
-            case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]):
-                yield node, "statement left out", ast.Pass()
-            case ast.Return(value=ast.expr()) if not _is_none(node.value):
-                yield node, "None returned", ast.Return(ast.Constant(None))
-            case ast.Continue():
-                yield node, "loop", ast.Break()
-            case ast.Break():
-                yield node, "loop", ast.Continue()
-
-
-def _reached(node: ast.AST) -> Iterator[ast.AST]:
-    """Nodes below one, without what does not run or has no place of its own: annotations, assertions, f-strings."""
-    for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns", "type_comment"):
-            continue
-        for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST) and not isinstance(child, ast.JoinedStr | ast.Assert):
-                yield child
-                yield from _reached(child)
-
-
-def _with(node: ast.AST, **changes: Any) -> ast.AST:
-    changed = copy.copy(node)
-    for name, value in changes.items():
-        setattr(changed, name, value)
-    return changed
-
-
-def _is_none(node: ast.AST | None) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
 
 
 def guarding(module: str, root: Path = ROOT) -> list[str]:
@@ -188,10 +71,13 @@ def guarding(module: str, root: Path = ROOT) -> list[str]:
     path = Path(module)
     mirrored = sorted((root / "tests" / path.parent).glob(f"test_{path.stem}*.py"))
     names = [str(one.relative_to(root)) for one in mirrored]
-    return [module, *names, *(one for one in ALSO.get(module, ()) if one not in names)]
+    also = [f"tests/qure/{name}" for name in yaml.safe_load(GUARDING.read_text(encoding="utf-8")).get(module, [])]
+    return [module, *names, *(one for one in also if one not in names)]
 
 
-def examined(module: str, copied: Path, *, sample: int | None, seed: int) -> dict[str, Any]:
+def examined(
+    module: str, copied: Path, *, sample: int | None, seed: int, seconds: float = float("inf")
+) -> dict[str, Any]:
     """Plants a module's faults, one after the other, into the copy of the project.
 
     Args:
@@ -199,6 +85,7 @@ def examined(module: str, copied: Path, *, sample: int | None, seed: int) -> dic
         copied: a copy of the project that may be changed.
         sample: so many faults, drawn without repetition; None: all.
         seed: of the draw.
+        seconds: after which no more is planted: what was, is a smaller draw.
 
     Returns:
         what the result file holds of the module.
@@ -206,26 +93,31 @@ def examined(module: str, copied: Path, *, sample: int | None, seed: int) -> dic
     Raises:
         SystemExit: the module has no mirrored tests, or they fail without any fault.
     """
+    started = time.monotonic()
     tests = guarding(module, copied)
     if len(tests) < 2:
         raise SystemExit(f"{module} has no mirrored test")
     source = (copied / module).read_bytes()
     every = mutants(source)
-    reasons = _accepted(module)
-    drawn = every if sample is None or sample >= len(every) else random.Random(seed).sample(every, sample)
-    started = time.monotonic()
-    ended, failed = _tested(copied, tests, 600)
-    if ended != "passed":
+    accepted = Accepted.of(module, source)
+    drawn = random.Random(seed).sample(every, len(every) if sample is None else min(sample, len(every)))
+    ended, failed = _tested(copied, tests, min(600, seconds))
+    if ended == "failed" or (ended == "timed out" and seconds > 600):
         raise SystemExit(f"the tests of {module} fail without any fault: {failed}")
     limit = max(30.0, 5 * (time.monotonic() - started))
     counts: Counter[str] = Counter()
     survivors, killers = [], Counter[str]()
-    for mutant in sorted(drawn, key=lambda one: one.start):
-        if (mutant.before, mutant.after) in reasons:
+    for mutant in drawn:
+        if mutant in accepted:
             counts["equivalent"] += 1
             continue
+        left = seconds - (time.monotonic() - started)
+        if left <= 0:
+            break
         (copied / module).write_bytes(mutant.planted(source))
-        ended, failed = _tested(copied, tests, limit)
+        ended, failed = _tested(copied, tests, min(limit, left))
+        if ended == "timed out" and left < limit:
+            break
         counts[ended] += 1
         killers.update([failed.split("[")[0]] if failed else [])
         print(
@@ -238,22 +130,16 @@ def examined(module: str, copied: Path, *, sample: int | None, seed: int) -> dic
     return {
         "tests": tests,
         "mutants": len(every),
-        "sampled": len(drawn),
+        "sampled": counts.total(),
         "seed": seed,
         "equivalent": counts["equivalent"],
         "killed": counts["failed"],
         "timed_out": counts["timed out"],
         "survived": counts["passed"],
         "kill_rate": round((run - counts["passed"]) / run, 3) if run else None,
-        "survivors": survivors,
+        "survivors": sorted(survivors, key=lambda one: int(one["line"])),
         "killers": dict(killers.most_common()),
     }
-
-
-def _accepted(module: str) -> dict[tuple[str, str], str]:
-    """(before, after) -> why nobody can tell."""
-    rows = yaml.safe_load(ACCEPTED.read_text(encoding="utf-8")).get(module, [])
-    return {(row["before"], row["after"]): row["reason"] for row in rows}
 
 
 def _tested(copied: Path, tests: Iterable[str], limit: float) -> tuple[str, str]:
@@ -264,9 +150,11 @@ def _tested(copied: Path, tests: Iterable[str], limit: float) -> tuple[str, str]
     process.start()
     sending.close()
     process.join(limit)
-    if process.exitcode is None:
-        process.kill()
-        process.join()
+    ended = process.exitcode is not None
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # with whatever the tests have started
+    process.join()
+    if not ended:
         return "timed out", ""
     failed = receiving.recv() if receiving.poll() else "died"
     return ("failed", failed) if failed else ("passed", "")
@@ -275,6 +163,11 @@ def _tested(copied: Path, tests: Iterable[str], limit: float) -> tuple[str, str]
 def _run_tests(copied: Path, tests: list[str], sending: Any) -> None:
     """Reports the first failure, or an empty text."""
     import pytest
+    from hypothesis import Phase, settings
+
+    # One failing example is enough: nobody reads the smallest one.
+    settings.register_profile("planted", phases=[Phase.explicit, Phase.reuse, Phase.generate])
+    settings.load_profile("planted")
 
     class First:
         failed = ""
@@ -287,6 +180,7 @@ def _run_tests(copied: Path, tests: list[str], sending: Any) -> None:
             if report.failed and not self.failed:
                 self.failed = f"collecting {report.nodeid}"
 
+    os.setpgid(0, 0)
     os.chdir(copied)
     os.environ["PYTHONPATH"] = str(copied)  # for what the tests start
     # A fault of the same second and size would be taken for the one before it.
@@ -298,7 +192,8 @@ def _run_tests(copied: Path, tests: list[str], sending: Any) -> None:
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     first = First()
-    code = pytest.main([*_TESTS, *tests], plugins=[first])
+    # Beside the copy: many a fault leaves its process no time to clear away.
+    code = pytest.main([*_TESTS, "--basetemp", f"{copied}.tests", *tests], plugins=[first])
     sending.send("" if code == 0 else first.failed or f"pytest ended with {int(code)}")
     os._exit(0)
 
@@ -319,26 +214,65 @@ def copied_project(folder: Path) -> Path:
     return folder
 
 
+def changed(since: str, root: Path = ROOT) -> list[str]:
+    """The library's modules that are not what they were at a commit, and whose tests are known."""
+    command = ["git", "diff", "--name-only", "--diff-filter=d", since, "--", "qure/*.py"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"what has changed since {since} cannot be told: {done.stderr.strip()}")
+    modules = done.stdout.splitlines()
+    return [module for module in modules if len(guarding(module, root)) > 1 and mutants((root / module).read_bytes())]
+
+
+def below_floor(found: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether so many faults survived as tests that kill 90 % would let live once in a hundred draws.
+
+    >>> below_floor([{"killed": 3, "timed_out": 0, "survived": 2}]), below_floor([{"killed": 3, "survived": 7}])
+    (False, True)
+    """
+    counts = [(sum(one.get(kind, 0) for kind in ("killed", "timed_out")), one["survived"]) for one in found]
+    survived = sum(one for _, one in counts)
+    run = survived + sum(killed for killed, _ in counts)
+    chances = (math.comb(run, k) * (1 - FLOOR) ** k * FLOOR ** (run - k) for k in range(survived, run + 1))
+    return survived > 0 and sum(chances) < 0.01
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("modules", nargs="+", metavar="MODULE", help="a path such as qure/training/step.py")
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help="a path such as qure/training/step.py")
+    parser.add_argument("--changed", metavar="SINCE", help="also the modules that changed since this commit")
     parser.add_argument("--sample", type=int, help="so many faults of each module, drawn; default: all")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="for all modules together; default: no end")
+    parser.add_argument("--floor", action="store_true", help="fail when clearly fewer than 90 %% are killed")
     parser.add_argument("--dry-run", action="store_true", help="plant and test, write no result")
     options = parser.parse_args()
+    stop = time.monotonic() + options.seconds
+    modules = list(dict.fromkeys([*options.modules, *(changed(options.changed) if options.changed else [])]))
+    # Which modules come first when there is no time for all is the draw's business too.
+    random.Random(options.seed).shuffle(modules)
+    if not modules:
+        print("no module to examine")
+        return
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     for name in LIBRARIES:
         __import__(name)
     kept = RESULTS / "mutation.json"
     found = json.loads(kept.read_text(encoding="utf-8"))["modules"] if kept.is_file() else {}
+    new = {}
     with tempfile.TemporaryDirectory(prefix="qure-mutation.") as scratch:
-        copied = copied_project(Path(scratch))
-        for module in options.modules:
-            result = examined(module, copied, sample=options.sample, seed=options.seed)
+        copied = copied_project(Path(scratch, "project"))
+        for number, module in enumerate(modules):
+            share = (stop - time.monotonic()) / (len(modules) - number)
+            result = examined(module, copied, sample=options.sample, seed=options.seed, seconds=share)
             around = circumstances()
-            found[module] = {**result, "commit": around["commit"], "date": around["date"]}
-            print(f"{module}: {result['kill_rate']}", flush=True)
+            new[module] = {**result, "commit": around["commit"], "date": around["date"]}
+            print(f"{module}: {result['kill_rate']} of {result['sampled']}", flush=True)
             if not options.dry_run:
-                write_result("mutation", {"modules": dict(sorted(found.items()))})
+                write_result("mutation", {"modules": dict(sorted({**found, **new}.items()))})
+    if options.floor and below_floor(new.values()):
+        raise SystemExit(f"more planted faults survive than tests that notice {FLOOR:.0%} let live")
 
 
 if __name__ == "__main__":

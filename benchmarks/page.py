@@ -178,6 +178,18 @@ def _first_run(found: dict[str, Any]) -> Iterator[Row]:
             yield Row(f"{name.split('/')[0]}: R@10, most", most, "%")
 
 
+def _mutation(found: dict[str, Any]) -> Iterator[Row]:
+    def row(what: str, modules: list[dict[str, Any]]) -> Row:
+        survived, killed = (sum(one[kind] for one in modules) for kind in ("survived", "killed"))
+        killed += sum(one["timed_out"] for one in modules)
+        return Row(f"{what}: {killed} of {killed + survived}", 100 * killed / (killed + survived), "%")
+
+    told = {name: one for name, one in found["modules"].items() if one["kill_rate"] is not None}
+    yield row(f"all {len(told)} modules", list(told.values()))
+    for name, one in told.items():
+        yield row(f"`{name}`", [one])
+
+
 SECTIONS = [
     Section("gpu", "One GPU", "Before: every operation launched by itself, small tiles ([more](gpu.md)).", _gpu),
     Section("mining", "Mining", "Before: the published loop over queries. Both find the same sets.", _mining),
@@ -220,6 +232,13 @@ SECTIONS = [
         "Serving",
         "`mlflow models serve`, one worker, the demo's model and gallery ([more](runbook.md)).",
         _serving,
+    ),
+    Section(
+        "mutation",
+        "Planted faults that the tests notice",
+        "Modules that decide numbers, small faults of each drawn by chance and planted one at a time. Left out are "
+        "those that nobody can tell from none, each with its reason in `benchmarks/equivalent_mutants.yaml`.",
+        _mutation,
     ),
     Section("demo", "The demo", "In a fresh clone. Before: the first run.", _demo),
     Section("first_run", "What the demo learns", "Over seeds and processors ([more](first-run.md)).", _first_run),

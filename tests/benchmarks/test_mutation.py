@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from benchmarks.faults import ACCEPTED, Accepted, mutants
+from benchmarks.mutation import GUARDING, below_floor, changed, guarding
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,13 +22,15 @@ def larger(a: int, b: int = 2, *, note: str = "1 < 2") -> int:
         print(f"{a - b}")
         return 0
     return a if a > b else b
+
+
+@dataclass(frozen=True)
+class Pair:
+    a: int = -1
 '''
 
 
-def test_each_fault_changes_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks.mutation import mutants
-
+def test_each_fault_changes_one_place() -> None:
     found = [(one.line, one.kind, one.before, one.after) for one in mutants(SOURCE)]
     assert found == [
         (4, "constant", "2", "3"),
@@ -39,6 +45,8 @@ def test_each_fault_changes_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
         (8, "constant", "0", "1"),
         (9, "None returned", "return a if a > b else b", "return None"),
         (9, "comparison", "a > b", "(a >= b)"),
+        (14, "sign", "-1", "(1)"),
+        (14, "constant", "1", "2"),
     ]
     for one in mutants(SOURCE):
         planted = one.planted(SOURCE)
@@ -46,6 +54,65 @@ def test_each_fault_changes_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
         assert planted.startswith(SOURCE[: one.start])
         assert planted.endswith(SOURCE[one.stop :])
         compile(planted, "planted", "exec")
+
+
+def test_what_nobody_can_tell_is_named_by_its_text_and_where_it_matters_by_its_line() -> None:
+    def accepted(**more: str) -> list[int]:
+        row = {"before": "0", "after": "1", "reason": "for this test", **more}
+        found = Accepted("qure/few.py", [row], SOURCE)
+        return [one.line for one in mutants(SOURCE) if one in found]
+
+    assert accepted() == [6, 6, 8]
+    assert accepted(**{"in": "return 0"}) == [8]
+    with pytest.raises(SystemExit, match=r"qure/few\.py has no fault '0' -> '1' any more"):
+        accepted(**{"in": "return 1"})
+
+
+def test_every_row_names_a_fault_that_can_be_planted_and_a_reason() -> None:
+    for module, rows in yaml.safe_load(ACCEPTED.read_text(encoding="utf-8")).items():
+        Accepted.of(module, (ROOT / module).read_bytes())
+        assert all(row["reason"] and row.keys() <= {"before", "after", "in", "reason"} for row in rows), module
+
+
+def test_tests_that_guard_a_module_are_there() -> None:
+    for module in yaml.safe_load(GUARDING.read_text(encoding="utf-8")):
+        assert all((ROOT / one).is_file() for one in guarding(module)), module
+
+
+def test_modules_that_changed_since_a_commit(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        who = ["-c", "user.name=a test", "-c", "user.email=test@example.org"]
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    for name in ("old.py", "changed.py", "unguarded.py", "gone.py", "empty.py"):
+        (tmp_path / "qure").mkdir(exist_ok=True)
+        (tmp_path / "qure" / name).write_text("A = 1\n")
+        (tmp_path / "tests" / "qure").mkdir(parents=True, exist_ok=True)
+        if name != "unguarded.py":
+            (tmp_path / "tests" / "qure" / f"test_{name}").write_text("")
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "one")
+    for name in ("changed.py", "unguarded.py"):
+        (tmp_path / "qure" / name).write_text("A = 2\n")
+    (tmp_path / "qure" / "empty.py").write_text("")
+    (tmp_path / "qure" / "gone.py").unlink()
+    assert changed("HEAD", tmp_path) == ["qure/changed.py"]
+    git("commit", "--all", "--quiet", "--message", "two")
+    assert changed("HEAD", tmp_path) == []
+    assert changed("HEAD~1", tmp_path) == ["qure/changed.py"]
+    with pytest.raises(SystemExit, match="since nowhere cannot be told"):
+        changed("nowhere", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("killed", "survived", "below"),
+    # Of 5, tests that kill nine of ten let 3 live once in 117 draws and 2 once in 12; of 40, 10 once in 198, 9 in 65.
+    [(0, 0, False), (3, 2, False), (2, 3, True), (31, 9, False), (30, 10, True), (0, 1, False), (100, 0, False)],
+)
+def test_the_floor_allows_for_chance(killed: int, survived: int, below: bool) -> None:
+    parts = [{"killed": killed, "timed_out": 0, "survived": 0}, {"killed": 0, "timed_out": 0, "survived": survived}]
+    assert below_floor(parts) is below
 
 
 def test_a_small_project_is_examined(tmp_path: Path) -> None:

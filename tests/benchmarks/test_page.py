@@ -40,6 +40,24 @@ def test_what_is_not_measured_is_said(results: Path) -> None:
     assert "Not measured yet: `python -m benchmarks.gpu`" in page.text(results)
 
 
+def test_rates_of_planted_faults_are_of_those_that_somebody_can_tell(tmp_path: Path) -> None:
+    def module(killed: int, timed_out: int, survived: int, rate: float | None) -> dict[str, object]:
+        counts = {"killed": killed, "timed_out": timed_out, "survived": survived, "equivalent": 5}
+        return counts | {"kill_rate": rate}
+
+    modules = {
+        "qure/a.py": module(17, 1, 2, 0.9),
+        "qure/b.py": module(10, 0, 0, 1.0),
+        "qure/c.py": module(0, 0, 0, None),
+    }
+    (tmp_path / "mutation.json").write_text(json.dumps({"modules": modules, "measured": MEASURED}))
+    text = page.text(tmp_path)
+    assert "| all 2 modules: 28 of 30 | 93.33 % |" in text
+    assert "| `qure/a.py`: 18 of 20 | 90 % |" in text
+    assert "| `qure/b.py`: 10 of 10 | 100 % |" in text
+    assert "qure/c.py" not in text
+
+
 def test_a_rate_is_better_when_it_is_more() -> None:
     assert page.Row("images", 200.0, "a second", before=50.0, more_is_better=True).times == 4
     assert page.Row("step", 50.0, "ms", before=200.0).times == 4

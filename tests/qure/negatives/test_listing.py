@@ -1,5 +1,10 @@
 """Blocks of membership as one list, and the GPU's way of mining, run here on the CPU, against the CPU's."""
 
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -26,6 +31,103 @@ def test_blocks_become_one_list_however_they_grow() -> None:
     assert [hard.of(row).tolist() for row in range(20)] == [row.nonzero()[:, 0].tolist() for row in whole]
     assert len(hard.indices) == int(whole.sum())
     hard._check()
+
+
+def test_the_list_has_room_for_the_queries_to_come() -> None:
+    """Grown block by block, or once more at the end, it would lie in memory twice."""
+    block = torch.ones(5, 4000, dtype=torch.bool)
+    whole = 100 * 4000 * 4  # bytes
+    with Listing(100, CPU) as listing:
+        tracemalloc.start()
+        try:
+            for _ in range(20):
+                listing.add(block, block.sum(1))
+            hard = listing.hard()
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert hard.indices.nbytes == whole
+    assert whole < most < 1.5 * whole
+
+
+class Events:
+    """A GPU's stream as far as a listing asks it, on the CPU: its queue is empty, and it notes what it was asked.
+
+    Copying a block waits until the one that is `ahead` of it is ranked, for `patience` seconds: so it is seen what
+    overlaps.
+    """
+
+    def __init__(self) -> None:
+        self.patience, self.ahead = 2.0, 1
+        self.log: list[str] = []
+        self.ranked = [threading.Event() for _ in range(9)]
+
+    def record_event(self) -> int:
+        number = sum(line.startswith("ranked") for line in self.log)
+        self.log.append(f"ranked {number}")
+        self.ranked[number].set()
+        return number
+
+    def wait_event(self, event: int) -> None:
+        self.ranked[event + self.ahead].wait(self.patience)
+        self.log.append(f"copying {event}")
+        self.copying = event
+
+    def synchronize(self) -> None:
+        self.log.append(f"copied {self.copying}")
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> Events:
+    made = Events()
+
+    @contextmanager
+    def stream(one: Events) -> Iterator[None]:
+        assert one is made
+        yield
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: made)
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: made)
+    return made
+
+
+def test_one_block_is_copied_from_a_gpu_while_one_is_ranked(events: Events) -> None:
+    generator = torch.Generator().manual_seed(3)
+    blocks = [torch.rand(4, 30, generator=generator) < 0.5 for _ in range(4)]
+    with Listing(16, torch.device("cuda")) as listing:
+        for block in blocks:
+            listing.add(block, block.sum(1))
+        events.ranked[len(blocks)].set()  # nothing more comes
+        hard = listing.hard()
+    whole = torch.cat(blocks)
+    assert [hard.of(row).tolist() for row in range(16)] == [row.nonzero()[:, 0].tolist() for row in whole]
+    steps = [("ranked 0",), *((f"ranked {n + 1}", f"copying {n}", f"copied {n}") for n in range(3))]
+    assert events.log == [*(step for steps_ in steps for step in steps_), "copying 3", "copied 3"]
+    assert not [one.name for one in threading.enumerate() if one.name.startswith("listing")]
+
+
+def test_no_third_block_is_ranked_before_the_first_is_copied(events: Events) -> None:
+    """Its columns would be a third that lie on the device."""
+    events.patience, events.ahead = 0.3, 2
+    block = torch.ones(4, 30, dtype=torch.bool)
+    with Listing(16, torch.device("cuda")) as listing:
+        for _ in range(3):
+            listing.add(block, block.sum(1))
+        listing.hard()
+    assert events.log.index("copied 0") < events.log.index("ranked 2")
+
+
+def test_a_copy_that_fails_ends_the_ranking(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(event: int) -> None:
+        raise RuntimeError("the device fell off the bus")
+
+    monkeypatch.setattr(events, "wait_event", fail)
+    block = torch.ones(4, 30, dtype=torch.bool)
+    with Listing(8, torch.device("cuda")) as listing:
+        listing.add(block, block.sum(1))
+        with pytest.raises(RuntimeError, match="fell off the bus"):
+            listing.add(block, block.sum(1))
 
 
 @pytest.mark.parametrize("tiles", [CPU_TILES, Tiles(64, 50, tokens_at_once=True)])

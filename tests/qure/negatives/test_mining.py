@@ -126,9 +126,10 @@ def test_exclusions_name_the_query_of_the_whole_run() -> None:
     budget = QUERY_TILE * 3 * BYTES_PER_PAIR
     with pytest.raises(BadInput, match=f"row {QUERY_TILE + 1}: the query has no negative"):
         mine(queries, candidates, targets, NegativeSettings(), exclude=exclude, memory_budget=budget)
-    exclude[0, 0] = 3
-    with pytest.raises(BadInput, match="row 0, field 'exclude'"):
-        mine(queries, candidates, targets, NegativeSettings(), exclude=exclude)
+    for outside in (3, -2):
+        exclude[0, 0] = outside
+        with pytest.raises(BadInput, match="row 0, field 'exclude'"):
+            mine(queries, candidates, targets, NegativeSettings(), exclude=exclude)
     with pytest.raises(ValueError, match="exclude must be"):
         mine(queries, candidates, targets, NegativeSettings(), exclude=exclude[1:])
 
@@ -175,6 +176,9 @@ def test_concatenated_minings_are_one_over_all_queries() -> None:
     assert joint.statistics["corpus_size"] == [20, 21]
     in_order = concatenate(parts, corpus_offsets=[0, 20])
     assert rows_of(in_order.hard)[:5] == rows_of(parts[0].hard)
+    alone = concatenate(parts[:1], corpus_offsets=[0])
+    assert rows_of(alone.hard) == rows_of(parts[0].hard)
+    assert alone.settings == parts[0].settings
 
 
 def test_fallbacks_are_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:

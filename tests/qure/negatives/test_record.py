@@ -11,6 +11,7 @@ from qure.errors import BadInput
 from qure.negatives.mining import Mining, concatenate, mine
 from qure.negatives.record import BEST, HARD, load, positions_in, save
 from qure.negatives.relevance import BYTES_PER_PAIR, QUERY_TILE, relevance_block
+from qure.strategies import Range, Ranking, registry, strategy
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -38,10 +39,8 @@ def test_it_is_what_a_plain_ranking_says(size: int) -> None:
         assert record.target_rank[row] == order.tolist().index(row % size)
         hard = set(mining.hard.of(row).tolist())
         ranked = [(int(column), rank) for rank, column in enumerate(order) if int(column) in hard][:HARD]
-        kept = [
-            (c, r) for c, r in zip(record.hard[row].tolist(), record.hard_ranks[row].tolist(), strict=True) if c >= 0
-        ]
-        assert kept == ranked
+        kept = list(zip(record.hard[row].tolist(), record.hard_ranks[row].tolist(), strict=True))
+        assert kept == ranked + [(-1, -1)] * (HARD - len(ranked))
         assert record.size[row] == len(hard)
         assert record.corpus_size[row] == size
     without = record.start < 0
@@ -75,6 +74,26 @@ def test_several_corpora_become_one(tmp_path: Path) -> None:
     assert np.array_equal(kept.record.scores, joint.scores, equal_nan=True)
     assert kept.queries[6] == "q6"
     assert kept.named(joint.best[1][:2]) == [images[column] for column in joint.best[1][:2]]
+    assert kept.named([0, 3, -1]) == ["i0", "i3"]
+
+
+def test_a_drop_behind_the_very_first_image_has_its_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Published strategies have none there; one of a user's may."""
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+
+    @strategy("behind_the_first")
+    def chosen(ranking: Ranking) -> Range:
+        start = torch.zeros_like(ranking.target_ranks)
+        return Range(start + 1, start + 4, start, start + 3)
+
+    scores = torch.tensor([0.9, 0.5, 0.45, 0.44, 0.2, 0.1])
+    candidates = torch.stack([scores, (1 - scores**2).sqrt()], dim=1)[:, None]
+    settings = NegativeSettings(strategy="behind_the_first")
+    mining = mine(torch.tensor([[1.0, 0.0]]), candidates, [5], settings, recorded=True)
+    assert mining.record is not None
+    assert (mining.record.start.tolist(), mining.record.end.tolist()) == ([0], [3])
+    assert mining.record.edges[0].tolist() == pytest.approx([0.9, 0.5, 0.44, 0.2])
+    assert mining.statistics["drops_share"] == 1
 
 
 def test_unasked_nothing_is_kept() -> None:

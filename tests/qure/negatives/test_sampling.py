@@ -74,6 +74,13 @@ def test_every_part_of_the_key_matters() -> None:
     assert all(len(set(row)) == 3 for row in draws)
 
 
+@pytest.mark.parametrize("seed", [3 + 2**64, 3 + 5 * 2**65, 3 - 2**64])
+def test_of_a_seed_the_last_64_bits_count(seed: int) -> None:
+    hard = sets_of_sizes([50, 60])
+    wanted = draw(hard, seed=3, mining=1, epoch=0, per_query=5)
+    assert draw(hard, seed=seed, mining=1, epoch=0, per_query=5).tolist() == wanted.tolist()
+
+
 def test_stored_draws_stay_as_they_are() -> None:
     """A changed draw would make a resumed run another run than the one that was stopped."""
     drawn = draw(sets_of_sizes([10, 100, 450, 3]), seed=7, mining=2, epoch=1, per_query=3)

@@ -60,6 +60,9 @@ def test_further_right_answers_are_left_out_of_the_described_corpus(size: int, d
     both = combine([described, whole_corpus([1], 2)], [0, size], [rows + 1, [0]])
     assert both.of(0).tolist() == [size]
     assert [both.of(row + 1).tolist() for row in range(len(targets))] == [sorted(own) for own in left]
+    assert both.sizes.tolist() == [1, *(len(own) for own in left)]
+    assert isinstance(both, WholeCorpus)
+    assert both.also[0].tolist() == [-1, -1, -1]
 
 
 def test_a_described_corpus_with_further_answers_survives_its_file(tmp_path: Path) -> None:
@@ -77,6 +80,18 @@ def test_combined_sets_take_their_joint_rows(described: bool) -> None:
     assert isinstance(both, WholeCorpus if described else HardNegatives)
     wanted = [[4, 5], [0, 2, 3], [0, 1, 2], [5, 6]] if described else [[4, 6], [0, 2], [], [5]]
     assert [both.of(row).tolist() for row in range(4)] == wanted
+    assert both.sizes.tolist() == [len(row) for row in wanted]
+    assert both.contains(range(4), range(7)).tolist() == [[column in row for column in range(7)] for row in wanted]
+
+
+@pytest.mark.parametrize("length", [3, 100])
+def test_long_and_short_lists_are_combined_alike(length: int) -> None:
+    rows = [set(range(start, start + length * (start % 3), 2)) for start in range(6)]
+    joint = [4, 0, 2, 5, 1, 3]
+    both = combine([listed(rows[:4]), listed(rows[4:])], [0, 1000], [joint[:4], joint[4:]])
+    for part, row in enumerate(joint):
+        shift = 0 if part < 4 else 1000
+        assert both.of(row).tolist() == [column + shift for column in sorted(rows[part])]
 
 
 def test_combining_refuses_what_does_not_fit() -> None:

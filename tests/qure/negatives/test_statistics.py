@@ -6,7 +6,15 @@ import torch
 
 from qure.config import NegativeSettings
 from qure.negatives.mining import mine, negatives_from_scores
-from qure.negatives.statistics import AFTER_TARGET_EDGES, SHARE_BINS, findings, metrics, observe, statistics_of
+from qure.negatives.statistics import (
+    AFTER_TARGET_EDGES,
+    SHARE_BINS,
+    Observations,
+    findings,
+    metrics,
+    observe,
+    statistics_of,
+)
 
 
 def statistics(scores: torch.Tensor, targets: torch.Tensor, **options: Any) -> dict[str, Any]:
@@ -40,6 +48,32 @@ def test_numbers_of_a_ranking_that_can_be_counted_by_hand() -> None:
     assert by_distance[1] == pytest.approx((3 * 0.1 + 1) / 4)
     assert by_distance[6] == pytest.approx(3 * 0.5 / 4)
     assert by_distance[11] == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "target", "first", "last", "before_first", "before_middle"),
+    [
+        (11, 2, 4, 8, 1 / 8, 3 / 8),  # eight images rank below the target: one before the first, three before rank 6
+        (12, 1, 2, 11, 0, 4.5 / 10),
+        (9, 4, 1, 2, 0, 0),  # all above it
+        (5, 4, 0, 3, 0, 0),  # nothing ranks below it
+    ],
+)
+def test_shares_count_the_images_below_the_target(
+    size: int, target: int, first: int, last: int, before_first: float, before_middle: float
+) -> None:
+    def one(value: int) -> Any:
+        return np.array([value], dtype=np.int64)
+
+    selected = np.ones((1, 3), dtype=np.int32)
+    seen = Observations(
+        *(one(value) for value in (size, target, 3, first, last, 0, 3, 0)), by_share=selected, by_distance=selected
+    )
+    found = statistics_of(seen)
+    assert found["first_share_after_target"]["mean"] == pytest.approx(before_first)
+    assert found["middle_share_after_target"]["mean"] == pytest.approx(before_middle)
+    assert found["first_after_target"]["mean"] == first - target
+    assert found["drops_share"] == 1
 
 
 def test_both_histograms_hold_every_draw_once() -> None:

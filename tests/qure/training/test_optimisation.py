@@ -54,12 +54,22 @@ def test_weight_decay_is_on_everything_trainable(model: QureModel) -> None:
     assert not {"itm_head.weight", "itm_head.bias"} & names
 
 
-def test_clipping_bounds_all_gradients_together(model: QureModel) -> None:
+def test_a_small_model_on_a_processor_takes_plain_steps(model: QureModel) -> None:
+    """A fused kernel rounds otherwise, and a learning rate that lives on a GPU is a tensor."""
+    settings = TrainingSettings(learning_rate=3e-4)
+    (group,) = make_optimizer(model, settings).param_groups
+    assert type(group["lr"]) is float
+    assert (group["lr"], group["fused"], group["capturable"]) == (3e-4, False, False)
+
+
+@pytest.mark.parametrize("scale", [None, 1024.0])
+def test_clipping_bounds_all_gradients_together(model: QureModel, scale: float | None) -> None:
+    """Of the loss, not of the loss as it was scaled."""
     optimizer = torch.optim.SGD(model.trainable_parameters(), lr=1.0)
     before = [one.detach().clone() for one in model.trainable_parameters()]
-    for one in model.trainable_parameters():
-        one.grad = torch.ones_like(one)
-    optimizer_step(optimizer, passing(), model, 0.5)
+    scaler = passing() if scale is None else torch.amp.GradScaler("cpu", init_scale=scale)
+    scaler.scale(torch.stack([one.sum() for one in model.trainable_parameters()]).sum()).backward()
+    optimizer_step(optimizer, scaler, model, 0.5)
     moved = torch.cat([(one - old).flatten() for one, old in zip(model.trainable_parameters(), before, strict=True)])
     assert moved.detach().norm().item() == pytest.approx(0.5, rel=1e-3)
     assert all(one.grad is None for one in model.parameters())

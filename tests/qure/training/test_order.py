@@ -12,6 +12,15 @@ def test_is_the_recorded_order() -> None:
     # Constants: a change of this order would change every resumed and every compared run.
     assert permutation(8, 1, 0, 0).tolist() == [2, 0, 1, 4, 5, 6, 7, 3]
     assert permutation(8, 1, 0, 1).tolist() == [3, 6, 5, 7, 4, 1, 2, 0]
+    categories = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2, 2])
+
+    def batches(size: int, one_category: bool) -> list[list[int]]:
+        cut = epoch_batches(categories, batch_size=size, seed=7, epoch=2, one_category=one_category)
+        return [batch.tolist() for batch in cut]
+
+    assert batches(4, False) == [[8, 0, 4, 6], [2, 3, 1, 9], [7, 5]]
+    assert batches(3, True) == [[8, 9], [0, 2, 3], [4, 6, 7], [1], [5]]
+    assert np.flatnonzero(held_out(categories, share=0.5, seed=7)).tolist() == [0, 3, 4, 5, 9]
 
 
 @given(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -38,6 +39,14 @@ def test_loads_what_was_saved(two: list[Evaluation], tmp_path: Path) -> None:
     for field in ("benchmark", "split", "metrics", "intervals", "top", "measures", "strata", "cluster", "details"):
         assert getattr(loaded, field) == getattr(two[0], field), field
     assert loaded.data_fingerprint == two[0].data_fingerprint == two[1].data_fingerprint
+
+
+def test_rows_keep_no_labels_of_the_table_that_they_were_taken_from(two: list[Evaluation], tmp_path: Path) -> None:
+    part = replace(two[0], per_query=two[0].per_query.iloc[[3, 1]])
+    part.save(tmp_path / "part")
+    loaded = Evaluation.load(tmp_path / "part").per_query
+    assert loaded.index.tolist() == [0, 1]
+    assert loaded["query_id"].tolist() == part.per_query["query_id"].tolist()
 
 
 def test_saved_evaluations_are_paired_as_they_were(
