@@ -1,13 +1,16 @@
 """What every section of the settings is, and the names that several of them share."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from qure.benchmarks import training_sets
 
 Precision = Literal["fp32", "fp16", "bf16"]
+
+#: What numpy and torch both take.
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 def _known_training_set(name: str) -> str:
@@ -24,3 +27,12 @@ class Frozen(BaseModel):
     """A settings section: immutable, and an unknown key is an error rather than silently ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML's `on` and `yes` are true, which pydantic takes for the number 1."""
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and not {bool, Any} & {kind, *get_args(kind)}:
+            raise PydanticCustomError("truth_value", "Input should be no truth value")
+        return value

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from qure.benchmarks import get_benchmark, training_sets
-from qure.config.base import Frozen, TrainingSetName
+from qure.config.base import Frozen, Seed, TrainingSetName
 
 
 class EvaluationSettings(Frozen):
@@ -28,7 +28,7 @@ class EvaluationSettings(Frozen):
     caption_order: Literal["file", "exchanged", "fashioniq"] = Field("file", exclude_if=lambda chosen: chosen == "file")
     bootstrap_samples: int = Field(1000, ge=100)
     confidence: float = Field(0.95, gt=0, lt=1)
-    seed: int = 0
+    seed: Seed = 0
     batch_size: int = Field(64, ge=1)
 
 

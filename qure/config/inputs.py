@@ -2,15 +2,15 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from qure.config.base import Frozen, Precision
+from qure.config.base import Frozen, Precision, Seed
 
 
 class CatalogueSettings(Frozen):
     """The rendered data set (owner: `qure.catalogue`)."""
 
-    seed: int = 7
+    seed: Seed = 7
     image_size: int = Field(64, ge=16, le=512)
     scale: float = Field(1.0, gt=0, le=100)  # share of the default counts of images and queries
 
@@ -18,25 +18,44 @@ class CatalogueSettings(Frozen):
 class VisionDimensions(Frozen):
     """CLIP vision tower of the `catalogue` backbone."""
 
-    image_size: int = 64
-    patch_size: int = 8
-    width: int = 64
-    layers: int = 2
-    heads: int = 4
+    image_size: int = Field(64, ge=1)
+    patch_size: int = Field(8, ge=1)
+    width: int = Field(64, ge=1)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "VisionDimensions":
+        if self.patch_size > self.image_size:
+            raise ValueError(
+                f"patch_size {self.patch_size} exceeds image_size {self.image_size}: no patch would be left"
+            )
+        _require_heads(self.heads, "width", self.width)
+        return self
 
 
 class QFormerDimensions(Frozen):
     """BLIP-2 Q-Former of the `catalogue` backbone."""
 
-    hidden: int = 64
-    layers: int = 4
-    heads: int = 4
-    intermediate: int = 256
-    query_tokens: int = 8
-    cross_attention_every: int = 2
-    embedding: int = 64
-    text_tokens: int = 32
+    hidden: int = Field(64, ge=1)
+    layers: int = Field(4, ge=1)
+    heads: int = Field(4, ge=1)
+    intermediate: int = Field(256, ge=1)
+    query_tokens: int = Field(8, ge=1)
+    cross_attention_every: int = Field(2, ge=1)
+    embedding: int = Field(64, ge=1)
+    text_tokens: int = Field(32, ge=2)  # one is [CLS], one is [SEP]
     dropout: float = Field(0.0, ge=0, lt=1)  # BLIP-2 has 0.1; so small a model underfits and learns less with it
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "QFormerDimensions":
+        _require_heads(self.heads, "hidden", self.hidden)
+        return self
+
+
+def _require_heads(heads: int, name: str, width: int) -> None:
+    if width % heads:
+        raise ValueError(f"{name} {width} is not a multiple of {heads} heads")
 
 
 class PretrainingSettings(Frozen):
@@ -47,7 +66,7 @@ class PretrainingSettings(Frozen):
             backbone stage fails, because nothing good can follow. 0 takes everything.
     """
 
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     steps: int = Field(1000, ge=1)  # with 800 the slowest seed ends a third lower
     batch_size: int = Field(32, ge=2)  # more, smaller steps learn faster here: 500 of 64 find half as many images
     learning_rate: float = Field(1e-3, gt=0)  # with 2e-3 some seeds never leave the plateau, 4e-3 diverges

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from qure import strategies
-from qure.config.base import Frozen, Precision
+from qure.config.base import Frozen, Precision, Seed
 
 Engine = Literal["auto", "graph", "eager"]
 
@@ -101,7 +101,7 @@ class TrainingSettings(Frozen):
         checkpoint_every_steps: checkpoints inside epochs too; None: at the end of each.
     """
 
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(32, ge=1)
     accumulation_steps: int = Field(1, ge=1)

@@ -16,9 +16,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from qure.errors import BadInput
-from qure.files import atomic_folder, fingerprint, read_json, write_json
+from qure.files import atomic_folder, fingerprint, read_json, refuse_pipe, write_json
 from qure.images import preparation
 from qure.models.config import QureConfig
+from qure.models.published import refuse_other_content
 from qure.models.text import CaptionTokenizer
 
 CONFIG, TENSORS, TOKENIZER, MANIFEST = "config.json", "model.safetensors", "tokenizer", "manifest.json"
@@ -185,7 +186,10 @@ def _vision_tensors(model: FolderModel, vision_from: Path | None) -> dict[str, t
 
 
 def _read_tensors(file: Path) -> dict[str, torch.Tensor]:
+    refuse_pipe(file, remedy=_RESTORE)
     try:
+        if file.stat().st_size:
+            refuse_other_content(file, safetensors=True)
         with safe_open(file, framework="pt", device="cpu") as stream:
             return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
     except FileNotFoundError:

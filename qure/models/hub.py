@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from qure.errors import BadInput
+from qure.files import refuse_pipe
 from qure.models.config import QFormerConfig, QureConfig, VisionConfig
 from qure.models.lavis import expected_shapes
 from qure.models.model import INITIAL_TEMPERATURE
@@ -78,9 +79,12 @@ def read_vitg(folder: Path) -> tuple[QureConfig, dict[str, torch.Tensor]]:
     Raises:
         BadInput: another kind of model, no safetensors, or keys are unknown, missing or of another shape (named).
     """
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
     from transformers import AutoConfig, Blip2Config, Blip2ForImageTextRetrieval
 
     for file in sorted(folder.glob("*.safetensors")):
+        refuse_pipe(file)
         refuse_other_content(file, safetensors=True)
     try:
         found = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -94,8 +98,9 @@ def read_vitg(folder: Path) -> tuple[QureConfig, dict[str, torch.Tensor]]:
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that they are listed in `info` and refused below by name
         )
-    except (OSError, ValueError) as error:
-        raise BadInput(f"not a model in transformers' format: {error}", file=folder) from None
+    except (OSError, ValueError, TypeError, SafetensorError, StrictDataclassError) as error:
+        said = " ".join(str(error).split())
+        raise BadInput(f"not a model in transformers' format: {said}", file=folder) from None
     _refuse_leftovers(info, folder)
     config = _config(model.config)
     tensors = {_renamed(name): tensor.detach() for name, tensor in model.state_dict().items()}

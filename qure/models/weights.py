@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +13,7 @@ import torch
 
 from qure.config import BackboneSettings
 from qure.errors import BadInput
-from qure.files import file_digest
+from qure.files import file_digest, refuse_pipe
 from qure.models.config import BLIP2_VITL, QureConfig
 from qure.models.folder import read_manifest
 from qure.models.hub import BERT, VITG, fetched, read_vitg
@@ -23,6 +24,9 @@ from qure.models.text import CaptionTokenizer
 from qure.storage import stored_file
 
 logger = logging.getLogger(__name__)
+
+#: What people call PyTorch files; a name with such an ending is a file's, also where it is not there.
+_PYTORCH_FILE = re.compile(r"\.(?:pth|pt|bin|ckpt)(?:\.tar)?$|\.tar$", re.IGNORECASE)
 
 _LAVIS_FILES = "https://storage.googleapis.com/sfr-vision-language-research/LAVIS/models/BLIP2/"
 
@@ -62,7 +66,7 @@ def import_weights(
 
     Arguments, result and errors as `import_lavis` and `import_hub`.
     """
-    if Path(source).is_file() or str(source).endswith((".pth", ".pt")):
+    if Path(source).is_file() or (_PYTORCH_FILE.search(str(source)) and not Path(source).is_dir()):
         return import_lavis(source, output, tokenizer=tokenizer, vision_weights=vision_weights)
     if vision_weights is not None:
         raise BadInput("weights in transformers' format hold their vision tower: leave vision_weights out", file=source)
@@ -149,6 +153,9 @@ def read_pth(file: Path) -> Mapping[str, torch.Tensor]:
         BadInput: no such file, not a PyTorch file, or one that holds other things than tensors.
     """
     file = Path(file)
+    refuse_pipe(file)
+    if file.is_dir():
+        raise BadInput("this is a folder, not a file", file=file)
     if not file.is_file():
         raise BadInput("the file does not exist", file=file)
     refuse_other_content(file)
@@ -193,7 +200,7 @@ def _write(
         model = QureModel(config, words)
     model.load_state_dict(dict(tensors), assign=True)
     # A path says something about this machine, not about the weights: only a name is kept of it.
-    local = Path(source).is_absolute() or source.startswith("file://")
+    local = Path(source).is_absolute() or source.lower().startswith("file://")
     notes = {"source": source.rsplit("/", 1)[-1] if local else source}
     model.save(output, notes=notes | ({"source_sha256": digest} if digest else {}))
     return read_manifest(output)

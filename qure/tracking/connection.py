@@ -229,7 +229,13 @@ def _require_reachable(uri: str) -> None:
 
 def _require_folder(uri: str) -> None:
     file = sqlite_file(uri)
-    if file is not None and not file.parent.is_dir():
+    if file is None:
+        raise BadInput(
+            f"the tracking URI {redacted(uri)!r} names no file, and a database in memory is gone with its process",
+            field="tracking.uri",
+            remedy="Use sqlite:///mlflow.db",
+        )
+    if not file.parent.is_dir():
         raise BadInput(
             f"the folder of MLflow's database does not exist: {str(file.parent)!r}",
             field="tracking.uri",

@@ -52,9 +52,23 @@ def _text(file: Path) -> Any:
     return read_text(file)
 
 
+def _weights(file: Path) -> Any:
+    from qure.models.weights import read_pth
+
+    return read_pth(file)
+
+
+def _tensors(file: Path) -> Any:
+    from qure.models.folder import _read_tensors
+
+    return _read_tensors(file)
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    "read", [_settings, _strategy, _reference, _submission, _annotations, _table, _text], ids=lambda read: read.__name__
+    "read",
+    [_settings, _strategy, _reference, _submission, _annotations, _table, _text, _weights, _tensors],
+    ids=lambda read: read.__name__,
 )
 def test_a_pipe_is_no_file(read: Callable[[Path], Any], tmp_path: Path) -> None:
     file = tmp_path / "file.py"

@@ -50,6 +50,35 @@ def test_what_means_nothing_is_one_line_with_file_and_key(tmp_path: Path, text: 
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ("backbone: {vision: {patch_size: 0}}", r"backbone\.vision\.patch_size"),
+        ("backbone: {vision: {image_size: 16, patch_size: 32}}", r"backbone\.vision.*no patch is left"),
+        ("backbone: {vision: {heads: 3}}", r"backbone\.vision.*width 64 is not a multiple of 3 heads"),
+        ("backbone: {qformer: {heads: 7}}", r"backbone\.qformer.*hidden 64 is not a multiple of 7 heads"),
+        ("backbone: {qformer: {layers: -1}}", r"backbone\.qformer\.layers"),
+        ("backbone: {qformer: {text_tokens: 1}}", r"backbone\.qformer\.text_tokens"),
+        ("backbone: {pretraining: {seed: 9223372036854775808}}", r"backbone\.pretraining\.seed"),
+        ("catalogue: {seed: -1}", r"catalogue\.seed"),
+        ("evaluation: {seed: -1}", r"evaluation\.seed"),
+        ("evaluation: {batch_size: yes}", r"evaluation\.batch_size.*no truth value"),
+        ("promotion: {max_risk: on}", r"promotion\.max_risk.*no truth value"),
+        ("validation: {workers: true}", r"validation\.workers.*no truth value"),
+    ],
+)
+def test_what_no_stage_could_work_with_is_refused_at_once(tmp_path: Path, settings: str, says: str) -> None:
+    (tmp_path / "params.yaml").write_text(f"training: {{fashioniq: {{recipe: {SHIPPED}}}}}\n{settings}\n")
+    with pytest.raises(BadInput, match=says):
+        Settings.load(tmp_path / "params.yaml")
+
+
+def test_a_truth_value_stays_one_where_it_is_meant(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(f"training: {{fashioniq: {{recipe: {SHIPPED}}}}}\nvalidation: {{expect_public: yes}}\n")
+    assert Settings.load(file).validation.expect_public is True
+
+
 def test_a_key_that_a_merge_brings_along_is_not_twice(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n")

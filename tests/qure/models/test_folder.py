@@ -100,6 +100,12 @@ def test_cut_off_weights_are_refused(folder, keep):
         QureModel.load(folder)
 
 
+def test_a_pointer_in_place_of_the_tensors_is_called_by_its_name(folder):
+    (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n")
+    with pytest.raises(BadInput, match=r"model\.safetensors: this is a git-LFS pointer"):
+        QureModel.load(folder)
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "manifest.json", "tokenizer/tokenizer.json"])
 def test_missing_file_is_named(folder, name):
     (folder / name).unlink()

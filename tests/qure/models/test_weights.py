@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -106,6 +107,15 @@ def test_file_that_is_no_pytorch_file_is_refused(tmp_path, content):
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 2\n", "git-LFS pointer"),
         (b"\x1f\x8b\x08 compressed", "a gzip archive"),
         (b"\x02\0\0\0\0\0\0\0{}", "this is a safetensors file"),
+        (b"\xef\xbb\xbf<!DOCTYPE html><html>", "this is a web page"),
+        ("<html>Sign in</html>".encode("utf-16"), "this is a web page"),
+        (b'<a href="https://elsewhere">Found</a>.\n', "this is a web page"),
+        (b"<Error><Code>AccessDenied</Code></Error>", "this is a web page"),
+        (b'{"error": "Repository not found"}', "this is a text.*Repository not found"),
+        (b"/annex/objects/SHA256E-s12--ab.pth\n", "this is a text.*annex"),
+        ("\u00e9".encode() * 256 + b"\xc3", "this is a text"),
+        (b"\x28\xb5\x2f\xfd\x04\0", "a Zstandard archive"),
+        (b"GGUF\x03\0\0\0\xff\xff", "this is no PyTorch file: it begins with b'GGUF"),
     ],
 )
 @pytest.mark.parametrize("name", ["weights.pth", "weights.bin", "weights.ckpt", "weights.pth.tar"])
@@ -129,6 +139,7 @@ WRAPPED = {
     "an optimizer beside": lambda state: {"net": state, "optimizer": {"state": {}, "param_groups": [1]}},
     "module.": lambda state: {f"module.{key}": tensor for key, tensor in state.items()},
     "_orig_mod.": lambda state: {"model": {f"_orig_mod.{key}": tensor for key, tensor in state.items()}},
+    "nested": lambda state: {"model": {"state_dict": state, "epoch": 3}},
     "both": lambda state: {"model_state_dict": {f"module.model.{key}": tensor for key, tensor in state.items()}},
 }
 
@@ -156,6 +167,44 @@ def test_extra_keys_do_not_make_it_another_model(golden, tmp_path):
         import_lavis(tmp_path / "weights.pth", tmp_path / "out", config=golden.config)
 
 
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_number_beside_the_tensors_is_named_and_hides_no_prefix(golden, tmp_path, wrapped):
+    state = {f"module.{key}": tensor for key, tensor in golden.published.items()} | {"epoch": 3}
+    torch.save({"model": state} if wrapped else state, tmp_path / "weights.pth")
+    with pytest.raises(BadInput, match=r"unknown keys: epoch\. The other \d+ tensors are those of a QuRe"):
+        import_lavis(tmp_path / "weights.pth", tmp_path / "out", config=golden.config)
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "weights.ckpt", "weights.pth.tar", "weights.PTH"])
+def test_the_ending_of_a_file_that_is_not_there_is_no_name_of_the_hub(tmp_path, name):
+    for source in (tmp_path / name, (tmp_path / name).as_uri(), name):
+        with pytest.raises(BadInput, match=rf"{name}.*(does not exist|Check the path)") as refusal:
+            import_weights(source, tmp_path / "out")
+        assert "Hub" not in str(refusal.value)
+
+
+def test_a_file_of_any_ending_is_read_from_an_address(tmp_path):
+    (tmp_path / "weights.bin").write_bytes(b"<html>404</html>")
+    with pytest.raises(BadInput, match="this is a web page"):
+        import_weights((tmp_path / "weights.bin").as_uri(), tmp_path / "out")
+
+
+def test_what_is_no_file_is_not_called_missing(tmp_path):
+    (tmp_path / "folder.pth").mkdir()
+    os.mkfifo(tmp_path / "pipe.pth")
+    for name, kind in (("folder.pth", "a folder, not a file"), ("pipe.pth", "a named pipe, not a file")):
+        with pytest.raises(BadInput, match=kind):
+            import_lavis(tmp_path / name, tmp_path / "out")
+
+
+@pytest.mark.parametrize("address", ["file://", "FILE://"])
+def test_a_manifest_tells_no_path_of_this_machine(golden, tmp_path, bert_folder, address):
+    torch.save(golden.published, tmp_path / "weights.pth")
+    source = (tmp_path / "weights.pth").as_uri().replace("file://", address)
+    import_lavis(source, tmp_path / "out", tokenizer=bert_folder, config=golden.config)
+    assert str(tmp_path) not in (tmp_path / "out" / "manifest.json").read_text()
+
+
 def test_numbers_that_are_not_finite_are_refused(golden, tmp_path):
     broken = golden.published | {"temp": torch.tensor(float("nan"))}
     torch.save(broken, tmp_path / "weights.pth")
@@ -167,6 +216,21 @@ def test_a_pointer_in_a_folder_of_the_hub_is_called_by_its_name(blip2_folder, tm
     (blip2_folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n")
     with pytest.raises(BadInput, match=r"model\.safetensors.*git-LFS pointer"):
         import_hub(blip2_folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.safetensors", b"\xff\xfe\xfd\0 damaged \0\0\0"),
+        ("config.json", b'{"model_type": "blip-2", "vision_config": {"hidden_size": "wide"}}'),
+        ("config.json", b'{"model_type": "blip-2", "vision_config": 3}'),
+    ],
+)
+def test_a_damaged_folder_of_the_hub_is_one_line(blip2_folder, tmp_path, name, content):
+    (blip2_folder / name).write_bytes(content)
+    with pytest.raises(BadInput, match="hub: not a model in transformers' format") as refusal:
+        import_hub(blip2_folder, tmp_path / "out")
+    assert "\n" not in str(refusal.value)
 
 
 def test_truncated_file_is_refused(tmp_path, golden):

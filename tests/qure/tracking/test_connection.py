@@ -39,6 +39,9 @@ def test_postgresql_means_the_driver_that_is_installed() -> None:
         ("http://", "names no host"),
         ("http://host:notaport", "not a URI"),
         ("sqlite:////no/such/folder/mlflow.db", "'/no/such/folder'"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
     ],
 )
 def test_a_uri_that_cannot_be_right_is_bad_input(uri: str, told: str) -> None:
