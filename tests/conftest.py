@@ -147,8 +147,7 @@ def _folder(variable: str, name: str) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_waits_for_the_disk() -> Iterator[None]:
-    """Nor does SQLite in this process: what tests write need not outlive a power cut. The calls are made all the same.
-    """
+    """Nor does SQLite in this process: what tests write need not outlive a power cut. The calls are made still."""
     import sqlite3
 
     from sqlalchemy import event

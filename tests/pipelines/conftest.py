@@ -18,6 +18,7 @@ def _quick_compiling() -> Iterator[None]:
     """kfp looks its caller's name up with `inspect.stack()`, once for every setting of every task.
 
     That reads the source of each frame, and under pytest there are sixty: a pipeline took 8 CPU-s instead of 0.4.
+    And compiled pipelines are read many times, by kfp and by tests: by libyaml a tenth of a second instead of one.
     """
     import kfp.dsl.pipeline_task
 
@@ -27,6 +28,7 @@ def _quick_compiling() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kfp.dsl.pipeline_task, "inspect", SimpleNamespace(stack=nearest))
+        patch.setattr(yaml, "SafeLoader", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         yield
 
 

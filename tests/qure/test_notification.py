@@ -40,7 +40,7 @@ class Webhook:
 @pytest.fixture
 def webhook_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     hook = Webhook()
-    thread = threading.Thread(target=hook.server.serve_forever, daemon=True)
+    thread = threading.Thread(target=hook.server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     monkeypatch.setenv("QURE_NOTIFICATION_URL", hook.url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")

@@ -46,7 +46,7 @@ class Receiver:
 @pytest.fixture
 def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     one = Receiver()
-    threading.Thread(target=one.server.serve_forever, daemon=True).start()
+    threading.Thread(target=one.server.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("QURE_NOTIFICATION_SECRET", raising=False)
     monkeypatch.setattr("qure.tracking.retrying._FIRST_PAUSE", 0.02)

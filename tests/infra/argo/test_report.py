@@ -59,7 +59,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kuberne
     import kubernetes.config.kube_config
 
     made = Kubernetes()
-    threading.Thread(target=made.server.serve_forever, daemon=True).start()
+    threading.Thread(target=made.server.serve_forever, args=(0.01,), daemon=True).start()
     address = f"http://127.0.0.1:{made.server.server_port}"
     file = tmp_path / "kubeconfig"
     context = {"name": "test", "context": {"cluster": "test", "user": "test"}}

@@ -60,7 +60,7 @@ def webhook() -> Iterator[Any]:
             """Quiet."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     got["address"] = f"http://127.0.0.1:{server.server_address[1]}"
     yield got
     server.shutdown()

@@ -128,7 +128,7 @@ def git_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             """Quiet."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr("qure.tracking.retrying._FIRST_PAUSE", 0.01)
     Handler.address = f"http://user:sentinel-password@127.0.0.1:{server.server_port}/x.git"  # type: ignore[attr-defined]

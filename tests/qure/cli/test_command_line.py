@@ -93,11 +93,3 @@ def test_unknown_training_set_names_those_there_are(tmp_path: Path) -> None:
     shown = qure("validate", "--training-set", "shoes", folder=tmp_path)
     assert shown.returncode == 2
     assert "no training set 'shoes'; there are cirr, fashioniq" in shown.stderr
-
-
-def test_training_refuses_data_that_was_not_validated(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text((REPOSITORY / "params.yaml").read_text())
-    shown = qure("train", "--training-set", "fashioniq", folder=tmp_path)
-    assert shown.returncode == 2
-    assert "validation" in shown.stderr
-    assert not (tmp_path / "artifacts" / "fashioniq" / "model").exists()

@@ -160,3 +160,10 @@ def test_the_catalogue_is_not_rendered_before_a_wrong_output_is_noticed(
     assert said.exit_code == 2
     assert "README.md: this is a file, not a folder" in said.err
     assert (project / "README.md").read_text() == "mine"
+
+
+def test_training_refuses_data_that_was_not_validated(qure: Callable[..., Any], project: Path) -> None:
+    told = qure("train", *SET)
+    assert told.exit_code == 2
+    assert "validation" in told.err
+    assert not (project / "artifacts" / "fashioniq" / "model").exists()

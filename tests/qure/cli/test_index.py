@@ -26,7 +26,7 @@ def gallery(project: Path) -> Path:
         project / "gallery" / "embeddings.safetensors", [f"image-{row}" for row in range(3000)], unit(3000, 4, 16)
     )
     params = yaml.safe_load((project / "params.yaml").read_text())
-    params["serving"] = {"index": {"kind": "ivf_pq", "bytes_per_token": 4, "least_recall": 0.1, "queries": 30}}
+    params["serving"] = {"index": {"kind": "ivf_pq", "bytes_per_token": 1, "least_recall": 0.1, "queries": 30}}
     (project / "params.yaml").write_text(yaml.safe_dump(params))
     return project / "gallery"
 

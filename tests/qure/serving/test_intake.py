@@ -53,7 +53,7 @@ def test_base64_is_decoded_in_every_form(intake: Intake) -> None:
 def test_a_large_photograph_is_decoded_at_a_part_of_its_size(intake: Intake, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    file = _file((8000, 6000), exif=exif.tobytes())
+    file = _file((6000, 4500), exif=exif.tobytes())
     (found,) = intake.admitted([file])
     made = decode_image(found, "found")
     assert min(made.size) >= ENOUGH

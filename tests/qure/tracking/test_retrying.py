@@ -154,7 +154,7 @@ def server() -> Iterator[Any]:
             """Quiet."""
 
     made = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=made.serve_forever, daemon=True).start()
+    threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
     yield made
     made.shutdown()
     made.server_close()
