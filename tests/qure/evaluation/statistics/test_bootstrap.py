@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from qure.errors import BadInput
-from qure.evaluation.statistics.bootstrap import Measure, interval, summarise
+from qure.evaluation.statistics.bootstrap import Measure, interval, resamples, summarise
 from qure.evaluation.statistics.paired import paired_difference
 from qure.evaluation.statistics.results import Evaluation
 
@@ -50,6 +50,23 @@ def test_in_the_plain_case_the_interval_is_scipys_up_to_the_draws() -> None:
         found = interval(values, samples=20_000, confidence=confidence)
         # An end's own error with 20,000 resamples is below 0.02 standard errors of the mean; five of these.
         assert found == pytest.approx(tuple(known), abs=0.1 * stats.sem(values))
+
+
+@pytest.mark.parametrize("samples", [1, 100, 150, 1001])
+def test_there_are_as_many_resamples_as_asked_for_and_each_draws_as_many_rows(samples: int) -> None:
+    table = pd.DataFrame({"category": [*"aaabbcc"], "person": [*"xxyyyyz"]})
+    for strata, cluster, column in (("category", None, "category"), (None, "person", "person"), (None, None, None)):
+        counts = np.concatenate(list(resamples(table, strata, cluster, samples, 0)))
+        assert counts.shape == (samples, 7)
+        if cluster is not None:
+            assert all(len(set(line[:2])) == len(set(line[2:6])) == 1 for line in counts)
+            assert (counts[:, [0, 2, 6]].sum(axis=1) == 3).all(), "as many people as there are"
+        elif column is not None:
+            assert (counts[:, :3].sum(axis=1) == 3).all()
+            assert (counts[:, 3:5].sum(axis=1) == 2).all()
+            assert (counts[:, 5:].sum(axis=1) == 2).all()
+        else:
+            assert (counts.sum(axis=1) == 7).all()
 
 
 def test_covers_the_true_mean_about_as_often_as_it_says() -> None:
