@@ -162,7 +162,7 @@ def compare(
         )
 
     decides = paired(*(gate_part(one, rule.held_back) for one in (challenger, champion)))
-    aside = [held_back_part(one, rule.held_back) for one in (challenger, champion)]
+    own, others = (held_back_part(one, rule.held_back) for one in (challenger, champion))
     return Comparison(
         decides,
         risk_of(decides),
@@ -172,7 +172,7 @@ def compare(
         window=rule.window,
         judged=judged,
         selection_bias=selection_bias(decides, judged),
-        held_back=paired(aside[0], aside[1]) if aside[0] is not None and aside[1] is not None else None,
+        held_back=paired(own, others) if own is not None and others is not None else None,
     )
 
 

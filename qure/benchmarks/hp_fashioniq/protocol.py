@@ -102,7 +102,7 @@ def set_scores(
     return both[:, 0], both[:, 1]
 
 
-def measures(categories: Sequence[str], *, both_orders: bool = False) -> list[Measure]:
+def measures(categories: Sequence[str], *, both_orders: bool) -> list[Measure]:
     """What is measured: over all rows, then within each category; with the captions exchanged over all rows."""
     overall = [
         Measure("preference_rate", "prefers_1", weight="picks_1"),

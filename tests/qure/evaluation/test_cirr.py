@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from qure.benchmarks.cirr import files as files
 from qure.benchmarks.cirr import protocol as cirr
 from qure.config import EvaluationSettings
+from qure.datasets.split import Split
 from qure.datasets.types import Gallery, Triplet
 from qure.errors import BadInput
 from qure.evaluation.ranking.embeddings import Embeddings
@@ -148,3 +150,57 @@ def test_the_reference_is_never_submitted_nor_shown(
             assert len(names) == len(set(names)) == min(50, size - 1)
         assert len(subset[one.query_id]) == 3
         assert set(subset[one.query_id]) <= set(one.members) - {one.reference}
+
+
+def test_chance_is_what_random_orders_score(cirr_root: Path) -> None:
+    triplets, gallery = files.read_triplets(cirr_root, "val"), files.read_gallery(cirr_root, "val")
+    found = cirr.chance(Split("val", triplets, {"": gallery}))
+    draw, rounds = np.random.default_rng(0), 300
+    ranks, subset_ranks = [], []
+    for one in triplets:
+        others = [name for name in gallery.ids if name != one.reference]
+        for _ in range(rounds):
+            order = draw.permutation(others).tolist()
+            ranks.append(order.index(one.target))
+            subset_ranks.append([name for name in order if name in one.members].index(str(one.target)))
+    for depth in (1, 5, 10, 50):
+        assert found[f"recall_at_{depth}"] == pytest.approx(100 * np.mean(np.array(ranks) < depth), abs=1.5)
+    for depth in (1, 2, 3):
+        share = 100 * np.mean(np.array(subset_ranks) < depth)
+        assert found[f"recall_subset_at_{depth}"] == pytest.approx(share, abs=2.0)
+    assert found["average"] == pytest.approx((found["recall_at_5"] + found["recall_subset_at_1"]) / 2)
+    assert found.keys() == {measure.name for measure in cirr.measures(judged=False)}
+
+
+def test_the_last_names_submitted_are_in_the_exact_order_too() -> None:
+    """Pairs of images that single precision cannot tell apart, down to the names behind the reference's place."""
+    draw = np.random.default_rng(3)
+    base = draw.standard_normal((300, 256))
+    vectors = np.repeat(base, 2, axis=0) + 1e-6 * draw.standard_normal((600, 256))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    gallery = Gallery("pairs", tuple(f"image{number}" for number in range(600)))
+    triplets = [
+        Triplet(f"{n}", gallery.ids[n], "", gallery.ids[n + 1], members=gallery.ids[n : n + 6]) for n in range(90)
+    ]
+    queries = Embeddings([one.query_id for one in triplets], vectors[:90])
+    recall, _ = cirr.predict(triplets, gallery, queries, Embeddings(gallery.ids, vectors))
+    for number, one in enumerate(triplets):
+        exact = (vectors.astype(np.float64) @ vectors[number].astype(np.float64)).astype(np.float32)
+        order = sorted((place for place in range(600) if place != number), key=lambda place: (-exact[place], place))
+        assert recall[one.query_id] == [gallery.ids[place] for place in order[:50]]
+
+
+def test_what_is_missing_is_named_before_anything_is_ranked(
+    cirr_root: Path, unit_embeddings: Callable[..., Embeddings], settings: EvaluationSettings
+) -> None:
+    triplets, gallery = files.read_triplets(cirr_root, "val"), files.read_gallery(cirr_root, "val")
+    ids = [one.query_id for one in triplets]
+    with pytest.raises(BadInput, match=ids[7]):
+        run(cirr_root, unit_embeddings(ids[:7] + ids[8:], 1), unit_embeddings(gallery.ids, 2), settings)
+    with pytest.raises(BadInput, match=gallery.ids[3]):
+        run(cirr_root, unit_embeddings(ids, 1), unit_embeddings([*gallery.ids[:3], *gallery.ids[4:]], 2), settings)
+    with pytest.raises(BadInput, match="there is no query"):
+        cirr.evaluate([], gallery, unit_embeddings(ids, 1), unit_embeddings(gallery.ids, 2), settings=settings)
+    strange = replace(triplets[0], members=(*triplets[0].members[:5], "elsewhere"))
+    with pytest.raises(BadInput, match="'elsewhere' is not in the gallery"):
+        cirr.predict([strange], gallery, unit_embeddings(ids, 1), unit_embeddings(gallery.ids, 2))

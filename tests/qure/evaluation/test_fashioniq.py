@@ -11,6 +11,8 @@ from qure.benchmarks.fashioniq import BENCHMARK
 from qure.benchmarks.fashioniq import files as files
 from qure.benchmarks.fashioniq import protocol as fashioniq
 from qure.config import EvaluationSettings
+from qure.datasets.split import Split
+from qure.datasets.types import Gallery
 from qure.errors import BadInput
 from qure.evaluation.ranking.embeddings import Embeddings
 from qure.evaluation.statistics.results import Evaluation
@@ -192,3 +194,19 @@ def test_every_number_stands_beside_the_one_without_leaked_queries(
     assert clean.metrics == plain.metrics
     assert "The train triplets name no query's target." in BENCHMARK.notes(clean)
     assert len(BENCHMARK.notes(plain)) == 1, "nothing is said of what is not known"
+
+
+def test_chance_is_what_random_orders_score(fashioniq_root: Path) -> None:
+    """The mean over the categories, whose galleries differ in size; the reference is a candidate."""
+    triplets = files.read_triplets(fashioniq_root, "val")
+    galleries = {category: files.read_gallery(fashioniq_root, "val", category, "original") for category in CATEGORIES}
+    galleries["shirt"] = Gallery("shirt", galleries["shirt"].ids + tuple(f"further {n}" for n in range(200)))
+    found = fashioniq.chance(Split("val", triplets, galleries))
+    draw = np.random.default_rng(0)
+    for depth in (1, 5, 10, 50):
+        hits = [
+            np.mean([draw.permutation(len(gallery.ids))[0] < depth for _ in range(4000)])
+            for gallery in galleries.values()
+        ]
+        assert found[f"recall_at_{depth}"] == pytest.approx(100 * np.mean(hits), abs=2.0)
+    assert found["average"] == pytest.approx((found["recall_at_10"] + found["recall_at_50"]) / 2)

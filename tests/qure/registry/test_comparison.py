@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from qure.config import PromotionSettings, Settings
+from qure.errors import BadInput
 from qure.evaluation.statistics.bootstrap import Measure
 from qure.evaluation.statistics.results import Evaluation
-from qure.registry.comparison import Comparison, compare, risk_of
+from qure.registry.comparison import Comparison, compare, missed_thresholds, risk_of
 from qure.registry.history import PROMOTED, Entry, accumulated_loss
 from qure.registry.selection import gate_part, held_back_part
 
@@ -121,6 +122,36 @@ def test_a_risk_that_nothing_can_have_is_refused() -> None:
         with pytest.raises(ValueError, match="max_risk"):
             _settings(max_risk=nothing)
     assert _compare(better, worse, max_risk=1.001 * found.risk).passed
+
+
+def test_a_threshold_is_missed_below_it_and_by_what_is_no_number() -> None:
+    found = _evaluation(np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0]))  # half of each category
+    broken = replace(found, benchmark="hp-fashioniq", metrics={"score": float("nan")})
+    evaluations = {"fashioniq": found, "hp-fashioniq": broken}
+
+    def missed(**thresholds: float) -> list[str]:
+        named = {name.replace("__", "/"): least for name, least in thresholds.items()}
+        return missed_thresholds(_settings(thresholds={"fashioniq": named}), "fashioniq", evaluations)[0]
+
+    assert missed(recall_at_10=49.9) == missed(recall_at_10=50.0) == missed(fashioniq__recall_at_10=0) == []
+    assert missed(recall_at_10=50.1) == ["fashioniq/recall_at_10 is 50.00, required are 50.1"]
+    assert missed(hp_fashioniq__score=0) == ["hp_fashioniq/score is nan, required are 0"]
+    with pytest.raises(BadInput, match=r"no metric 'recall_at_11' .* are fashioniq/recall_at_10, hp_fashioniq/score"):
+        missed(recall_at_11=1)
+    settings = _settings(thresholds={"fashioniq": {"recall_at_10": 60}})
+    assert missed_thresholds(settings, "fashioniq", evaluations)[1] == {
+        "fashioniq/recall_at_10": {"value": 50.0, "least": 60}
+    }
+    assert missed_thresholds(settings, "cirr", {"cirr": replace(found, benchmark="cirr")}) == ([], {})
+
+
+def test_a_loss_is_what_the_champion_had_lost_and_what_the_challenger_adds() -> None:
+    better, worse = _pair(np.random.default_rng(0), 0.05)
+    gain = _compare(better, worse).paired.difference
+    assert gain > 1
+    assert compare(_settings(), "fashioniq", better, worse, lost=0.6).loss == 0.0
+    assert compare(_settings(), "fashioniq", better, worse, lost=gain + 0.6).loss == pytest.approx(0.6)
+    assert compare(_settings(), "fashioniq", worse, better, lost=0.6).loss == pytest.approx(gain + 0.6)
 
 
 def _sunk(promotions: int, **promotion: object) -> float:

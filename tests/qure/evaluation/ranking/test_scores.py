@@ -1,5 +1,7 @@
 """Ranking against plain sorting, with ties, in blocks."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -100,7 +102,8 @@ def test_what_is_needed_is_exact_and_other_scores_are_near(
     kind: str, block_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_MOSTLY", 1.0)
-    queries, candidates = some(150, 1, 256, seed=6)[:, 0], galleries(kind)
+    lengths = 10.0 ** np.random.default_rng(7).uniform(-3, 3, size=(150, 1))
+    queries, candidates = (some(150, 1, 256, seed=6)[:, 0] * lengths).astype(np.float32), galleries(kind)
     gallery = Embeddings([str(number) for number in range(300)], candidates)
     columns = [np.random.default_rng(row).integers(0, 300, size=1 + row % 4) for row in range(150)]
     ((_, exact),) = score_rows(queries, gallery, gallery.ids)
@@ -114,8 +117,8 @@ def test_what_is_needed_is_exact_and_other_scores_are_near(
         for own, line, right in zip(columns[chosen], found, exact[chosen], strict=True):
             assert np.array_equal(line[own], right[own])
             assert np.array_equal(ranks(line[None], own[None]), ranks(right[None], own[None]))
-        lengths = np.linalg.norm(queries[chosen], axis=1) * np.linalg.norm(candidates, axis=2).max()
-        assert (np.abs(found - exact[chosen]) <= 1e-4 * lengths[:, None]).all()
+        largest = np.linalg.norm(queries[chosen], axis=1) * np.linalg.norm(candidates, axis=2).max()
+        assert (np.abs(found - exact[chosen]) <= 1e-4 * largest[:, None]).all()
 
 
 def test_close_candidates_are_in_another_order_in_single_precision() -> None:
@@ -195,6 +198,22 @@ def test_memory_stays_within_its_bounds(tokens: int, queries: int) -> None:
     candidates = [8 * tokens * 8 * count for count in stored.asked]
     taken = [sum(both) for both in zip(products, candidates, strict=True)]
     assert block_bytes / 3 < max(taken) <= block_bytes
+
+
+@pytest.mark.parametrize("needed", [None, Needed(3)])
+def test_progress_is_told_block_by_block(needed: Needed | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    def track(blocks: Iterator[object], title: str, total: int) -> Iterator[object]:
+        every = list(blocks)
+        told.append((title, len(every), total))
+        return iter(every)
+
+    monkeypatch.setattr(module, "track", track)
+    gallery = Embeddings([str(number) for number in range(100)], some(100, 2))
+    list(score_rows(some(4, 1)[:, 0], gallery, gallery.ids, needed=needed, block_bytes=5000, title="dresses"))
+    assert told
+    assert all(title == "dresses" and blocks == total > 1 for title, blocks, total in told)
 
 
 def test_memory_of_pairs_stays_within_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

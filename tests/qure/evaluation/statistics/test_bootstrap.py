@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from qure.errors import BadInput
-from qure.evaluation.statistics.bootstrap import Measure, interval, summarise
+from qure.evaluation.statistics.bootstrap import Measure, interval, resamples, summarise
 from qure.evaluation.statistics.paired import paired_difference
 from qure.evaluation.statistics.results import Evaluation
 
@@ -52,6 +52,23 @@ def test_in_the_plain_case_the_interval_is_scipys_up_to_the_draws() -> None:
         assert found == pytest.approx(tuple(known), abs=0.1 * stats.sem(values))
 
 
+@pytest.mark.parametrize("samples", [1, 100, 150, 1001])
+def test_there_are_as_many_resamples_as_asked_for_and_each_draws_as_many_rows(samples: int) -> None:
+    table = pd.DataFrame({"category": [*"aaabbcc"], "person": [*"xxyyyyz"]})
+    for strata, cluster, column in (("category", None, "category"), (None, "person", "person"), (None, None, None)):
+        counts = np.concatenate(list(resamples(table, strata, cluster, samples, 0)))
+        assert counts.shape == (samples, 7)
+        if cluster is not None:
+            assert all(len(set(line[:2])) == len(set(line[2:6])) == 1 for line in counts)
+            assert (counts[:, [0, 2, 6]].sum(axis=1) == 3).all(), "as many people as there are"
+        elif column is not None:
+            assert (counts[:, :3].sum(axis=1) == 3).all()
+            assert (counts[:, 3:5].sum(axis=1) == 2).all()
+            assert (counts[:, 5:].sum(axis=1) == 2).all()
+        else:
+            assert (counts.sum(axis=1) == 7).all()
+
+
 def test_covers_the_true_mean_about_as_often_as_it_says() -> None:
     generator = np.random.default_rng(1)
     covered = 0
@@ -92,14 +109,15 @@ def test_strata_keep_their_sizes() -> None:
 
 
 def test_the_mean_over_strata_weighs_them_equally() -> None:
-    table = pd.DataFrame({"category": ["a"] * 2 + ["b"] * 4, "hit": [1.0, 0.0, 1.0, 1.0, 1.0, 0.0]})
+    # Three: of two, each is what the other leaves.
+    table = pd.DataFrame({"category": [*"aabbbbc"], "hit": [1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0]})
     measures = [
         Measure("all", "hit", mean_over="category"),
         Measure("a", "hit", where=("category", "a")),
         Measure("pooled", "hit"),
     ]
     values, _ = summarise(table, measures, strata="category")
-    assert values == pytest.approx({"all": 62.5, "a": 50.0, "pooled": 400 / 6})
+    assert values == pytest.approx({"all": 75.0, "a": 50.0, "pooled": 500 / 7})
 
 
 def test_a_rate_without_a_case_is_left_out() -> None:
