@@ -160,3 +160,38 @@ def test_the_catalogue_is_not_rendered_before_a_wrong_output_is_noticed(
     assert said.exit_code == 2
     assert "README.md: this is a file, not a folder" in said.err
     assert (project / "README.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize("output", ["README.md", "papers/new/../../README.md", "papers"])
+def test_weights_take_the_place_of_nothing_else(qure: Callable[..., Any], project: Path, output: str) -> None:
+    (project / "README.md").write_text("mine")
+    (project / "papers").mkdir()
+    (project / "papers" / "one.pdf").write_text("mine")
+    (project / "weights.pth").write_text("never looked at")
+    said = qure("weights", "import", "weights.pth", "--output", output)
+    assert (said.exit_code, f"{output}: holds something else" in said.err) == (2, True)
+    assert (project / "README.md").read_text() == (project / "papers" / "one.pdf").read_text() == "mine"
+
+
+def test_weights_take_the_place_of_older_ones(qure: Callable[..., Any], project: Path) -> None:
+    (project / "model").mkdir()
+    (project / "model" / "manifest.json").write_text("{}")
+    said = qure("weights", "import", "weights.pth", "--output", "model")
+    assert "weights.pth: the file does not exist" in said.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("compare-data", *SET),
+        ("evaluate-embeddings", "--benchmark", "cirr", "--root", ".", "--split", "val", "--queries", "q")
+        + ("--gallery", "g"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_folder_in_place_of_a_file_is_found_before_the_work(
+    qure: Callable[..., Any], project: Path, command: tuple[str, ...]
+) -> None:
+    (project / "folder").mkdir()
+    said = qure(*command, "--output", "folder")
+    assert (said.exit_code, "folder: this is a folder, and a file is written" in said.err) == (2, True)
