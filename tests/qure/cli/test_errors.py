@@ -184,8 +184,10 @@ def test_weights_take_the_place_of_older_ones(qure: Callable[..., Any], project:
     "command",
     [
         ("compare-data", *SET),
-        ("evaluate-embeddings", "--benchmark", "cirr", "--root", ".", "--split", "val", "--queries", "q")
-        + ("--gallery", "g"),
+        (
+            *("evaluate-embeddings", "--benchmark", "cirr", "--root", ".", "--split", "val"),
+            *("--queries", "q", "--gallery", "g"),
+        ),
     ],
     ids=lambda command: command[0],
 )
