@@ -51,8 +51,7 @@ def digest(values: np.ndarray) -> str:
 
 def record() -> dict[str, str]:
     """ "WIDTHxHEIGHT MODE EDGE" -> digest of the model's input, by torchvision."""
-    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
-    from torchvision.transforms import functional
+    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor, functional
 
     def target_pad(image: Image.Image) -> Image.Image:
         w, h = image.size
