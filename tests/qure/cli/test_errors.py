@@ -3,10 +3,13 @@
 import errno
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import requires
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,17 @@ def test_an_error_is_one_line_with_the_way_out(error: Exception, said: str, code
     assert said in end.message
     assert "\n" not in end.message
     assert end.exit_code == code
+
+
+def test_a_helper_process_that_the_system_kills_is_no_fault_of_qure() -> None:
+    """As the kernel does where memory runs out."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        killed = pool.submit(signal.raise_signal, signal.SIGKILL).exception()
+    assert killed is not None
+    end = ending(killed)
+    assert end is not None
+    assert end.exit_code == 1
+    assert "a helper process was killed, most likely because memory ran out" in end.message
 
 
 def test_what_a_library_wraps_is_found() -> None:
