@@ -72,7 +72,7 @@ def _place(uri: str) -> tuple[str, str]:
     if "@" in host:
         raise BadInput("a storage URI holds no credentials", remedy="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     if scheme.lower() == "s3" and re.fullmatch(r"[\w.-]+", host):
-        return host, path.strip("/")
+        return host, path.rstrip("/")  # a key may begin with a slash
     if scheme.lower() == "file" and host.lower() in ("", "localhost") and path.strip("/"):
         return "", "/" + urllib.parse.unquote(path).strip("/")
     raise BadInput(f"not a storage URI: {uri!r}", remedy="Use s3://bucket/key or file:///absolute/path")

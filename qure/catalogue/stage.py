@@ -49,7 +49,7 @@ def render(settings: Settings, output: Path) -> None:
     output = Path(output)
     _refuse_foreign_data(output)
     plans = plan_catalogue(chosen)
-    with atomic_folder(output) as folder:
+    with atomic_folder(output.resolve()) as folder:  # behind a link, which stays, and never through a ".." to a file
         for plan in plans:
             for path, text in plan.files.items():
                 _write(folder / path, text.encode())
@@ -91,6 +91,13 @@ def encode(image: Image.Image, path: str) -> bytes:
 
 
 def _refuse_foreign_data(output: Path) -> None:
+    if output.is_symlink() and not output.exists():
+        raise BadInput(
+            f"a link to nothing: no folder is at {output.readlink()}",
+            file=output,
+            remedy="Make that folder (is its disk mounted?), or remove the link",
+        )
+    output = output.resolve()
     if output.exists() and not output.is_dir():
         raise BadInput("this is a file, not a folder", file=output, remedy="Name a folder that does not exist yet")
     if output.is_dir() and any(output.iterdir()) and not (output / MARKER).is_file():

@@ -17,6 +17,7 @@ from qure.cli.options import (
     TrainingSet,
     print_json,
     print_table,
+    require_place_for_file,
     require_writable,
     settings_for,
 )
@@ -98,6 +99,8 @@ def compare_data(
 ) -> None:
     """Compare validated data, and its features where they are there, with what the champion was trained on."""
     settings, layout = settings_for(params, training_set), Layout(data, artifacts).of(training_set)
+    if output is not None:
+        require_place_for_file(output)
     from qure.registry.drift import compare_with_champion
 
     found = compare_with_champion(

@@ -9,6 +9,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor
 from typing import NamedTuple
 
 from qure.errors import QureError
@@ -104,6 +105,8 @@ def ending(error: BaseException) -> Ending | None:
             isinstance(one, RuntimeError | OSError | ImportError) and _out_of_memory(one)
         ):
             return Ending(f"not enough memory ({_first_line(one) or 'the system gave none'}). {MEMORY_WAY_OUT}", 1)
+        if isinstance(one, BrokenExecutor):  # from precomputing's and validation's processes
+            return Ending(f"a helper process was killed, most likely because memory ran out. {MEMORY_WAY_OUT}", 1)
     for one in _chain(error):
         if isinstance(one, OSError) and one.errno in WAYS_OUT:
             return Ending(_os_message(one), 1)

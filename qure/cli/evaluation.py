@@ -20,6 +20,7 @@ from qure.cli.options import (
     Work,
     print_json,
     print_table,
+    require_place_for_file,
     require_writable,
     settings_for,
 )
@@ -88,7 +89,7 @@ def evaluate_embeddings(
     as_json: Json = False,
 ) -> None:
     """The four protocols for any model's embeddings."""
-    require_writable(output)
+    require_place_for_file(output)
     from qure.evaluation.external import evaluate_embeddings as run
 
     metrics = run(

@@ -14,6 +14,7 @@ from qure.cli.options import (
     Parameters,
     TrainingSet,
     print_json,
+    require_replaceable,
     require_writable,
     settings_for,
 )
@@ -33,6 +34,7 @@ def weights_import(
 ) -> None:
     """Convert published weights: every key is mapped or refused by name; nothing is unpickled."""
     require_writable(output)
+    require_replaceable(output, "manifest.json")
     from qure.models.weights import import_weights
 
     import_weights(source, output, tokenizer=tokenizer, vision_weights=vision_weights)

@@ -1,6 +1,7 @@
 """Options that commands share, the settings that they lead to, and checks before the long work."""
 
 import json
+import os
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -101,6 +102,36 @@ def require_writable(*outputs: Path) -> None:
                 pass
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(folder)) from None
+
+
+def require_replaceable(folder: Path, marker: str) -> None:
+    """Finds out whether a folder that a command writes whole would take the place of something else.
+
+    Args:
+        folder: that will be replaced.
+        marker: file that an older output of the same command has.
+
+    Raises:
+        BadInput: a file has the name, or a folder of other things.
+    """
+    if folder.resolve().is_dir():
+        is_free = (folder / marker).is_file() or not any(folder.iterdir())
+    else:
+        is_free = not os.path.lexists(folder.resolve())
+    if not is_free:
+        raise BadInput("holds something else, which would be lost", file=folder, remedy="Name a new folder: --output")
+
+
+def require_place_for_file(output: Path) -> None:
+    """Finds out before the long work whether a file can be written there.
+
+    Raises:
+        BadInput: a folder has the name.
+        OSError, BadInput: as `require_writable`.
+    """
+    if output.is_dir():
+        raise BadInput("this is a folder, and a file is written", file=output, remedy="Name a file: --output")
+    require_writable(output)
 
 
 def print_json(value: Any) -> None:

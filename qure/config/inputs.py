@@ -27,9 +27,7 @@ class VisionDimensions(Frozen):
     @model_validator(mode="after")
     def _fit_together(self) -> "VisionDimensions":
         if self.patch_size > self.image_size:
-            raise ValueError(
-                f"patch_size {self.patch_size} exceeds image_size {self.image_size}: no patch would be left"
-            )
+            raise ValueError(f"patch_size {self.patch_size} exceeds image_size {self.image_size}: no patch is left")
         _require_heads(self.heads, "width", self.width)
         return self
 

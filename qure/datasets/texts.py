@@ -27,12 +27,13 @@ _ASCII_MARKS = str.maketrans(dict.fromkeys(string.punctuation, " "))
 def shows_nothing(text: str) -> bool:
     """Whether a text has no character that says anything: white space, zero-width characters and punctuation alone.
 
-    >>> shows_nothing(" \u200b\ufeff\u2060"), shows_nothing("!! -- \u3164"), shows_nothing("+")
+    >>> shows_nothing(" \u200b\ufeff\u2060"), shows_nothing("!! -- \u3164"), shows_nothing("+ \uff0b")
     (True, True, True)
     >>> shows_nothing("A4"), shows_nothing("\u8d64"), shows_nothing("\u2665")
     (False, False, False)
     """
-    return all(_says_nothing(character) for character in text)
+    # As wide or small forms the marks that ASCII has are others to Unicode: fullwidth "+" is a mathematical symbol.
+    return all(_says_nothing(character) for character in unicodedata.normalize("NFKC", text))
 
 
 def text_key(*parts: str) -> str:

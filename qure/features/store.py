@@ -290,6 +290,16 @@ def _check_index(folder: Path, manifest: dict[str, Any], index: pd.DataFrame) ->
             file=folder / INDEX,
             remedy=_AGAIN,
         )
+    shared = index.duplicated(["shard", "row"])
+    if shared.any():
+        place = int(np.flatnonzero(shared)[0])
+        raise BadInput(
+            f"image {index['id'].iloc[place]!r} is in a row that another image has", file=folder / INDEX, remedy=_AGAIN
+        )
+    if len(index) != sum(rows.values()):
+        raise BadInput(
+            f"has {len(index)} images, and the shards have {sum(rows.values())}", file=folder / INDEX, remedy=_AGAIN
+        )
 
 
 def _compare(folder: Path, field: str, of_what: str, manifest: dict[str, Any], expected: str | None) -> None:

@@ -146,6 +146,12 @@ class Answers:
                 for number, at, kind_of, whose, about, content in database.execute(query, values)
             ]
 
+    def _without_log(self) -> str:
+        """How SQLite reads a file in WAL mode where nobody writes and it cannot put the log's index beside it."""
+        log = self.file.with_name(f"{self.file.name}-wal")
+        alone = self.read_only and not os.access(self.file.parent, os.W_OK) and not log.exists()
+        return "&immutable=1" if alone else ""
+
     def _make(self) -> None:
         """Makes the file aside and names it when it is whole; where another process was faster, its file stays."""
         if self.file.exists():
@@ -171,7 +177,7 @@ class Answers:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        uri = f"{self.file.absolute().as_uri()}?mode={'ro' if self.read_only else 'rw'}"
+        uri = f"{self.file.absolute().as_uri()}?mode={'ro' if self.read_only else 'rw'}{self._without_log()}"
         try:
             with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY, isolation_level=None)) as database:
                 # FULL: in WAL the default would lose the last answers in a power cut.

@@ -55,6 +55,12 @@ def application(studio: Studio, *, hosts: Iterable[str] = LOOPBACK) -> Starlette
         logger.warning("%s: %s", request.url.path, error)
         return studio.sentence("That does not work now", f"{error}", status=503)
 
+    def unwritable(request: Request, error: Exception) -> Response:
+        assert isinstance(error, OSError)
+        logger.warning("%s: %s", request.url.path, error)
+        text = f"What this page needs cannot be read or kept: {error.strerror or 'the system refuses'}."
+        return studio.sentence("That does not work now", text, status=503)
+
     def missing(request: Request, error: Exception) -> Response:
         text = str(error) if isinstance(error, Missing) else "There is no such page."
         return studio.sentence("Not here", text, status=404)
@@ -76,6 +82,7 @@ def application(studio: Studio, *, hosts: Iterable[str] = LOOPBACK) -> Starlette
         exception_handlers={
             BadInput: refused,
             StageFailed: failed,
+            OSError: unwritable,
             Missing: missing,
             HTTPException: http,
             Exception: broken,

@@ -79,6 +79,15 @@ def picture_address(image_id: str) -> str:
     return address("/picture", id=image_id)
 
 
+def whole_number(text: str) -> int | None:
+    """A number of an address; None for what is none, or longer than any that is meant: Python refuses thousands.
+
+    >>> whole_number("12"), whole_number("\u00b2"), whole_number("-1"), whole_number("9" * 5000)
+    (12, None, None, None)
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
+
+
 async def form_of(request: Request) -> dict[str, str]:
     """The fields of a form (urlencoded), each once.
 

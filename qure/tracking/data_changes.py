@@ -11,7 +11,8 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +59,26 @@ def data_changes(root: Path, output: Mapping[str, Any]) -> Changes | None:
     texts = {name: _md5_of(root, name, file) for name, file in found.items() if name.endswith(_TEXT)}
     state = sorted([name, file.size, texts.get(name)] for name, file in found.items())
     return Changes(_sentence(differences), fingerprint(state)[:8])
+
+
+def hidden_from_dvc(root: Path, names: Iterable[str]) -> list[str]:
+    """Names below a data root that a .dvcignore of the project hides: `dvc add` leaves them out without a word."""
+    root, project = root.absolute(), _repository(root)
+    if project is None:
+        return []
+    folders: dict[str, list[str]] = {}
+    for name in names:
+        folders.setdefault(posixpath.dirname(name), []).append(name)
+    hidden = []
+    for folder, inside in folders.items():
+        own = root / folder
+        above = [one for one in (own, *own.parents) if one == project or project in one.parents]
+        patterns = {len(str(one)) + 1: found for one in above if (found := _patterns(one / ".dvcignore")) is not None}
+        paths = ((name, f"{root}/{name}") for name in inside if patterns)
+        hidden += [
+            name for name, path in paths if any(found.match_file(path[start:]) for start, found in patterns.items())
+        ]
+    return hidden
 
 
 def _files(folder: Path, prefix: str = "") -> Iterator[tuple[str, _File]]:

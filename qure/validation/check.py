@@ -20,6 +20,7 @@ from qure.validation import lazy
 from qure.validation.annotations import Annotations
 from qure.validation.cache import ImageCache
 from qure.validation.findings import BadRow, bad_rows_of
+from qure.validation.hidden import hidden_rows
 from qure.validation.images import ImageChecks, content_table, image_table, start_server
 from qure.validation.readable import Reading, kept_queries
 from qure.validation.rules import RULES
@@ -100,6 +101,7 @@ def _check(settings: ValidationSettings, training_set: str, data: Path, work: Pa
         for benchmark, (store, checks) in running.items():
             images = image_table(checked.annotations[benchmark].images, store, checks.finish(), data.resolve())
             _check_images(checked, benchmark, images, settings)
+            checked.findings += hidden_rows(data, benchmark, images["file"][images["found"].notna()])
         complete = refused is None
     except BaseException:
         checked.close()
@@ -159,6 +161,8 @@ def _check_annotations(checked: Checked, data: Path, settings: ValidationSetting
         if not annotations.has_gallery:
             checked.findings.append(_no_gallery(annotations.benchmark))
         checked.findings += _not_versioned(data, annotations.benchmark)
+        there = [file for file, digest in annotations.digests.items() if digest is not None]
+        checked.findings += hidden_rows(data, annotations.benchmark, there)
 
 
 def _check_images(checked: Checked, benchmark: str, images: pd.DataFrame, settings: ValidationSettings) -> None:

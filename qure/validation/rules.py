@@ -202,6 +202,12 @@ RULES: dict[str, Rule] = {
             severity="warning",
         ),
         Rule(
+            "ignored_by_dvc",
+            "a .dvcignore hides it, and DVC leaves it out of the data's version",
+            "Take the pattern out of .dvcignore, or end it with an exception (!NAME), and run dvc add again",
+            severity="warning",
+        ),
+        Rule(
             "stray_file",
             "it lies among the images, gives none, and no list names it",
             "Remove it; or, if it is to be an image, put one whole file of an image's name there",

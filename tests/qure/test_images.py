@@ -1,6 +1,7 @@
 """Every image mode becomes the RGB that a person would see, the rest is refused by name; preparation as published."""
 
 import io
+import json
 import struct
 import zlib
 
@@ -238,6 +239,20 @@ def test_elongated_image_keeps_its_middle():
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([16, 64, 224]))
 def test_any_size_becomes_a_square(width, height, size):
     assert prepare_pixels(Image.new("RGB", (width, height), "red"), size).shape == (size, size, 3)
+
+
+def test_every_size_is_prepared_as_torchvision_does_for_the_published_code(helper):
+    published = helper("published_images")
+    recorded = json.loads(published.RECORDING.read_text())
+    found = {}
+    for size in published.sizes():
+        for mode in published.MODES:
+            data = encoded(published.picture(size, mode), "PNG", compress_level=1)
+            for edge in published.EDGES:
+                (values,) = normalise(prepare_image(data, edge, name="x")[None]).numpy()
+                found[f"{size[0]}x{size[1]} {mode} {edge}"] = published.digest(values)
+    assert len(recorded) > 900
+    assert {name for name in recorded if found[name] != recorded[name]} == set()
 
 
 def test_normalisation_is_clips():

@@ -84,6 +84,16 @@ def test_a_folder_comes_with_all_that_is_below_it_and_nothing_else(
 
 
 @pytest.mark.integration
+def test_a_key_may_begin_with_a_slash_or_have_two(s3: str) -> None:
+    for name, content in (("/lead/x.bin", b"one"), ("lead/x.bin", b"two"), ("lead//x.bin", b"three")):
+        _put(s3, name, content)
+    for address, content in (("//lead/x.bin", b"one"), ("/lead/x.bin", b"two"), ("/lead//x.bin", b"three")):
+        with stored_file(s3 + address) as file:
+            assert file.read_bytes() == content
+    with stored_folder(f"{s3}//lead/") as folder:
+        assert [one.read_bytes() for one in folder.iterdir()] == [b"one"]
+
+
 def test_a_folder_of_more_files_than_one_answer_lists(s3: str) -> None:
     for number in range(1_010):
         _put(s3, f"many/{number:04}", b"")

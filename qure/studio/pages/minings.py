@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from qure.errors import BadInput
 from qure.negatives.record import Kept
-from qure.studio.studio import Missing, Studio, address
+from qure.studio.studio import Missing, Studio, address, whole_number
 
 #: Size of the drawing, and what is left around the curve, in units of the drawing.
 WIDTH, HEIGHT, MARGIN = 900, 300, 44
@@ -80,10 +80,11 @@ def _listing(studio: Studio, request: Request, kept: Kept, epoch: int) -> Respon
 def _epoch(value: str | None, epochs: list[int]) -> int:
     if value is None:
         return epochs[-1]
-    if not (value.isascii() and value.isdigit()) or int(value) not in epochs:
+    number = whole_number(value)
+    if number is None or number not in epochs:
         known = ", ".join(map(str, epochs))
         raise BadInput(f"no mining before epoch {value[:10]!r} is kept", field="epoch", remedy=f"There are {known}")
-    return int(value)
+    return number
 
 
 def _ranks(kept: Kept, row: int) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Small copies of images, visitors' pictures, and the style and script of the page."""
 
+import logging
 from importlib.resources import files
 
 from starlette.concurrency import run_in_threadpool
@@ -10,6 +11,8 @@ from starlette.routing import Route
 from qure.errors import BadInput
 from qure.studio.pictures import MOST_BYTES
 from qure.studio.studio import Missing, Studio
+
+logger = logging.getLogger(__name__)
 
 _STATIC = {"studio.css": "text/css", "studio.js": "text/javascript"}
 #: What is read on of a file that is too large, so that the browser hears why, in bytes.
@@ -38,6 +41,9 @@ def routes(studio: Studio) -> list[Route]:
             key = await run_in_threadpool(studio.uploads.keep, content)
         except BadInput as error:
             return JSONResponse({"error": str(error)}, status_code=400)
+        except OSError as error:
+            logger.warning("a picture cannot be kept: %s", error)
+            return JSONResponse({"error": f"the picture cannot be kept: {error.strerror}"}, status_code=503)
         return JSONResponse({"reference": f"upload:{key}"}, status_code=201)
 
     def static(request: Request) -> Response:

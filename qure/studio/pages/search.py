@@ -16,7 +16,7 @@ from starlette.routing import Route
 from qure.errors import BadInput
 from qure.serving.searcher import Result, Searcher
 from qure.studio.project import Version
-from qure.studio.studio import Missing, Studio, address, picture_address
+from qure.studio.studio import Missing, Studio, address, picture_address, whole_number
 
 ANSWERS, MOST_ANSWERS = 10, 50
 MOST_STEPS, MOST_CHARACTERS = 30, 500
@@ -84,10 +84,11 @@ def read_address(values: QueryParams) -> Asked:
     if any(len(text) > MOST_CHARACTERS for text in texts):
         raise BadInput(f"a text of more than {MOST_CHARACTERS} characters", remedy="Say it shorter")
     count = values.get("k") or str(ANSWERS)
-    if not (count.isascii() and count.isdigit() and 1 <= int(count) <= MOST_ANSWERS):
+    number = whole_number(count)
+    if number is None or not 1 <= number <= MOST_ANSWERS:
         raise BadInput(f"{count[:20]!r} is not a number of answers from 1 to {MOST_ANSWERS}", field="k")
     steps = tuple(Step(one, text.strip()) for one, text in zip(references, texts, strict=False))
-    return Asked(steps, values.get("group") or None, int(count))
+    return Asked(steps, values.get("group") or None, number)
 
 
 def reference_bytes(studio: Studio, step: Step) -> bytes:
@@ -171,8 +172,7 @@ def _gallery(studio: Studio, asked: Asked, version: Version, values: QueryParams
     chosen = [asked.group] if asked.group is not None else list(galleries)
     ids = list(dict.fromkeys(image for name in chosen for image in galleries[name]))
     pages = max(1, -(-len(ids) // PAGE))
-    wanted = values.get("page", "1")
-    page = min(int(wanted), pages) if wanted.isascii() and wanted.isdigit() and int(wanted) else 1
+    page = min(whole_number(values.get("page", "")) or 1, pages)
 
     def turned(number: int) -> str:
         return address("/", *asked.parts(), model=version.number, page=number) if 1 <= number <= pages else ""

@@ -132,6 +132,23 @@ def test_data_of_a_user_is_never_overwritten(tmp_path: Path) -> None:
     assert list((tmp_path / "data").iterdir()) == [tmp_path / "data" / "fashioniq"]
 
 
+def test_a_file_behind_two_dots_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(BadInput, match="this is a file, not a folder"):
+        stage.render(Settings.model_validate(SMALL), tmp_path / "new" / ".." / "README.md")
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_a_link_to_another_disk_stays(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(tmp_path / "disk" / "data")
+    with pytest.raises(BadInput, match=r"a link to nothing: no folder is at .*disk/data"):
+        stage.render(Settings.model_validate(SMALL), tmp_path / "data")
+    (tmp_path / "disk" / "data").mkdir(parents=True)
+    stage.render(Settings.model_validate(SMALL), tmp_path / "data")
+    assert (tmp_path / "data").is_symlink()
+    assert folder_digest(tmp_path / "disk" / "data") == folder_digest(small)
+
+
 def test_a_failure_leaves_the_older_rendering(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "data"
     stage.render(Settings.model_validate(SMALL), root)

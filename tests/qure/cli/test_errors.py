@@ -3,10 +3,13 @@
 import errno
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import requires
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,17 @@ def test_an_error_is_one_line_with_the_way_out(error: Exception, said: str, code
     assert said in end.message
     assert "\n" not in end.message
     assert end.exit_code == code
+
+
+def test_a_helper_process_that_the_system_kills_is_no_fault_of_qure() -> None:
+    """As the kernel does where memory runs out."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        killed = pool.submit(signal.raise_signal, signal.SIGKILL).exception()
+    assert killed is not None
+    end = ending(killed)
+    assert end is not None
+    assert end.exit_code == 1
+    assert "a helper process was killed, most likely because memory ran out" in end.message
 
 
 def test_what_a_library_wraps_is_found() -> None:
@@ -167,3 +181,40 @@ def test_training_refuses_data_that_was_not_validated(qure: Callable[..., Any], 
     assert told.exit_code == 2
     assert "validation" in told.err
     assert not (project / "artifacts" / "fashioniq" / "model").exists()
+
+
+@pytest.mark.parametrize("output", ["README.md", "papers/new/../../README.md", "papers"])
+def test_weights_take_the_place_of_nothing_else(qure: Callable[..., Any], project: Path, output: str) -> None:
+    (project / "README.md").write_text("mine")
+    (project / "papers").mkdir()
+    (project / "papers" / "one.pdf").write_text("mine")
+    (project / "weights.pth").write_text("never looked at")
+    said = qure("weights", "import", "weights.pth", "--output", output)
+    assert (said.exit_code, f"{output}: holds something else" in said.err) == (2, True)
+    assert (project / "README.md").read_text() == (project / "papers" / "one.pdf").read_text() == "mine"
+
+
+def test_weights_take_the_place_of_older_ones(qure: Callable[..., Any], project: Path) -> None:
+    (project / "model").mkdir()
+    (project / "model" / "manifest.json").write_text("{}")
+    said = qure("weights", "import", "weights.pth", "--output", "model")
+    assert "weights.pth: the file does not exist" in said.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("compare-data", *SET),
+        (
+            *("evaluate-embeddings", "--benchmark", "cirr", "--root", ".", "--split", "val"),
+            *("--queries", "q", "--gallery", "g"),
+        ),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_folder_in_place_of_a_file_is_found_before_the_work(
+    qure: Callable[..., Any], project: Path, command: tuple[str, ...]
+) -> None:
+    (project / "folder").mkdir()
+    said = qure(*command, "--output", "folder")
+    assert (said.exit_code, "folder: this is a folder, and a file is written" in said.err) == (2, True)

@@ -20,7 +20,20 @@ def test_characters_that_do_not_show(code: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " \t\n", "!!", "--", "...", "\u2026\u2013", "$+=", "\u3000\u3002", "\u00b4 \u00a8"]
+    "text",
+    [
+        "",
+        " \t\n",
+        "!!",
+        "--",
+        "...",
+        "\u2026\u2013",
+        "$+=",
+        "\u3000\u3002",
+        "\u00b4 \u00a8",
+        "\uff0b\uff1d\uff5c\uff5e",
+        "\ufe62",
+    ],
 )
 def test_blanks_and_punctuation_alone(text: str) -> None:
     assert shows_nothing(text)

@@ -194,3 +194,18 @@ def test_an_index_that_leads_out_of_the_shards_is_refused(folder, column, value)
     index.to_parquet(folder / "index.parquet", index=False)
     with pytest.raises(BadInput, match=r"image 'c' is in row .* which the manifest does not have"):
         FeatureStore.open(folder)
+
+
+def test_an_index_that_gives_an_image_anothers_features_is_refused(folder):
+    index = pd.read_parquet(folder / "index.parquet")
+    index.loc[2, "row"] = index.loc[1, "row"]
+    index.to_parquet(folder / "index.parquet", index=False)
+    with pytest.raises(BadInput, match=r"image 'c' is in a row that another image has.*qure precompute"):
+        FeatureStore.open(folder)
+
+
+def test_an_index_that_lacks_an_image_is_refused(folder):
+    index = pd.read_parquet(folder / "index.parquet")
+    index.drop(index=4).to_parquet(folder / "index.parquet", index=False)
+    with pytest.raises(BadInput, match="has 9 images, and the shards have 10"):
+        FeatureStore.open(folder)

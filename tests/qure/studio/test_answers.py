@@ -73,6 +73,26 @@ def test_read_only_shows_and_takes_nothing(answers: Answers) -> None:
         shown.add("mark", "bob", "dress/1", {})
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can become somebody else")
+def test_whoever_may_only_read_the_folder_sees_the_answers(answers: Answers) -> None:
+    """In WAL mode SQLite writes beside the file even to read it; an export in a colleague's folder must do without."""
+    answers.add("mark", "ann", "dress/1", {"right": True})
+    for folder in answers.file.parents:
+        if folder.stat().st_uid == os.geteuid():
+            folder.chmod(folder.stat().st_mode | 0o055)
+    answers.file.chmod(0o444)
+    assert [file.name for file in answers.file.parent.iterdir()] == [answers.file.name]
+    child = os.fork()
+    if child == 0:
+        found = -1
+        try:
+            os.setuid(65534)
+            found = len(Answers(answers.file, read_only=True).of("mark"))
+        finally:
+            os._exit(found % 256)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1, "one mark is seen"
+
+
 def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     text = tmp_path / "answers.db"
     text.write_text("no database, but long enough to look like something" * 100)

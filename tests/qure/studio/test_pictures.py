@@ -1,6 +1,8 @@
 """What visitors bring: pictures are kept anew, everything else gets a sentence."""
 
+import errno
 import io
+import os
 import struct
 import zlib
 from typing import Any
@@ -68,6 +70,16 @@ def test_what_is_no_picture_gets_a_sentence(visitor: Any, studio: Any, content: 
     assert answer.status_code == 400
     assert words in answer.json()["error"]
     assert not any(studio.uploads._folder.glob("*"))
+
+
+def test_a_full_disk_gets_a_sentence(visitor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("qure.studio.pictures.atomic_file", full)
+    answer = visitor.post("/uploads", _file())
+    assert answer.status_code == 503
+    assert answer.json()["error"] == "the picture cannot be kept: No space left on device"
 
 
 def test_a_hundred_megabytes_get_a_sentence(visitor: Any) -> None:

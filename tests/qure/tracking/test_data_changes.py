@@ -1,5 +1,6 @@
 """What of a data root is compared with DVC's record of it, made by DVC itself."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qure.tracking.data_changes import Changes, data_changes
+from qure.tracking.data_changes import Changes, data_changes, hidden_from_dvc
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +102,21 @@ def test_a_cache_elsewhere_is_found(changes: Callable[[], Changes | None], tmp_p
     found = changes()
     assert found is not None
     assert "captions.json was edited" in found.says
+
+
+def test_what_dvc_hides_is_what_dvc_leaves_out(added: Path, tmp_path: Path) -> None:
+    """DVC itself says what it tracks of such a folder."""
+    subprocess.run(["cp", "-a", f"{added}/.", tmp_path], check=True)
+    images = tmp_path / "data" / "set" / "images"
+    for name in ("c.tmp.png", "kept.tmp.png", "d.png", "e.swp"):
+        (images / name).write_bytes(name.encode())
+    (tmp_path / ".dvcignore").write_text("*.swp\n*.tmp.png\n!kept.tmp.png\n/data/set/images/d.png\n")
+    names = [file.relative_to(tmp_path / "data").as_posix() for file in images.iterdir()]
+    command = [sys.executable, "-m", "dvc", "add", "data", "--quiet"]
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    digest = yaml.safe_load((tmp_path / "data.dvc").read_text())["outs"][0]["md5"]
+    listing = json.loads((tmp_path / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]).read_text())
+    left_out = set(names) - {entry["relpath"] for entry in listing}
+    assert left_out == {"set/images/c.tmp.png", "set/images/d.png", "set/images/e.swp"}
+    assert set(hidden_from_dvc(tmp_path / "data", names)) == left_out

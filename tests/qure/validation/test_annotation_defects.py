@@ -375,7 +375,7 @@ def test_defect_of_scenes_is_listed(scenes: tuple[Any, BadInput], expected: Expe
 
 
 #: Rules whose defect is no row, planted in test_stage.py.
-OF_WHOLE_FILES = {"public_count", "no_gallery", "not_versioned"}
+OF_WHOLE_FILES = {"public_count", "no_gallery", "not_versioned", "ignored_by_dvc"}
 
 
 def test_every_rule_about_annotations_has_a_defect_that_breaks_it() -> None:

@@ -156,6 +156,26 @@ def test_a_linked_folder_warns_that_dvc_does_not_version_it(
     assert "fashioniq: 1 row of not_versioned: the folder is a link" in caplog.text
 
 
+def test_what_a_dvcignore_hides_warns_that_dvc_does_not_version_it(new_workplace: Any) -> None:
+    workplace = new_workplace()
+    assert workplace.validate("fashioniq")["success"]
+    assert not [row for row in workplace.bad_rows() if row["rule"] == "ignored_by_dvc"], "no DVC, nothing to say"
+    (workplace.root / ".dvc").mkdir()
+    images = sorted((workplace.data / "fashioniq" / "images").glob("B*.jpg"))
+    hidden = [f"/data/fashioniq/images/{images[place].name}" for place in (0, 3)]
+    (workplace.root / ".dvcignore").write_text("\n".join(["*.swp", "hpfiq.json", *hidden]))
+    (workplace.data / "fashioniq" / "images" / "notes.swp").write_text("nobody reads it")
+    assert workplace.validate("fashioniq")["success"]
+    rows = [row for row in workplace.bad_rows() if row["rule"] == "ignored_by_dvc"]
+    assert [(row["file"], row["severity"]) for row in rows] == [
+        ("hp_fashioniq", "warning"),
+        ("fashioniq/images", "warning"),
+    ]
+    assert rows[0]["value"] == "hpfiq.json"
+    assert rows[1]["value"].endswith(" and 1 more")
+    assert ".dvcignore" in rows[0]["remedy"]
+
+
 def test_shifted_data_is_said(clean: Any, new_workplace: Any, caplog: pytest.LogCaptureFixture) -> None:
     place = new_workplace()
 

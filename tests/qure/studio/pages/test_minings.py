@@ -46,7 +46,11 @@ def test_the_curve_falls_and_stays_inside(project: Any) -> None:
             assert drawn["target"][0] < drawn["drops"][0] < drawn["drops"][1]
 
 
-@pytest.mark.parametrize("place", ["/minings?epoch=99", "/minings?epoch=x", "/minings?query=dress/9999999"])
+@pytest.mark.parametrize(
+    "place",
+    ["/minings?epoch=99", "/minings?epoch=x", f"/minings?epoch={'9' * 5000}", "/minings?query=dress/9999999"],
+    ids=["unknown", "none", "longer than Python reads", "query"],
+)
 def test_what_is_not_there_is_said(visitor: Any, place: str) -> None:
     assert visitor.get(place).status_code in (400, 404)
 

@@ -64,6 +64,8 @@ def test_an_answer_becomes_the_next_reference_and_the_path_stays(visitor: Any, p
         ("/?group=trousers", 400, "no group"),
         ("/?k=0", 400, "number of answers"),
         ("/?k=9999999999999999999999", 400, "number of answers"),
+        ("/?k=" + "9" * 5000, 400, "number of answers"),
+        ("/?page=" + "9" * 5000, 200, "page 1 of"),
         ("/?" + "&".join(["r=gallery:a"] * 31), 400, "steps"),
         ("/?r=gallery:a&t=" + "x" * 501, 400, "characters"),
         ("/picture?id=../../../../etc/passwd", 404, "no such image"),
