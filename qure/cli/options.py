@@ -1,7 +1,10 @@
 """Options that commands share, the settings that they lead to, and checks before the long work."""
 
+import errno
 import json
 import os
+import resource
+import shutil
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qure.errors import BadInput
+from qure.files import is_file
 from qure.layout import Layout
 
 if TYPE_CHECKING:
@@ -88,9 +92,7 @@ def require_writable(*outputs: Path) -> None:
         BadInput: a file lies where a folder is needed.
     """
     for output in outputs:
-        folder = next(parent for parent in (output, *output.absolute().parents) if parent.exists())
-        if folder == output and not output.is_dir():
-            folder = output.absolute().parent
+        folder = _nearest_folder(output)
         if not folder.is_dir():
             raise BadInput(
                 f"a file lies where a folder is needed for {output}",
@@ -102,6 +104,35 @@ def require_writable(*outputs: Path) -> None:
                 pass
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(folder)) from None
+
+
+def _nearest_folder(output: Path) -> Path:
+    """The folder that something will be made in: the nearest that is there."""
+    folder = next(parent for parent in (output, *output.absolute().parents) if parent.exists())
+    return output.absolute().parent if folder == output and not output.is_dir() else folder
+
+
+def require_room(example: Path, *outputs: Path) -> None:
+    """Finds out before the long work whether a file as large as another one can be written.
+
+    Args:
+        example: a file of the size that will be written at least; where it is missing, nothing is known.
+        outputs: where.
+
+    Raises:
+        OSError: files of that size are not allowed, or the disk has no room for it; names the place.
+    """
+    if not is_file(example):
+        return
+    size, (limit, _) = example.stat().st_size, resource.getrlimit(resource.RLIMIT_FSIZE)
+    for folder in map(_nearest_folder, outputs):
+        problem = None
+        if limit != resource.RLIM_INFINITY and limit < size:
+            problem = errno.EFBIG
+        elif shutil.disk_usage(folder).free < size:
+            problem = errno.ENOSPC
+        if problem is not None:
+            raise OSError(problem, f"{os.strerror(problem)} ({size / 1e6:,.0f} MB will be written)", str(folder))
 
 
 def require_replaceable(folder: Path, marker: str) -> None:

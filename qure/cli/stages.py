@@ -18,6 +18,7 @@ from qure.cli.options import (
     TrainingSet,
     Work,
     require_installed,
+    require_room,
     require_writable,
     settings_for,
 )
@@ -116,6 +117,7 @@ def train(
     """Train QuRe; a killed run goes on where it was. Several GPUs: torchrun --nproc-per-node=N -m qure.cli train ..."""
     settings, layout = settings_for(params, training_set), Layout(data, artifacts, work).of(training_set)
     require_writable(layout.model, layout.training, layout.scratch("train"))
+    require_room(layout.backbone / "model.safetensors", layout.model, layout.scratch("train"))
     from qure.training.stage import train as run
 
     run(

@@ -74,7 +74,7 @@ def survey_new(
     sets: Annotated[int, typer.Option(min=1, help="Question sets; a person answers one.")] = 4,
     questions: Annotated[int, typer.Option(min=1, help="In each set.")] = 20,
     checks: Annotated[int, typer.Option(min=0, help="Attention checks in each set.")] = 2,
-    seed: Annotated[int, typer.Option(help="Of the choice of queries.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of queries.")] = 0,
     consent: Annotated[Path | None, typer.Option(help="Text file: what people agree to, instead of qure's.")] = None,
     folder: Folder = FOLDER,
     params: Parameters = PARAMETERS,
@@ -166,7 +166,7 @@ def survey_report(
 def survey_simulate(
     address: Annotated[str, typer.Option(help="Where the page is.")] = "http://127.0.0.1:8765",
     people: Annotated[int, typer.Option(min=1, help="How many.")] = 30,
-    seed: Annotated[int, typer.Option(help="Of everything that is random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is random.")] = 0,
     training_set: TrainingSet = "fashioniq",
     params: Parameters = PARAMETERS,
     data: Data = DATA,

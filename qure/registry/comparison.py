@@ -199,13 +199,15 @@ def missed_thresholds(
         a sentence per threshold that is not reached; and all of them as name -> {"value", "least"}.
 
     Raises:
-        BadInput: a threshold names no metric that there is.
+        BadInput: a threshold names no metric that there is, or is more than it can be.
     """
+    parts = gate_parts(evaluations, settings.promotion.held_back)
     values = {
         f"{get_benchmark(benchmark).folder}/{metric}": value
-        for benchmark, evaluation in gate_parts(evaluations, settings.promotion.held_back).items()
+        for benchmark, evaluation in parts.items()
         for metric, value in evaluation.metrics.items()
     }
+    shares = {f"{get_benchmark(name).folder}/{one.name}" for name, part in parts.items() for one in part.measures}
     own = get_benchmark(training_set).folder
     sentences, found = [], {}
     thresholds: dict[str, float] = settings.promotion.thresholds.get(training_set, {})
@@ -216,6 +218,11 @@ def missed_thresholds(
                 f"no metric {name!r} has been measured",
                 field=f"promotion.thresholds.{training_set}",
                 remedy=f"Metrics are {', '.join(sorted(values))}",
+            )
+        if key in shares and least > 100:
+            raise BadInput(
+                f"{key} is a percentage and never reaches {least:g}: nothing would pass",
+                field=f"promotion.thresholds.{training_set}",
             )
         found[key] = {"value": values[key], "least": least}
         if not values[key] >= least:  # also when it is NaN

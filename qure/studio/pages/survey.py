@@ -27,7 +27,7 @@ def routes(studio: Studio) -> list[Route]:
     def page(request: Request) -> Response:
         if not studio.survey_file.is_file():
             return studio.page("survey_none", possible=any(studio.project.gallery))
-        survey = Survey.load(studio.survey_file)
+        survey = _survey(studio)
         person = known_person(request)
         found = participation(studio.answers, survey, person) if person is not None else None
         if found is None:
@@ -51,14 +51,14 @@ def routes(studio: Studio) -> list[Route]:
         form = await form_of(request)
         if form.get("agree") != "yes":
             raise BadInput("without consent nobody is asked", remedy="Go back and tick the box, or close the page")
-        survey = Survey.load(studio.survey_file)
+        survey = _survey(studio)
         token = token_for_writing(request, form)
         await run_in_threadpool(consent, studio.answers, survey, person_of(token))
         return see_other("/survey", token=token, request=request)
 
     async def resume(request: Request) -> Response:
         token = (await form_of(request)).get("token", "").strip()
-        survey = Survey.load(studio.survey_file)
+        survey = _survey(studio)
         if not is_token(token) or participation(studio.answers, survey, person_of(token)) is None:
             trouble = "Nobody has begun this survey with that token."
             return studio.page("survey_begin", status=400, survey=survey, trouble=trouble, fresh=new_token())
@@ -66,7 +66,7 @@ def routes(studio: Studio) -> list[Route]:
 
     async def answered(request: Request) -> Response:
         form = await form_of(request)
-        survey, person = Survey.load(studio.survey_file), known_person(request)
+        survey, person = _survey(studio), known_person(request)
         found = participation(studio.answers, survey, person) if person is not None else None
         if found is None:
             return see_other("/survey")
@@ -90,6 +90,21 @@ def routes(studio: Studio) -> list[Route]:
         Route("/survey/resume", resume, methods=["POST"]),
         Route("/survey/answer", answered, methods=["POST"]),
     ]
+
+
+def _survey(studio: Studio) -> Survey:
+    """The survey that is asked here.
+
+    Raises:
+        BadInput: its file is missing or damaged, or it is about another training set's pictures.
+    """
+    survey, here = Survey.load(studio.survey_file), studio.project.training_set
+    if survey.training_set != here:
+        raise BadInput(
+            f"the survey is about {survey.training_set}, and this page shows {here}",
+            remedy=f"Start it with --training-set {survey.training_set}",
+        )
+    return survey
 
 
 def _real(found: Participation) -> int:

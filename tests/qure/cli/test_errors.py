@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import requires
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -143,6 +145,35 @@ def test_outputs_that_cannot_be_written_are_found_before_the_work(
     assert f"{project}: Read-only file system" in said.err
     assert "--artifacts" in said.err
     assert [path.name for path in project.iterdir()] == ["params.yaml"]
+
+
+@pytest.fixture
+def large_backbone(project: Path) -> Path:
+    """A backbone of 32 MB, as far as its size goes."""
+    file = project / "artifacts" / "backbone" / "model.safetensors"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    os.truncate(file, 32_000_000)
+    return file
+
+
+def test_a_limit_that_the_model_exceeds_is_told_before_training(qure: Callable[..., Any], large_backbone: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_000_000, before[1]))
+    try:
+        said = qure("train", *SET)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (said.exit_code, "File too large (32 MB will be written)" in said.err) == (1, True), said.err
+    assert "ulimit -f unlimited" in said.err
+
+
+def test_a_disk_without_room_for_the_model_is_told_before_training(
+    qure: Callable[..., Any], large_backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=31_000_000))
+    said = qure("train", *SET)
+    assert (said.exit_code, "No space left on device (32 MB will be written). Make space" in said.err) == (1, True)
 
 
 def test_a_file_where_the_artifacts_belong(qure: Callable[..., Any], project: Path) -> None:

@@ -63,7 +63,14 @@ def test_what_means_nothing_is_one_line_with_file_and_key(tmp_path: Path, text: 
         ("catalogue: {seed: -1}", r"catalogue\.seed"),
         ("evaluation: {seed: -1}", r"evaluation\.seed"),
         ("evaluation: {batch_size: yes}", r"evaluation\.batch_size.*no truth value"),
+        ("promotion: {max_risk: 0}", r"promotion\.max_risk.*greater than 0"),
+        (
+            "promotion: {max_risk: 0.0001}",
+            r"max_risk: 0\.0001 is less than.*1000 resamples.*nothing would pass",
+        ),
         ("promotion: {max_risk: on}", r"promotion\.max_risk.*no truth value"),
+        ("validation: {tolerate: {image_missing: yes}}", r"validation\.tolerate.*no truth value"),
+        ("promotion: {thresholds: {cirr: {recall_at_10: on}}}", r"promotion\.thresholds.*no truth value"),
         ("validation: {workers: true}", r"validation\.workers.*no truth value"),
     ],
 )

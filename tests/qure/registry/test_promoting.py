@@ -100,6 +100,10 @@ def test_thresholds_are_absolute(world: World) -> None:
     assert world.champions.current() is None
     with pytest.raises(BadInput, match=r"no metric 'recall_at_11'.*fashioniq/recall_at_10"):
         world.changed(thresholds={"fashioniq": {"recall_at_11": 1.0}}).promote(1, 0.3)
+    with pytest.raises(BadInput, match=r"fashioniq/recall_at_10 is a percentage and never reaches 101"):
+        world.changed(thresholds={"fashioniq": {"recall_at_10": 101.0}}).promote(1, 0.3)
+    counted = world.changed(thresholds={"fashioniq": {"queries": 1_000_000}}).promote(1, 0.3)
+    assert "fashioniq/queries is" in counted["reason"], "a number of queries is no percentage"
 
 
 @pytest.mark.parametrize("part", ["queries", "candidates"])

@@ -2,6 +2,7 @@
 
 import html
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,13 @@ def _finish(visitor: Any, page: str) -> str:
 
 def test_without_a_survey_it_says_how_to_make_one(visitor: Any) -> None:
     assert "qure survey new" in visitor.get("/survey").text
+
+
+def test_a_survey_about_other_pictures_is_not_asked(visitor: Any, survey: Any, studio: Any) -> None:
+    replace(survey, training_set="cirr").save(studio.survey_file)
+    for page in (visitor.get("/survey"), visitor.post("/survey/begin", {"agree": "yes"})):
+        assert (page.status_code, "Start it with --training-set cirr" in page.text) == (400, True)
+    assert not studio.answers.file.exists()
 
 
 def test_nobody_is_asked_without_consent(visitor: Any, survey: Any, studio: Any) -> None:
