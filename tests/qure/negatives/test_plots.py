@@ -63,7 +63,7 @@ def test_a_failed_picture_leaves_no_file(mining: Mining, tmp_path: Path, monkeyp
     def full_disk(*_: object, **__: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full_disk)
+    monkeypatch.setattr("PIL.Image.Image.save", full_disk)
     with pytest.raises(OSError, match="No space left"):
         plots.draw_ranks(mining.statistics, tmp_path / "ranks.png")
     assert list(tmp_path.iterdir()) == []
