@@ -268,7 +268,11 @@ def main() -> None:
             result = examined(module, copied, sample=options.sample, seed=options.seed, seconds=share)
             around = circumstances()
             new[module] = {**result, "commit": around["commit"], "date": around["date"]}
-            print(f"{module}: {result['kill_rate']} of {result['sampled']}", flush=True)
+            rate = result["kill_rate"]
+            print(
+                f"{module}: " + ("nothing planted" if rate is None else f"{rate:.0%} of {result['sampled']}"),
+                flush=True,
+            )
             if not options.dry_run:
                 write_result("mutation", {"modules": dict(sorted({**found, **new}.items()))})
     if options.floor and below_floor(new.values()):

@@ -70,14 +70,21 @@ def drops_after_target(scores: Tensor, target_ranks: Tensor, search_window: int 
     return drops.masked_fill_(~counts, float("-inf"))
 
 
-def _first_pair_apart(drops: Tensor, threshold: int, steps: int) -> tuple[Tensor, Tensor]:
-    """Walks the drops from the largest down; consumes `drops`."""
+def _first_pair_apart(
+    drops: Tensor, threshold: int, steps: int, *, asking: bool | None = None
+) -> tuple[Tensor, Tensor]:
+    """Walks the drops from the largest down; consumes `drops`.
+
+    Args:
+        asking: after each step whether every row has its pair; default: on a CPU, where the answer is there at once.
+    """
+    asking = drops.device.type == "cpu" if asking is None else asking
     start = torch.full((len(drops),), -1, dtype=torch.int64, device=drops.device)  # (q,)
     end = start.clone()
     rows = torch.arange(len(drops), device=drops.device)  # (p,): the rows that have not found their pair, at first all
     previous = _take_largest(drops)[0]  # (p,), as are following, exists, found, pending; drops is (p, N - 1)
     quick = min(steps, QUICK_STEPS)
-    if drops.device.type != "cpu" and quick > 1:
+    if not asking and quick > 1:
         start, end, pending, previous = _quick_steps(drops, previous, threshold, quick)
         if steps <= QUICK_STEPS or not bool(pending.any()):
             return start, end

@@ -181,7 +181,7 @@ def risk_of(paired: "PairedResult") -> float:
 
     `p` is the share in which a is not better, `p_worse` the share in which it is not worse; both hold the ties.
     """
-    return min(1.0, max(0.0, (1.0 + paired.p - paired.p_worse) / 2.0))
+    return (1.0 + paired.p - paired.p_worse) / 2.0
 
 
 def missed_thresholds(

@@ -188,6 +188,23 @@ def test_the_order_of_captions_is_asked_both_ways(
     assert found.metrics["picks_changed_by_order"] == pytest.approx(100 * changed)
 
 
+def test_ties_in_the_other_order_agree_by_half_too(
+    hp_fashioniq_root: Path, unit_embeddings: Callable[..., Embeddings], settings: EvaluationSettings
+) -> None:
+    """A model that is lost once the captions are exchanged: every set scores the same."""
+    queries, gallery = embeddings(hp_fashioniq_root, unit_embeddings, 2)
+    pairs = files.read_pairs(hp_fashioniq_root)
+    turned = [exchanged_id(pair.query_id) for pair in pairs if pair.exchanged]
+    lost = np.zeros((len(turned), queries.dimension), dtype=np.float32)
+    both = Embeddings([*queries.ids, *turned], np.concatenate([queries.vectors[:, 0], lost]))
+    found = hp_fashioniq.evaluate(pairs, both, gallery, settings=settings)
+    plain = found.per_query["agreement"].tolist()
+    halves = [0.5 if pair.exchanged else own for pair, own in zip(pairs, plain, strict=True)]
+    assert found.metrics["agreement_exchanged"] == pytest.approx(100 * np.mean(halves))
+    changed = [bool(pair.exchanged) for pair in pairs]
+    assert found.metrics["picks_changed_by_order"] == pytest.approx(100 * np.mean(changed))
+
+
 def test_the_order_of_captions_can_be_chosen(
     hp_fashioniq_root: Path, unit_embeddings: Callable[..., Embeddings], settings: EvaluationSettings
 ) -> None:

@@ -147,6 +147,27 @@ def test_all_tokens_at_once_mine_the_same_sets(tiles: Tiles) -> None:
     assert [found.of(row).tolist() for row in range(150)] == [wanted.of(row).tolist() for row in range(150)]
 
 
+@pytest.mark.parametrize("threshold", [0, 1, 3])
+@pytest.mark.parametrize("steps", [1, 2, 8, 9, 29])
+def test_a_walk_that_waits_for_no_answer_ends_as_one_that_does(threshold: int, steps: int) -> None:
+    generator = torch.Generator().manual_seed(4)
+    # Coarse and smooth scores, few of either and both.
+    coarse = (torch.rand(40, 30, generator=generator) * 8).round() / 8
+    smooth = torch.linspace(1, 0, 30).repeat(4, 1) ** 2
+    # Fifteen drops side by side are larger than the one that lies apart: more steps than are quick.
+    falls = torch.tensor([0.0, *range(40, 25, -1), *[0.5] * 8, 20.0, *[0.25] * 4])
+    late = (torch.cat([torch.zeros(1), -falls.cumsum(0)]))[None]
+    for rows in (coarse, smooth, late, torch.cat([coarse, smooth, late])):
+        scores = rows.sort(dim=1, descending=True).values
+        drops = drops_after_target(scores, torch.arange(len(rows)) % 30 * (rows[:, 0] > 0))
+        asking, not_asking = (
+            _first_pair_apart(drops.clone(), threshold, steps, asking=asking) for asking in (True, False)
+        )
+        assert torch.equal(torch.stack(asking), torch.stack(not_asking))
+    if threshold:
+        assert (int(asking[0][-1]), int(asking[1][-1])) == ((15, 24) if steps > 8 else (-1, -1))
+
+
 @pytest.mark.parametrize("threshold", [1, 3])
 def test_steps_that_wait_for_no_answer_find_the_same_pairs(threshold: int, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(2)

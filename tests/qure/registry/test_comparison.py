@@ -1,5 +1,6 @@
 """The rule and its error rates."""
 
+import json
 from dataclasses import replace
 from statistics import NormalDist
 
@@ -206,6 +207,14 @@ def test_held_back_queries_are_the_same_for_every_model_and_decide_nothing() -> 
     assert changed.held_back is not None
     assert before.held_back is not None
     assert changed.held_back.a != before.held_back.a
+    assert f"on {len(aside.per_query)} queries held back from the decision it is {changed.held_back.a:.2f}" in (
+        changed.note()
+    )
+    record = json.loads(json.dumps(changed.record()))
+    assert record["held_back"]["a"] == changed.held_back.a
+    assert (record["a"], record["risk"], record["passed"]) == (changed.paired.a, changed.risk, changed.passed)
+    plain = _compare(one, other)
+    assert (plain.record()["held_back"], plain.note()) == (None, ""), "of two versions there is nothing to say"
     assert gate_part(one, 0.0) is one
     assert held_back_part(one, 0.0) is None
     table = one.per_query.groupby("category")["hit"].mean()
