@@ -7,8 +7,8 @@ Which faults: benchmarks/faults.py. A module's tests are those that mirror it (q
 those that guarding_tests.yaml names, and the module's doctests. A fault is killed when one of them fails or runs many
 times longer than before; equivalent_mutants.yaml names faults that change nothing a caller can see, with the reason,
 and these are left out. Writes results/mutation.json: kill rate and survivors per module; what it holds of other modules
-stays. The second line is for CI, which has no time for whole modules: it takes those that changed, as many faults as
-there is time for, and fails when more survive than chance allows.
+stays. The second line is for CI, which has no time for whole modules: of those with a rate it takes what changed, as
+many faults as there is time for, and fails when more survive than chance allows.
 """
 
 import argparse
@@ -240,7 +240,7 @@ def below_floor(found: Iterable[Mapping[str, Any]]) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", metavar="MODULE", help="a path such as qure/training/step.py")
-    parser.add_argument("--changed", metavar="SINCE", help="also the modules that changed since this commit")
+    parser.add_argument("--changed", metavar="SINCE", help="also the modules with a rate that changed since this commit")
     parser.add_argument("--sample", type=int, help="so many faults of each module, drawn; default: all")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="for all modules together; default: no end")
@@ -248,7 +248,10 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="plant and test, write no result")
     options = parser.parse_args()
     stop = time.monotonic() + options.seconds
-    modules = list(dict.fromkeys([*options.modules, *(changed(options.changed) if options.changed else [])]))
+    kept = RESULTS / "mutation.json"
+    found = json.loads(kept.read_text(encoding="utf-8"))["modules"] if kept.is_file() else {}
+    since = [module for module in changed(options.changed) if module in found] if options.changed else []
+    modules = list(dict.fromkeys([*options.modules, *since]))
     # Which modules come first when there is no time for all is the draw's business too.
     random.Random(options.seed).shuffle(modules)
     if not modules:
@@ -258,8 +261,6 @@ def main() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     for name in LIBRARIES:
         __import__(name)
-    kept = RESULTS / "mutation.json"
-    found = json.loads(kept.read_text(encoding="utf-8"))["modules"] if kept.is_file() else {}
     new = {}
     with tempfile.TemporaryDirectory(prefix="qure-mutation.") as scratch:
         copied = copied_project(Path(scratch, "project"))
