@@ -240,7 +240,7 @@ def below_floor(found: Iterable[Mapping[str, Any]]) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", metavar="MODULE", help="a path such as qure/training/step.py")
-    parser.add_argument("--changed", metavar="SINCE", help="also the modules with a rate that changed since this commit")
+    parser.add_argument("--changed", metavar="SINCE", help="also what has a rate and changed since this commit")
     parser.add_argument("--sample", type=int, help="so many faults of each module, drawn; default: all")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="for all modules together; default: no end")
