@@ -268,8 +268,9 @@ def main() -> None:
             share = (stop - time.monotonic()) / (len(modules) - number)
             result = examined(module, copied, sample=options.sample, seed=options.seed, seconds=share)
             around = circumstances()
-            new[module] = {**result, "commit": around["commit"], "date": around["date"]}
             rate = result["kill_rate"]
+            if rate is not None:  # what is known stays where there was no time
+                new[module] = {**result, "commit": around["commit"], "date": around["date"]}
             print(
                 f"{module}: " + ("nothing planted" if rate is None else f"{rate:.0%} of {result['sampled']}"),
                 flush=True,

@@ -187,7 +187,7 @@ def _mutation(found: dict[str, Any]) -> Iterator[Row]:
     told = {name: one for name, one in found["modules"].items() if one["kill_rate"] is not None}
     yield row(f"all {len(told)} modules", list(told.values()))
     for name, one in told.items():
-        yield row(f"`{name}`", [one])
+        yield row(f"`{name}`" + (", drawn anew" if one["seed"] else ""), [one])
 
 
 SECTIONS = [
@@ -237,7 +237,8 @@ SECTIONS = [
         "mutation",
         "Planted faults that the tests notice",
         "Modules that decide numbers, small faults of each drawn by chance and planted one at a time. Left out are "
-        "those that nobody can tell from none, each with its reason in `benchmarks/equivalent_mutants.yaml`.",
+        "those that nobody can tell from none, each with its reason in `benchmarks/equivalent_mutants.yaml`. Tests "
+        "were mended after the first draw, which flatters them since; `drawn anew` are faults that nobody had seen.",
         _mutation,
     ),
     Section("demo", "The demo", "In a fresh clone. Before: the first run.", _demo),

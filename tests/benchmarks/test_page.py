@@ -43,7 +43,7 @@ def test_what_is_not_measured_is_said(results: Path) -> None:
 def test_rates_of_planted_faults_are_of_those_that_somebody_can_tell(tmp_path: Path) -> None:
     def module(killed: int, timed_out: int, survived: int, rate: float | None) -> dict[str, object]:
         counts = {"killed": killed, "timed_out": timed_out, "survived": survived, "equivalent": 5}
-        return counts | {"kill_rate": rate}
+        return counts | {"kill_rate": rate, "seed": int(rate == 1.0)}
 
     modules = {
         "qure/a.py": module(17, 1, 2, 0.9),
@@ -54,7 +54,7 @@ def test_rates_of_planted_faults_are_of_those_that_somebody_can_tell(tmp_path: P
     text = page.text(tmp_path)
     assert "| all 2 modules: 28 of 30 | 93.33 % |" in text
     assert "| `qure/a.py`: 18 of 20 | 90 % |" in text
-    assert "| `qure/b.py`: 10 of 10 | 100 % |" in text
+    assert "| `qure/b.py`, drawn anew: 10 of 10 | 100 % |" in text
     assert "qure/c.py" not in text
 
 

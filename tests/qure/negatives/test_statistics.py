@@ -73,6 +73,8 @@ def test_shares_count_the_images_below_the_target(
     assert found["first_share_after_target"]["mean"] == pytest.approx(before_first)
     assert found["middle_share_after_target"]["mean"] == pytest.approx(before_middle)
     assert found["first_after_target"]["mean"] == first - target
+    assert found["first_share_of_list"]["mean"] == pytest.approx(first / size)
+    assert found["last_share_of_list"]["mean"] == pytest.approx(last / size)
     assert found["drops_share"] == 1
 
 

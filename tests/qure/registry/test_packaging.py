@@ -4,6 +4,7 @@ import base64
 import json
 import pickletools
 import re
+import shutil
 import socket
 import threading
 import time
@@ -68,11 +69,12 @@ def packaged(
 
 
 @pytest.fixture(scope="module")
-def served(packaged: Path) -> Any:
+def served(packaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Loaded from a copy: Python leaves bytecode beside the code that a package brings along."""
     import mlflow
     import mlflow.pyfunc.scoring_server  # as in MLflow's server: the model looks for it
 
-    return mlflow.pyfunc.load_model(str(packaged))
+    return mlflow.pyfunc.load_model(str(shutil.copytree(packaged, tmp_path_factory.mktemp("served") / "model")))
 
 
 def _query(pictures: list[bytes], *rows: int, **columns: Any) -> pd.DataFrame:
@@ -209,8 +211,6 @@ def test_it_answers_its_example_as_when_it_was_packaged(
 def test_what_is_installed_otherwise_than_the_package_asks_is_said(
     packaged: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import shutil
-
     copy = tmp_path / "package"
     shutil.copytree(packaged, copy)
     lines = (copy / "requirements.txt").read_text().replace("rich==", "rich==0.0.1 # ")
@@ -225,8 +225,6 @@ def test_what_is_installed_otherwise_than_the_package_asks_is_said(
 @pytest.mark.integration
 def test_its_own_environment_holds_what_the_package_asks_for_and_nothing_else(packaged: Path, tmp_path: Path) -> None:
     """Nothing is asked for here, so that no index is needed: the interpreter that answers has no MLflow."""
-    import shutil
-
     copy = tmp_path / "package"
     shutil.copytree(packaged, copy)
     (copy / "requirements.txt").write_text("")
@@ -243,8 +241,6 @@ def test_its_own_environment_holds_what_the_package_asks_for_and_nothing_else(pa
 
 
 def test_what_is_missing_in_a_package_is_told(packaged: Path, tmp_path: Path) -> None:
-    import shutil
-
     for number, name in enumerate(
         ("MLmodel", "example_answer.json", "input_example.json", "artifacts/model/config.json")
     ):
