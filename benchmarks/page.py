@@ -166,6 +166,20 @@ def _serving(found: dict[str, Any]) -> Iterator[Row]:
     yield Row(f"{found['large_requests']} PNGs of 62 megapixels", found["peak_mib"]["with_refused_pngs"], "MiB")
 
 
+def _labels(found: dict[str, Any]) -> Iterator[Row]:
+    metrics = ("recall_at_10", "relevant_at_10", "wanted_share_at_10", "ndcg_at_10")
+    none, *shares = found["shares"]
+    for metric in metrics:
+        yield Row(f"{metric}, no query corrected", none[metric]["value"], "%")
+    for one in shares:
+        further = [counts["further_right"] for counts in one["labelled"]]
+        for metric in metrics:
+            difference = one[f"{metric}_difference"]
+            between = f"95 %: {difference['low']:+.1f} to {difference['high']:+.1f}"
+            told = f"{100 * one['share']:.0f} % of the queries, {min(further)} to {max(further)} images found right"
+            yield Row(f"{told}: {metric} ({between})", difference["value"], "points")
+
+
 def _demo(found: dict[str, Any]) -> Iterator[Row]:
     yield Row("first run", found["whole_seconds"], "s")
     yield Row("second run, nothing to do", found["second_run_seconds"], "s", found["whole_seconds"])
@@ -240,6 +254,13 @@ SECTIONS = [
         "those that nobody can tell from none, each with its reason in `benchmarks/equivalent_mutants.yaml`. Tests "
         "were mended after the first draw, which flatters them since; `drawn anew` are faults that nobody had seen.",
         _mutation,
+    ),
+    Section(
+        "labels",
+        "What corrected labels buy",
+        "The catalogue's FashionIQ, three seeds; training queries corrected by a simulated person, and what that "
+        "changes against a training without ([more](studio.md#correct)).",
+        _labels,
     ),
     Section("demo", "The demo", "In a fresh clone. Before: the first run.", _demo),
     Section("first_run", "What the demo learns", "Over seeds and processors ([more](first-run.md)).", _first_run),
