@@ -43,6 +43,7 @@ def test_what_was_measured_is_kept_beside_what_was_not_run(
     assert turns.read_seconds() == {"a": 3.0, "b": 1.3}
 
 
+@pytest.mark.integration
 def test_together_the_turns_of_a_run_are_all_its_tests() -> None:
     """As `.ci/run` asks; here of three modules, which two turns share."""
     every = _collected()

@@ -56,6 +56,7 @@ def test_a_wheel_holds_the_library_alone_and_all_of_its_files(site: Path) -> Non
     assert packed == ours
 
 
+@pytest.mark.integration
 def test_the_wheels_library_and_command_line_work(site: Path) -> None:
     done = run(site, "import qure; print(qure.__file__, callable(qure.load))")
     assert done.stdout.split() == [str(site / "qure" / "__init__.py"), "True"], done.stderr

@@ -24,6 +24,7 @@ def test_the_small_version_agrees_with_itself(monkeypatch: pytest.MonkeyPatch) -
     assert kept == sorted((one.name, one.stat().st_mtime) for one in (root / "benchmarks" / "results").iterdir())
 
 
+@pytest.mark.integration
 def test_needs_no_more_than_a_gpu_image_has() -> None:
     """What the script imports on its way: neither the tracking server's client nor the validation's library."""
 

@@ -9,6 +9,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 ASK = """
 import qure.cli
+import pytest
+
 from qure.tracking.connection import quiet_environment
 
 quiet_environment()
@@ -26,6 +28,7 @@ print(is_telemetry_disabled(), _context().config.analytics_enabled, by_command, 
 """
 
 
+@pytest.mark.integration
 def test_usage_reports_are_off() -> None:
     """DVC's also by the repository's own settings, which `dvc repro` reads without `qure`.
 

@@ -94,6 +94,7 @@ def test_a_key_may_begin_with_a_slash_or_have_two(s3: str) -> None:
         assert [one.read_bytes() for one in folder.iterdir()] == [b"one"]
 
 
+@pytest.mark.integration
 def test_a_folder_of_more_files_than_one_answer_lists(s3: str) -> None:
     for number in range(1_010):
         _put(s3, f"many/{number:04}", b"")

@@ -11,6 +11,7 @@ from qure.registry import stage
 from qure.tracking import connect
 
 
+@pytest.mark.integration
 def test_rolling_back_and_further_back(world: World, caplog: pytest.LogCaptureFixture) -> None:
     for seed, quality in ((1, 0.3), (2, 0.4), (3, 0.5)):
         world.enter(seed, quality)
