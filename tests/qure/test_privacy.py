@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 ASK = """
 import qure.cli
-import pytest
-
 from qure.tracking.connection import quiet_environment
 
 quiet_environment()
