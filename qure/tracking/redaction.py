@@ -30,6 +30,8 @@ _NAMED = (
 #: ?key=AIza..., ?code=... of an address: with a value that a machine has drawn.
 _DRAWN = re.compile(r"(?P<name>[?&;#](?:key|code)=)(?P<value>[^&;\s'\"#]+)", re.IGNORECASE)
 _PARAMETERS = re.compile(rf"(?P<name>(?:[?&;\s#]|^){_NAMED}=)[^&;\s'\"#]+", re.IGNORECASE)
+#: --password ... of a command line, password = ... of a settings file: blanks stand between name and value.
+_APART = re.compile(rf"(?P<name>(?:(?:^|\s)--?{_NAMED}\s+|\b{_NAMED}\s+=\s*))[^\s'\"=-][^\s'\"]*", re.IGNORECASE)
 _QUOTED = re.compile(rf"(?P<name>['\"]{_NAMED}['\"]\s*:\s*['\"])[^'\"]+", re.IGNORECASE)
 #: In an address these are what lets a stranger in.
 _SIGNATURE = re.compile(r"signature|(?:^|[-_.])sig$", re.IGNORECASE)
@@ -97,6 +99,7 @@ def redacted(text: str, environment: Mapping[str, str] | None = None) -> str:
     text = _BARE_USERINFO.sub(f"{HIDDEN}@", text)
     text = _WEBHOOKS.sub(rf"\g<host>{HIDDEN}", text)
     text = _PARAMETERS.sub(_without_value, text)
+    text = _APART.sub(_without_value, text)
     text = _QUOTED.sub(_without_value, text)
     text = _DRAWN.sub(lambda match: f"{match['name']}{HIDDEN}" if _looks_drawn(match["value"]) else match[0], text)
     text = _TOKENS.sub(HIDDEN, text)
@@ -168,7 +171,7 @@ def _without_userinfo(match: re.Match[str]) -> str:
 
 
 def _without_value(match: re.Match[str]) -> str:
-    name = match["name"].strip("?&;#='\": \t\n")
+    name = match["name"].strip("?&;#='\": \t\n").lstrip("-")
     return f"{match['name']}{HIDDEN}" if _SIGNATURE.search(name) or names_a_secret(name) else match[0]
 
 

@@ -15,6 +15,8 @@ from qure.tracking.redaction import holds_secret, is_secret, names_a_secret, red
         "s3 said no: GET https://s3/b/k?X-Amz-Credential={secret}&X-Amz-Signature={secret}",
         "dsn host=db password={secret} user=qure",
         "Authorization: Bearer {secret}",
+        "ran: mc alias set store --db-password {secret} --verbose",
+        "alembic.ini: line 3: password = {secret}",
         "'mysql://u:{secret}@host/db'",
     ],
 )
@@ -33,6 +35,14 @@ def test_the_rest_of_a_message_stays() -> None:
     assert redacted("recall@10 of 3.5 at epoch 2, mail me@example.org", {}) == (
         "recall@10 of 3.5 at epoch 2, mail me@example.org"
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["read it with --password-stdin twice", "max_tokens = 77", "set --token-file /run/token", "pad_token = b"],
+)
+def test_options_and_settings_about_secrets_stay(text: str) -> None:
+    assert redacted(text, {}) == text
 
 
 @given(st.text(min_size=8), st.text(), st.text())
