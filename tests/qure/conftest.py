@@ -1,5 +1,6 @@
 """Real servers for tests: MLflow's database (SQLite, PostgreSQL), an MLflow server, an S3 API over HTTP."""
 
+import contextlib
 import copy
 import hashlib
 import os
@@ -106,10 +107,12 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         cwd=folder,
     )
     wait_for_port(port, server)
+    _wait_for_database(port)
     # The server itself, not `runuser` before it; read now, so that clearing temporary files makes no orphan of it.
     postmaster = int((folder / "data" / "postmaster.pid").read_text().split()[0])
     yield f"postgresql+psycopg://qure:any-password@127.0.0.1:{port}/"
-    os.kill(postmaster, signal.SIGINT)
+    with contextlib.suppress(ProcessLookupError):  # it ends by itself when its files are cleared away first
+        os.kill(postmaster, signal.SIGINT)
     server.wait(timeout=30)
 
 
@@ -154,6 +157,21 @@ def wait_for_port(port: int, server: "subprocess.Popen[bytes]", seconds: float =
         except OSError:
             assert server.poll() is None, f"the server ended with {server.returncode}"
             assert time.monotonic() < deadline, f"nothing listens on port {port}"
+            time.sleep(0.1)
+
+
+def _wait_for_database(port: int, seconds: float = 60) -> None:
+    """Returns when PostgreSQL takes connections: on a busy machine it listens some time before."""
+    import psycopg
+
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            psycopg.connect(host="127.0.0.1", port=port, user="qure", dbname="postgres").close()
+            return
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
             time.sleep(0.1)
 
 
