@@ -179,7 +179,6 @@ def evaluated(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Eval
         output=folder,
         work=folder / "work",
         device="cpu",
-        plots=False,
     )
     evaluate(found.settings, "fashioniq", model=folder / "backbone", output=folder / "champion", **inputs)
     evaluate(
