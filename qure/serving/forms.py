@@ -87,4 +87,5 @@ def read_csv(file: StringIO) -> pd.DataFrame:
 
 
 def _number(cell: str | None) -> int | str | None:
-    return int(cell) if cell and cell.isascii() and cell.isdigit() else cell
+    """What is no number, or longer than any that is meant, stays a text, which is refused with its row."""
+    return int(cell) if cell and len(cell) <= 9 and cell.isascii() and cell.isdigit() else cell

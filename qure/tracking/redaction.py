@@ -18,8 +18,9 @@ def _words(*lines: str) -> frozenset[str]:
     return frozenset(word for line in lines for word in line.split())
 
 
+#: Each begins where a word begins, or is bounded: a long text of words and hyphens must not take minutes.
 #: user:password@ or token@ of a URI; also where the password itself holds an @ or a slash.
-_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*)://(?P<user>[^\s/'\"]*:[^\s'\"]*|[^\s/'\"]*)@")
+_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]{0,40})://(?P<user>[^\s/'\"]*:[^\s'\"]*|[^\s/'\"]*)@")
 #: user:password@host without a scheme, as database tools take it; a digest, image:tag@sha256:..., has no host.
 _BARE_USERINFO = re.compile(r"(?<![\w.%+/@:-])[\w.%+-]+:[^\s/'\"@:]+@(?=(?:localhost|[\w-]+(?:\.[\w-]+)+)(?![\w@]))")
 #: ?X-Amz-Signature=..., &password=... of a URI or a connection string; "password": "..." of JSON and YAML.
@@ -31,7 +32,9 @@ _NAMED = (
 _DRAWN = re.compile(r"(?P<name>[?&;#](?:key|code)=)(?P<value>[^&;\s'\"#]+)", re.IGNORECASE)
 _PARAMETERS = re.compile(rf"(?P<name>(?:[?&;\s#]|^){_NAMED}=)[^&;\s'\"#]+", re.IGNORECASE)
 #: --password ... of a command line, password = ... of a settings file: blanks stand between name and value.
-_APART = re.compile(rf"(?P<name>(?:(?:^|\s)--?{_NAMED}\s+|\b{_NAMED}\s+=\s*))[^\s'\"=-][^\s'\"]*", re.IGNORECASE)
+_APART = re.compile(
+    rf"(?P<name>(?:(?:^|\s)--?{_NAMED}\s+|(?<![\w.-]){_NAMED}\s+=\s*))[^\s'\"=-][^\s'\"]*", re.IGNORECASE
+)
 _QUOTED = re.compile(rf"(?P<name>['\"]{_NAMED}['\"]\s*:\s*['\"])[^'\"]+", re.IGNORECASE)
 #: In an address these are what lets a stranger in.
 _SIGNATURE = re.compile(r"signature|(?:^|[-_.])sig$", re.IGNORECASE)

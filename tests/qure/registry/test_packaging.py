@@ -334,6 +334,7 @@ def test_lines_of_csv_may_leave_cells_empty(ask: Any, pictures: list[bytes]) -> 
         ("reference,text,text\n{image},is red,is blue\n", "field 'text': the column stands there twice"),
         ("reference,text,top_k\n{image},is red,many\n", "row 0, field 'top_k': 'many' is not a number of results"),
         ("reference,text\n{image},\n", "row 0, field 'text'"),
+        ("reference,text,top_k\n{image},is red," + "9" * 5000 + "\n", "row 0, field 'top_k': '9+"),
     ],
 )
 def test_a_mistake_in_csv_is_told_too(ask: Any, pictures: list[bytes], lines: str, said: str) -> None:

@@ -210,3 +210,10 @@ def test_addresses_that_hold_secrets(address: str) -> None:
 def test_addresses_that_hold_none_stay(address: str) -> None:
     assert not holds_secret(address)
     assert redacted(address, {}) == address
+
+
+@pytest.mark.timeout(20)  # it took minutes: every place in a word was tried as its beginning
+@pytest.mark.parametrize("piece", ["a-", "token.", "a+b", "--", "x@", "p:"])
+def test_a_long_text_is_looked_through_at_once(piece: str) -> None:
+    text = piece * 20_000
+    assert redacted(text, {}) == text
