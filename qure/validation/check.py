@@ -1,5 +1,6 @@
 """All checks of one training set's data: annotation tables first, images beside them in other processes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,7 +89,7 @@ def check(settings: ValidationSettings, training_set: str, *, data: Path, work: 
 
 
 def _check(settings: ValidationSettings, training_set: str, data: Path, work: Path) -> Checked:
-    checked = Checked(read_annotations(training_set, data))
+    checked = Checked(read_annotations(training_set, data, lambda images: start_server(images, settings)))
     cache, complete = ImageCache(work, settings.max_image_bytes), False
     running: dict[str, tuple[ImageStore, ImageChecks]] = {}
     try:
@@ -113,8 +114,15 @@ def _check(settings: ValidationSettings, training_set: str, data: Path, work: Pa
     return checked
 
 
-def read_annotations(training_set: str, data: Path) -> dict[str, Annotations]:
+def read_annotations(
+    training_set: str, data: Path, meanwhile: Callable[[int], None] = lambda _: None
+) -> dict[str, Annotations]:
     """The annotation tables of the benchmarks that a training set is trained and judged on.
+
+    Args:
+        training_set: which.
+        data: the data root.
+        meanwhile: called after each benchmark with its number of images, before the next one is read.
 
     Raises:
         BadInput: a file is missing or damaged as a whole.
@@ -122,7 +130,7 @@ def read_annotations(training_set: str, data: Path) -> dict[str, Annotations]:
     found: dict[str, Annotations] = {}
     for name in judged_on(training_set):
         found[name] = get_benchmark(name).tables(data, found)
-        start_server(len(found[name].images))
+        meanwhile(len(found[name].images))
     return found
 
 

@@ -41,11 +41,15 @@ _BATCH = 64
 TRAIN = "train"
 
 
-def start_server(images: int) -> None:
+def start_server(images: int, settings: ValidationSettings) -> None:
     """Starts the process that others are forked from, where so many images are worth some: it imports for a second."""
-    if images >= _WORTH_PROCESSES:
+    if images >= _WORTH_PROCESSES and _workers(settings) > 1:
         _context()
         forkserver.ensure_running()
+
+
+def _workers(settings: ValidationSettings) -> int:
+    return settings.workers or len(os.sched_getaffinity(0))
 
 
 def _context() -> BaseContext:
@@ -73,7 +77,7 @@ class ImageChecks:
         self._pool: ProcessPoolExecutor | None = None
         self._futures: list[Future[list[tuple[str, ImageFacts]]]] = []
         self._todo = self._unknown([image for image in ids if image in store])
-        workers = settings.workers or len(os.sched_getaffinity(0))
+        workers = _workers(settings)
         if len(self._todo) >= _WORTH_PROCESSES and workers > 1:
             self._start(workers)
 
