@@ -269,6 +269,13 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def checked_once() -> Iterator[dict[str, Any]]:
+    """From here on no table is checked twice in this process (tests/checked_once.py); what is kept, to be cleared."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield _module("checked_once").keep_results(patch)
+
+
+@pytest.fixture(scope="session")
 def passed() -> Callable[..., Path]:
     """(folder, data root, image sets, excluded) -> the folder, with what a passed validation of that data leaves."""
     return _passed
