@@ -42,9 +42,12 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def pytest_configure(config: pytest.Config) -> None:
     """Once, not in each worker: what tests leave is looked for when all have ended."""
     if not hasattr(config, "workerinput"):
-        plugin = _module("untouched").plugin()
-        if plugin is not None:
-            config.pluginmanager.register(plugin, "untouched")
+        for name, plugin in (
+            ("in_memory", _module("in_memory").plugin(config)),
+            ("untouched", _module("untouched").plugin()),
+        ):
+            if plugin is not None:
+                config.pluginmanager.register(plugin, name)
         if config.getoption("--write-seconds"):
             config.pluginmanager.register(_module("turns").Stopwatch(), "stopwatch")
 
