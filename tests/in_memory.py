@@ -3,6 +3,7 @@
 A disk takes milliseconds for each, and a registered model has a hundred. A TMPDIR or --basetemp that is given wins.
 """
 
+import atexit
 import os
 import re
 import shutil
@@ -23,17 +24,19 @@ class InMemory:
         for left in IN_MEMORY.glob(f"{PREFIX}*"):  # by tests that failed or were killed
             if not Path("/proc", left.name.removeprefix(PREFIX)).exists():
                 shutil.rmtree(left, ignore_errors=True)
-        self.folder = IN_MEMORY / f"{PREFIX}{os.getpid()}"
+        self.process = os.getpid()
+        self.folder = IN_MEMORY / f"{PREFIX}{self.process}"
         self.folder.mkdir()
         self.folder.chmod(0o711)  # PostgreSQL's own user must pass
         os.environ["TMPDIR"] = tempfile.tempdir = str(self.folder)
         self.passed = False
+        atexit.register(self._remove)  # after what is registered later: multiprocessing removes a folder of its own
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         self.passed = exitstatus == pytest.ExitCode.OK
 
-    def pytest_unconfigure(self) -> None:
-        if self.passed:
+    def _remove(self) -> None:
+        if self.passed and os.getpid() == self.process:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 

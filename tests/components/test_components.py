@@ -24,6 +24,11 @@ PARAMS = yaml.safe_dump(
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _checked_once(checked_once: dict[str, Any]) -> None:
+    """The same data is prepared several times."""
+
+
 @pytest.fixture
 def call(tmp_path: Path) -> Callable[..., Any]:
     """Calls a component's function with artifacts below tmp_path; returns (result, artifacts)."""

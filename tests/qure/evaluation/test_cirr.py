@@ -26,12 +26,12 @@ def plain_rankings(root: Path, split: str, queries: Embeddings, gallery: Embeddi
     rows = json.loads((root / "captions" / f"cap.rc2.{split}.json").read_text())
     names = list(json.loads((root / "image_splits" / f"split.rc2.{split}.json").read_text()))
     vectors = dict(zip(gallery.ids, gallery.vectors.astype(np.float64), strict=True))
-    stacked = np.stack([vectors[name] for name in names])
+    flat = np.concatenate([vectors[name] for name in names])  # of several vectors each, one below the other
     asked = dict(zip(queries.ids, queries.vectors[:, 0].astype(np.float64), strict=True))
     place_of = {name: place for place, name in enumerate(names)}
     whole, subset = {}, {}
     for row in rows:
-        relevance = (stacked @ asked[str(row["pairid"])]).max(axis=1)
+        relevance = (flat @ asked[str(row["pairid"])]).reshape(len(names), -1).max(axis=1)
         best = [names[place] for place in np.argsort(-relevance)[: DEPTH + 1]]
         whole[str(row["pairid"])] = [name for name in best if name != row["reference"]]
         others = set(row["img_set"]["members"]) - {row["reference"]}

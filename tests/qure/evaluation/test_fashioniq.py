@@ -28,11 +28,11 @@ def plain_ranks(root: Path, category: str, protocol: str, queries: Embeddings, g
         candidates = sorted({row["candidate"] for row in rows} | {row["target"] for row in rows})
     vectors = dict(zip(gallery.ids, gallery.vectors.astype(np.float64), strict=True))
     asked = dict(zip(queries.ids, queries.vectors[:, 0].astype(np.float64), strict=True))
-    stacked = np.stack([vectors[name] for name in candidates])
+    flat = np.concatenate([vectors[name] for name in candidates])  # of several vectors each, one below the other
     place = {name: number for number, name in enumerate(candidates)}
     ranks = []
     for number, row in enumerate(rows):
-        relevance = (stacked @ asked[f"{category}/{number}"]).max(axis=1)
+        relevance = (flat @ asked[f"{category}/{number}"]).reshape(len(candidates), -1).max(axis=1)
         ranks.append(1 + int(np.count_nonzero(relevance > relevance[place[row["target"]]])))
     return ranks
 

@@ -54,9 +54,15 @@ def processed(text: str) -> str:
 
 def basic_tokens(text: str) -> list[str]:
     """BERT's words: lower case without accents, punctuation apart."""
-    plain = "".join(one for one in unicodedata.normalize("NFD", text.lower()) if unicodedata.category(one) != "Mn")
-    spaced = "".join(f" {one} " if _is_punctuation(one) else one for one in plain)
-    return spaced.split()
+    return "".join(map(_basic, unicodedata.normalize("NFD", text.lower()))).split()
+
+
+@cache
+def _basic(character: str) -> str:
+    """Nothing of an accent, spaces around punctuation."""
+    if unicodedata.category(character) == "Mn":
+        return ""
+    return f" {character} " if _is_punctuation(character) else character
 
 
 def _is_punctuation(character: str) -> bool:
@@ -78,9 +84,9 @@ def word_pieces(word: str, vocabulary: dict[str, int]) -> list[int]:
     return pieces
 
 
-def vocabulary_of(texts: Iterable[str]) -> list[str]:
-    """A vocabulary in which many words are whole, many are in pieces, and a few are unknown."""
-    words = Counter(word for text in texts for word in basic_tokens(processed(text)))
+def vocabulary_of(texts: Iterable[list[str]]) -> list[str]:
+    """A vocabulary in which many of the texts' words are whole, many are in pieces, and a few are unknown."""
+    words = Counter(word for text in texts for word in text)
     frequent = [word for word, count in words.most_common(1500) if len(word) > 1]
     letters = sorted({letter for word, count in words.items() if count > 1 for letter in word})
     endings = ["##s", "##ed", "##ing", "##less", "##er", "##est", *(f"##{letter}" for letter in letters)]
@@ -91,16 +97,18 @@ def test_every_public_caption_is_processed_and_tokenized_as_published(annotation
     published, own = list(published_texts(annotations)), list(own_texts(annotations))
     assert len(own) == 39_483
     assert own == published
-    assert [clean_caption(text) for text in own] == [processed(text) for text in published]
+    clean = [processed(text) for text in published]
+    assert [clean_caption(text) for text in own] == clean
 
-    tokens = vocabulary_of(published)
+    texts = [basic_tokens(text) for text in clean]
+    tokens = vocabulary_of(texts)
     vocabulary = {token: number for number, token in enumerate(tokens)}
     (tmp_path / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
     ids, mask = CaptionTokenizer.from_bert_folder(tmp_path, TEXT_TOKENS)(own)
     pieces = cache(lambda word: tuple(word_pieces(word, vocabulary)))
     seen: Counter[int] = Counter()
-    for text, found, valid in zip(published, ids.tolist(), mask.tolist(), strict=True):
-        words = [piece for word in basic_tokens(processed(text)) for piece in pieces(word)]
+    for text, found, valid in zip(texts, ids.tolist(), mask.tolist(), strict=True):
+        words = [piece for word in text for piece in pieces(word)]
         expected = [vocabulary["[CLS]"], *words[: TEXT_TOKENS - 2], vocabulary["[SEP]"]]
         assert found == expected + [0] * (TEXT_TOKENS - len(expected)), text
         assert valid == [1] * len(expected) + [0] * (TEXT_TOKENS - len(expected)), text
