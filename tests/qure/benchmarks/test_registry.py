@@ -82,6 +82,7 @@ def test_an_entry_point_that_is_no_benchmark_or_repeats_one_is_refused(install: 
         get_benchmark("cirr")
 
 
+@pytest.mark.usefixtures("checked_once")
 def test_a_fifth_benchmark_is_one_module(install: Install, catalogue: Path, tmp_path: Path) -> None:
     from qure.evaluation.stage import evaluate
     from qure.features.stage import precompute
@@ -95,6 +96,7 @@ def test_a_fifth_benchmark_is_one_module(install: Install, catalogue: Path, tmp_
     root = _add_shoes(data)
     settings = Settings.model_validate(
         {
+            "backbone": {"vision": {"patch_size": 16}, "qformer": {"layers": 2, "intermediate": 64, "query_tokens": 4}},
             "training": {"fashioniq": {"recipe": "catalogue"}},
             "evaluation": {"bootstrap_samples": 100},
             "tracking": {"uri": None},
