@@ -191,7 +191,7 @@ def test_a_suspended_owner_keeps_what_the_kernel_or_the_database_holds(place: tu
     os.kill(owner.pid or 0, signal.SIGSTOP)
     try:
         with pytest.raises(StageFailed):
-            kind(uri, wait=2.0).__enter__()
+            kind(uri, wait=0.7).__enter__()
     finally:
         os.kill(owner.pid or 0, signal.SIGKILL)
         owner.join()
@@ -265,7 +265,7 @@ def test_a_silent_owner_is_replaced_and_notices(sqlite_uri: str) -> None:
 def test_a_beating_owner_is_not_replaced_however_long_it_takes(sqlite_uri: str) -> None:
     with _experiment_lock(sqlite_uri, lease=0.6) as lock:
         with pytest.raises(StageFailed):
-            _experiment_lock(sqlite_uri, lease=0.6, wait=2.5).__enter__()
+            _experiment_lock(sqlite_uri, lease=0.6, wait=1.5).__enter__()
         lock.check()
 
 
