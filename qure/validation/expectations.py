@@ -123,7 +123,7 @@ class PairDiffers(ColumnPairMapMetricProvider):
 
     @column_pair_condition_partial(engine=PandasExecutionEngine)
     def _pandas(cls, column_A: pd.Series, column_B: pd.Series, **_: Any) -> pd.Series:
-        return column_A != column_B
+        return column_A.isna() | column_B.isna() | (column_A != column_B)
 
 
 class ExpectColumnPairValuesToDiffer(InWords, ColumnPairMapExpectation):

@@ -41,7 +41,6 @@ def query_rules(
             ExpectColumnPairValuesToDiffer,
             column_A=reference,
             column_B=target,
-            ignore_row_if="either_value_is_missing",
         ),
         expect(
             checks.DUPLICATE_TRIPLET,

@@ -56,7 +56,6 @@ def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
             ExpectColumnPairValuesToDiffer,
             column_A="images_1",
             column_B="images_2",
-            ignore_row_if="either_value_is_missing",
         ),
         expect(
             "contradicting_answers",
