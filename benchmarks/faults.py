@@ -152,7 +152,7 @@ def _changes(tree: ast.Module) -> Iterator[tuple[ast.AST, str, ast.AST]]:
                 yield node, "statement left out", ast.Pass()
             case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]):
                 yield node, "statement left out", ast.Pass()
-            case ast.Return(value=ast.expr()) if not _is_none(node.value):
+            case ast.Return(value=ast.expr()) if not _is_nothing(node.value):
                 yield node, "None returned", ast.Return(ast.Constant(None))
             case ast.Continue():
                 yield node, "loop", ast.Break()
@@ -183,5 +183,6 @@ def _with(node: ast.AST, **changes: Any) -> ast.AST:
     return changed
 
 
-def _is_none(node: ast.AST | None) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
+def _is_nothing(node: ast.AST | None) -> bool:
+    """Whether a value is None, or False: that nobody returns None for it mypy holds, and who asks takes both for no."""
+    return isinstance(node, ast.Constant) and (node.value is None or node.value is False)

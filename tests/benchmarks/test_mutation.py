@@ -57,6 +57,11 @@ def test_each_fault_changes_one_place() -> None:
         compile(planted, "planted", "exec")
 
 
+def test_nothing_is_not_returned_in_place_of_nothing() -> None:
+    source = b"def f(a):\n    if a == 'x':\n        return None\n    if a:\n        return False\n    return True\n"
+    assert [one.line for one in mutants(source) if one.kind == "None returned"] == [6]
+
+
 def test_what_nobody_can_tell_is_named_by_its_text_and_where_it_matters_by_its_line() -> None:
     def accepted(**more: str) -> list[int]:
         row = {"before": "0", "after": "1", "reason": "for this test", **more}

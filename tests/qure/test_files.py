@@ -336,3 +336,19 @@ def test_digests_of_files_and_folders(tmp_path: Path) -> None:
     assert files.folder_digest(tmp_path) == digest
     (tmp_path / "a").write_bytes(b"abd")
     assert files.folder_digest(tmp_path) != digest
+
+
+def test_a_name_that_is_too_long_is_no_file_and_a_broken_disk_is_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x").touch()
+    assert files.is_file(tmp_path / "x") is True
+    for none in (tmp_path, tmp_path / "y", tmp_path / ("x" * 300)):
+        assert files.is_file(none) is False
+
+    def broken(self: Path) -> bool:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "is_file", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        files.is_file(tmp_path / "x")

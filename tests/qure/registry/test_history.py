@@ -1,6 +1,7 @@
 """What follows from a history: the way back, who may not return, and how good champions measured."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,8 @@ from qure.registry.history import (
     levels,
     predecessors,
     tag_of,
+    withdraw,
+    write_entry,
 )
 
 
@@ -81,6 +84,29 @@ def test_what_a_writer_knows_counts_more_than_who_withdrew_it() -> None:
     assert found('{"outstanding": true}', done=True) == (False, False, True)
     assert not Entry(1, None, PROMOTED, "").counts
     assert not Entry(1, None, PROMOTED, "", done=True, withdrawn=True).counts
+
+
+class Page:
+    """A registered model's tags, as a client writes them."""
+
+    def __init__(self) -> None:
+        self.tags: dict[str, str] = {}
+
+    def set_registered_model_tag(self, name: str, key: str, value: str) -> None:
+        assert name == "qure-test"
+        self.tags[key] = value
+
+
+@pytest.mark.parametrize("outstanding", [True, False])
+def test_entries_and_withdrawals_are_read_as_they_were_written(outstanding: bool) -> None:
+    page: Any = Page()
+    begun = Entry(3, 1, PROMOTED, "2026-01-01", token=7, writer="ab")
+    write_entry(page, "qure-test", begun)
+    assert entries_of(page) == [begun]
+    withdraw(page, "qure-test", begun, outstanding=outstanding)
+    assert entries_of(page) == [replace(begun, withdrawn=True, outstanding=outstanding)]
+    write_entry(page, "qure-test", replace(begun, done=True))
+    assert entries_of(page) == [replace(begun, done=True)]
 
 
 def test_entries_stand_in_the_order_of_their_numbers() -> None:

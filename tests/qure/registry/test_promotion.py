@@ -175,6 +175,15 @@ def test_losses_that_are_small_each_add_up(shelf: Shelf) -> None:
     assert "losses have added up: 5.00 points below the best champion" in told.reason
 
 
+def test_what_is_allowed_is_allowed_to_the_last_point(shelf: Shelf) -> None:
+    changed(shelf, max_risk=1.0, max_loss=10.0)
+    shelf.promote(1, 30)
+    told = shelf.promote(2, 24)
+    assert told.comparison is not None
+    assert told.comparison["loss"] == 10.0
+    assert (told.outcome, told.checks["not_worse"], told.checks["loss"]) == ("promoted", True, True)
+
+
 def test_a_champion_stays_and_hears_when_it_would_not_pass_today(
     shelf: Shelf, caplog: pytest.LogCaptureFixture
 ) -> None:
