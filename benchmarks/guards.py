@@ -50,7 +50,8 @@ _TESTS = (
     "not containers and not kfp_local and not integration",
 )
 
-#: A test that takes so many times longer than without a fault hangs, and so many seconds are never too many.
+#: A test that takes so many times longer than the longest did without a fault hangs (than the longest: in another order
+#: it may be the one that makes the fixtures); and so many seconds are never too many.
 _PATIENCE, _LEAST_PATIENCE = 5, 30.0
 
 
@@ -206,8 +207,8 @@ class _Watching:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         name, started = item.nodeid, time.monotonic()
-        if self._known is not None and name in self._known.seconds:
-            patience = max(_LEAST_PATIENCE, _PATIENCE * self._known.seconds[name])
+        if self._known is not None and self._known.seconds:
+            patience = max(_LEAST_PATIENCE, _PATIENCE * max(self._known.seconds.values()))
             faulthandler.dump_traceback_later(patience, file=self._stacks, exit=True)
         self.statements.clear()
         try:

@@ -274,3 +274,17 @@ def test_a_lock_that_somebody_removes_while_it_is_taken_is_taken_again(
             assert held.read_text().split()[0] == str(os.getpid())
         assert len(removed) == 1
         assert list(tmp_path.rglob("*.lock")) == []
+
+
+def test_when_a_process_began_is_told_in_ticks_since_the_machine_did(faults: Any, no_bytecode: None) -> None:
+    def uptime() -> float:
+        return float(Path("/proc/uptime").read_text().split()[0])
+
+    before = uptime()
+    child = faults.in_process(signal.pause)
+    began = int(scratch._started(child)) / os.sysconf("SC_CLK_TCK")
+    assert before - 0.1 <= began <= uptime() + 0.1
+    assert scratch._started(child) == scratch._started(child)
+    os.kill(child, signal.SIGKILL)
+    faults.ended(child)
+    assert scratch._started(child) == "-"

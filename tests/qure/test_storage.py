@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import socket
+import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -359,3 +360,8 @@ def test_errors_of_this_program_stay_themselves() -> None:
 def test_what_is_missing_is_looked_for_where_it_was_asked_for() -> None:
     assert "bucket and key" in str(storage._absent("S3://bucket/key"))
     assert "Check the path" in str(storage._absent("file:///somewhere"))
+
+
+def test_without_boto3_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    assert "pip install 'qure[s3]'" in _refusal(stored_file, "s3://bucket/key", BadInput)
