@@ -42,9 +42,12 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def pytest_configure(config: pytest.Config) -> None:
     """Once, not in each worker: what tests leave is looked for when all have ended."""
     if not hasattr(config, "workerinput"):
-        plugin = _module("untouched").plugin()
-        if plugin is not None:
-            config.pluginmanager.register(plugin, "untouched")
+        for name, plugin in (
+            ("in_memory", _module("in_memory").plugin(config)),
+            ("untouched", _module("untouched").plugin()),
+        ):
+            if plugin is not None:
+                config.pluginmanager.register(plugin, name)
         if config.getoption("--write-seconds"):
             config.pluginmanager.register(_module("turns").Stopwatch(), "stopwatch")
 
@@ -266,6 +269,13 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("catalogue") / "data"
     render(small_settings(), root)
     return root
+
+
+@pytest.fixture(scope="session")
+def checked_once() -> Iterator[dict[str, Any]]:
+    """From here on no table is checked twice in this process (tests/checked_once.py); what is kept, to be cleared."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield _module("checked_once").keep_results(patch)
 
 
 @pytest.fixture(scope="session")

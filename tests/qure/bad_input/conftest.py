@@ -92,6 +92,11 @@ def make_project(root: Path, catalogue: Path) -> Project:
     return made
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _checked_once(checked_once: dict[str, Any]) -> None:
+    """Most of these tests change one table of a dozen."""
+
+
 @pytest.fixture(scope="session")
 def new_project(catalogue: Path) -> Callable[[Path], Project]:
     """Folder -> a project in it."""

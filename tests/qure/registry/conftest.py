@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from qure.config import BackboneSettings, Settings
-from qure.files import folder_digest
+from qure.files import fingerprint, folder_digest
 
 
 def _importable(name: str) -> None:
@@ -151,9 +151,41 @@ def judged(catalogue: Path, tmp_path: Path) -> Callable[..., Path]:
     return judge
 
 
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `packaged_once` keeps packages: read only."""
+    return tmp_path_factory.mktemp("packages")
+
+
+@pytest.fixture
+def packaged_once(packages: Path, few_images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model is packaged with the gallery of `few_images` once: the next time it is what was packaged before."""
+    from qure.registry import registration
+    from qure.serving import gallery
+
+    make = registration._package
+
+    def package(settings: Settings, trained: Any, temporary: Path, device: str) -> Path:
+        if trained.data != few_images or trained.features or trained.validation:
+            return make(settings, trained, temporary, device)
+        facts, example = registration._facts(settings, trained), registration._example(trained)
+        serving = [settings.serving.model_dump(mode="json"), repr(gallery.write_gallery)]  # which a test may replace
+        kept = packages / fingerprint([facts, serving, repr(example), device])
+        if not kept.is_dir():
+            make(settings, trained, temporary, device).rename(kept)
+        return kept
+
+    monkeypatch.setattr(registration, "_package", package)
+
+
 @pytest.fixture
 def world(
-    settings: Settings, few_images: Path, tmp_path: Path, model_of: Callable[[int], Path], judged: Callable[..., Path]
+    packaged_once: None,
+    settings: Settings,
+    few_images: Path,
+    tmp_path: Path,
+    model_of: Callable[[int], Path],
+    judged: Callable[..., Path],
 ) -> Any:
     """A `registry_world.World` with nothing in it yet."""
     from registry_world import World

@@ -21,7 +21,11 @@ REDO = "dvc repro --single-item --force register@fashioniq promote@fashioniq"
 
 @pytest.fixture
 def enter(
-    few_images: Path, model_of: Callable[[int], Path], judged: Callable[..., Path], tmp_path: Path
+    packaged_once: None,
+    few_images: Path,
+    model_of: Callable[[int], Path],
+    judged: Callable[..., Path],
+    tmp_path: Path,
 ) -> Callable[..., None]:
     """Registers a model (unless told otherwise) and promotes it, as the stages do."""
 

@@ -233,12 +233,19 @@ def make_visitor() -> type[Visitor]:
     return Visitor
 
 
-@pytest.fixture
-def survey(project: Any, studio: Any) -> Any:
-    """A survey of the trained version (a) and the untrained one (b), in place."""
+@pytest.fixture(scope="session")
+def drawn(world: World) -> Any:
+    """A survey of the trained version (a) and the untrained one (b): every query is asked of both, once."""
+    from qure.studio.project import Project
     from qure.studio.survey.questions import new_survey
 
+    project = Project(world.settings, world.layout, params=world.params, device="cpu")
     versions = {one.number: one for one in project.versions()}
-    made = new_survey(project, versions[TRAINED], versions[UNTRAINED], sets=2, questions=4, checks=1)
-    made.save(studio.survey_file)
-    return made
+    return new_survey(project, versions[TRAINED], versions[UNTRAINED], sets=2, questions=4, checks=1)
+
+
+@pytest.fixture
+def survey(drawn: Any, studio: Any) -> Any:
+    """The survey, in place."""
+    drawn.save(studio.survey_file)
+    return drawn

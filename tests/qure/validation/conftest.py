@@ -77,6 +77,11 @@ def copy_of(catalogue: Path, root: Path) -> Workplace:
     return Workplace(root)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _checked_once(checked_once: dict[str, Any]) -> None:
+    """Most of these tests change one table of a dozen."""
+
+
 @pytest.fixture
 def workplace(catalogue: Path, tmp_path: Path) -> Workplace:
     return copy_of(catalogue, tmp_path)

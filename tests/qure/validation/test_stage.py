@@ -52,8 +52,11 @@ def test_clean_scenes_pass(new_workplace: Any) -> None:
     assert set(result["queries"]) == {"cirr/train", "cirr/val", "cirr/test1", "circo/val", "circo/test"}
 
 
-def test_second_run_reads_no_image_and_writes_the_same_bytes(clean: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_run_reads_no_image_and_writes_the_same_bytes(
+    clean: Any, checked_once: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = contents(clean.output)
+    checked_once.clear()
 
     def refuse(self: FolderStore, image: str) -> bytes:
         raise AssertionError(f"{image} was read again")
@@ -217,8 +220,14 @@ def test_unknown_training_set_is_refused(workplace: Any) -> None:
 
 @pytest.mark.usefixtures("no_bytecode")
 @pytest.mark.parametrize("seconds", [0.02, 0.3, 0.8, 1.5])
-def test_killed_at_any_point_leaves_no_half_result(clean: Any, workplace: Any, seconds: float) -> None:
-    child = _in_child(lambda: workplace.validate("fashioniq"))
+def test_killed_at_any_point_leaves_no_half_result(
+    clean: Any, workplace: Any, checked_once: dict[str, Any], seconds: float
+) -> None:
+    def check_everything() -> None:
+        checked_once.clear()
+        workplace.validate("fashioniq")
+
+    child = _in_child(check_everything)
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
