@@ -6,6 +6,7 @@ condition negated, a statement left out, None returned, `continue` for `break`.
 
 import ast
 import copy
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +89,8 @@ class Accepted:
     """Faults of a module that nobody can tell from none.
 
     Args:
-        rows: what equivalent_mutants.yaml holds of the module: before, after, why, and in which line where it is not
-            the same everywhere ("in", a part of the line).
+        rows: what equivalent_mutants.yaml holds of the module: before, after, why, and where it is not the same
+            everywhere, which place ("in", a part of its line that holds its beginning).
         source: of the module.
 
     Raises:
@@ -98,7 +99,7 @@ class Accepted:
 
     def __init__(self, module: str, rows: list[dict[str, str]], source: bytes) -> None:
         self._rows = rows
-        self._lines = source.decode().splitlines()
+        self._source = source
         every = mutants(source)
         for row in rows:
             if not any(self._means(row, one) for one in every):
@@ -115,7 +116,16 @@ class Accepted:
 
     def _means(self, row: dict[str, str], mutant: Mutant) -> bool:
         same = (row["before"], row["after"]) == (mutant.before, mutant.after)
-        return same and row.get("in", "") in self._lines[mutant.line - 1]
+        return same and self._is_in(row.get("in", ""), mutant)
+
+    def _is_in(self, part: str, mutant: Mutant) -> bool:
+        """Whether a part of the line holds the place's beginning; an empty one says nothing."""
+        begins = self._source.rfind(b"\n", 0, mutant.start) + 1
+        line = self._source[begins:].partition(b"\n")[0]
+        return not part or any(
+            found.start() <= mutant.start - begins < found.end()
+            for found in re.finditer(re.escape(part.encode()), line)
+        )
 
 
 def _changes(tree: ast.Module) -> Iterator[tuple[ast.AST, str, ast.AST]]:
@@ -142,7 +152,7 @@ def _changes(tree: ast.Module) -> Iterator[tuple[ast.AST, str, ast.AST]]:
                 yield node, "statement left out", ast.Pass()
             case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]):
                 yield node, "statement left out", ast.Pass()
-            case ast.Return(value=ast.expr()) if not _is_none(node.value):
+            case ast.Return(value=ast.expr()) if not _is_nothing(node.value):
                 yield node, "None returned", ast.Return(ast.Constant(None))
             case ast.Continue():
                 yield node, "loop", ast.Break()
@@ -173,5 +183,6 @@ def _with(node: ast.AST, **changes: Any) -> ast.AST:
     return changed
 
 
-def _is_none(node: ast.AST | None) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
+def _is_nothing(node: ast.AST | None) -> bool:
+    """Whether a value is None, or False: that nobody returns None for it mypy holds, and who asks takes both for no."""
+    return isinstance(node, ast.Constant) and (node.value is None or node.value is False)

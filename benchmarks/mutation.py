@@ -4,75 +4,36 @@
     python -m benchmarks.mutation --changed HEAD~1 --sample 5 --seconds 120 --floor --dry-run
 
 Which faults: benchmarks/faults.py. A module's tests are those that mirror it (qure/a/b.py: tests/qure/a/test_b*.py),
-those that guarding_tests.yaml names, and the module's doctests. A fault is killed when one of them fails or runs many
-times longer than before; equivalent_mutants.yaml names faults that change nothing a caller can see, with the reason,
-and these are left out. Writes results/mutation.json: kill rate and survivors per module; what it holds of other modules
-stays. The second line is for CI, which has no time for whole modules: of those with a rate it takes what changed, as
-many faults as there is time for, and fails when more survive than chance allows.
+those that guarding_tests.yaml names, and the module's doctests (benchmarks/guards.py). A fault is killed when one of
+them fails or runs many times longer than before; equivalent_mutants.yaml names faults that change nothing a caller can
+see, with the reason, and these are left out. Writes results/mutation.json: kill rate and survivors per module; what it
+holds of other modules stays. The second line is for CI, which has no time for whole modules: of those with a rate it
+takes what changed, as many faults as there is time for, and fails when more survive than chance allows.
 """
 
 import argparse
 import json
 import math
-import multiprocessing
 import os
 import random
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchmarks.common import RESULTS, circumstances, write_result
 from benchmarks.faults import Accepted, mutants
+from benchmarks.guards import LIBRARIES, Guards, guarding
 
 ROOT = Path(__file__).parents[1]
-GUARDING = Path(__file__).with_name("guarding_tests.yaml")
-
-#: Imported once, before the processes that run the tests part from this one; nothing of the project is.
-LIBRARIES = (
-    *("pytest", "hypothesis", "xdist.plugin", "anyio.pytest_plugin", "hydra.extra.pytest_plugin", "pydantic"),
-    *("numpy", "pandas", "scipy.stats", "pyarrow.parquet", "torch", "transformers", "PIL.Image", "mlflow"),
-)
 
 #: Share of the faults that somebody can tell, which a module's tests are to kill.
 FLOOR = 0.9
-
-PROJECT = ("qure", "benchmarks", "components", "pipelines", "infra")
-
-_TESTS = (
-    "-x",
-    "-q",
-    "--no-header",
-    "-p",
-    "no:cacheprovider",
-    "-p",
-    "no:untouched",  # looks over the whole environment, three seconds a fault, and others may be using it
-    "-m",
-    "not containers and not kfp_local and not integration",
-)
-
-
-def guarding(module: str, root: Path = ROOT) -> list[str]:
-    """Files whose tests guard a module, the module itself with its doctests first.
-
-    >>> guarding("qure/negatives/sampling.py")
-    ['qure/negatives/sampling.py', 'tests/qure/negatives/test_sampling.py']
-    """
-    path = Path(module)
-    mirrored = sorted((root / "tests" / path.parent).glob(f"test_{path.stem}*.py"))
-    names = [str(one.relative_to(root)) for one in mirrored]
-    also = [f"tests/qure/{name}" for name in yaml.safe_load(GUARDING.read_text(encoding="utf-8")).get(module, [])]
-    return [module, *names, *(one for one in also if one not in names)]
 
 
 def examined(
@@ -101,7 +62,8 @@ def examined(
     every = mutants(source)
     accepted = Accepted.of(module, source)
     drawn = random.Random(seed).sample(every, len(every) if sample is None else min(sample, len(every)))
-    ended, failed = _tested(copied, tests, min(600, seconds))
+    guards = Guards(module, copied, tests)
+    ended, failed = guards.run(min(600, seconds))
     if ended == "failed" or (ended == "timed out" and seconds > 600):
         raise SystemExit(f"the tests of {module} fail without any fault: {failed}")
     limit = max(30.0, 5 * (time.monotonic() - started))
@@ -115,7 +77,7 @@ def examined(
         if left <= 0:
             break
         (copied / module).write_bytes(mutant.planted(source))
-        ended, failed = _tested(copied, tests, min(limit, left))
+        ended, failed = guards.run(min(limit, left), line=mutant.line)
         if ended == "timed out" and left < limit:
             break
         counts[ended] += 1
@@ -140,62 +102,6 @@ def examined(
         "survivors": sorted(survivors, key=lambda one: int(one["line"])),
         "killers": dict(killers.most_common()),
     }
-
-
-def _tested(copied: Path, tests: Iterable[str], limit: float) -> tuple[str, str]:
-    """Runs tests in a process of their own: "passed", "failed" or "timed out", and the first that failed."""
-    context = multiprocessing.get_context("fork")
-    receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=_run_tests, args=(copied, list(tests), sending))
-    process.start()
-    sending.close()
-    process.join(limit)
-    ended = process.exitcode is not None
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # with whatever the tests have started
-    process.join()
-    if not ended:
-        return "timed out", ""
-    failed = receiving.recv() if receiving.poll() else "died"
-    return ("failed", failed) if failed else ("passed", "")
-
-
-def _run_tests(copied: Path, tests: list[str], sending: Any) -> None:
-    """Reports the first failure, or an empty text."""
-    import pytest
-    from hypothesis import Phase, settings
-
-    # One failing example is enough: nobody reads the smallest one.
-    settings.register_profile("planted", phases=[Phase.explicit, Phase.reuse, Phase.generate])
-    settings.load_profile("planted")
-
-    class First:
-        failed = ""
-
-        def pytest_runtest_logreport(self, report: Any) -> None:
-            if report.failed and not self.failed:
-                self.failed = report.nodeid
-
-        def pytest_collectreport(self, report: Any) -> None:
-            if report.failed and not self.failed:
-                self.failed = f"collecting {report.nodeid}"
-
-    os.setpgid(0, 0)
-    os.chdir(copied)
-    os.environ["PYTHONPATH"] = str(copied)  # for what the tests start
-    # A fault of the same second and size would be taken for the one before it.
-    sys.dont_write_bytecode = True
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-    sys.path.insert(0, str(copied))
-    for name in [name for name in sys.modules if name.partition(".")[0] in PROJECT]:
-        del sys.modules[name]  # this program's own are the original's
-    for stream in (1, 2):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-    first = First()
-    # Beside the copy: many a fault leaves its process no time to clear away.
-    code = pytest.main([*_TESTS, "--basetemp", f"{copied}.tests", *tests], plugins=[first])
-    sending.send("" if code == 0 else first.failed or f"pytest ended with {int(code)}")
-    os._exit(0)
 
 
 def copied_project(folder: Path) -> Path:

@@ -29,7 +29,7 @@ from qure.evaluation.tasks import Source, task_for
 from qure.features.images import images_fingerprint
 from qure.features.store import FeatureStore
 from qure.files import atomic_folder, file_digest, write_json
-from qure.models.folder import read_manifest
+from qure.models.manifest import read_manifest
 from qure.models.model import QureModel
 from qure.models.precision import default_device
 from qure.training.data import training_data

@@ -12,7 +12,8 @@ from qure.backbone.pretraining import Observe, pretrain
 from qure.config import BackboneSettings, Settings
 from qure.datasets.validated import ValidatedData, require_validated
 from qure.models.build import build_catalogue_model
-from qure.models.folder import read_manifest, save_model
+from qure.models.folder import save_model
+from qure.models.manifest import read_manifest
 from qure.models.weights import import_backbone
 from qure.tracking import SilentRun, data_fingerprint, pipeline_run_id, stage_run, tracking_uri
 

@@ -19,7 +19,7 @@ from qure.evaluation.submissions.withheld import submit
 from qure.evaluation.tasks import Source, Task, task_for
 from qure.features.store import FeatureStore
 from qure.files import fingerprint
-from qure.models.folder import read_manifest
+from qure.models.manifest import read_manifest
 from qure.models.model import QureModel
 from qure.models.threads import suited_threads
 from qure.negatives.plots import draw_sorted_scores

@@ -40,7 +40,7 @@ from qure.evaluation.report.page import ReportInputs, write_report
 from qure.evaluation.statistics.curves import set_sizes, training_curve
 from qure.evaluation.statistics.results import load_results
 from qure.files import atomic_folder, read_json, write_json
-from qure.models.folder import read_manifest
+from qure.models.manifest import read_manifest
 from qure.models.precision import default_device
 from qure.scratch import alone
 from qure.tracking import SilentRun, data_fingerprint, pipeline_run_id, stage_run, tracking_uri

@@ -29,7 +29,7 @@ from qure.features.preparing import preparing
 from qure.features.store import INDEX, MANIFEST, read_index, read_manifest, shard_name, shard_number
 from qure.features.writing import Shard, StoreIdentity, read_shard_rows, write_shard, write_store
 from qure.files import file_digest, fingerprint
-from qure.models.folder import read_manifest as read_model_manifest
+from qure.models.manifest import read_manifest as read_model_manifest
 from qure.models.model import QureModel
 from qure.models.precision import default_device
 from qure.models.threads import suited_threads

@@ -19,14 +19,12 @@ from qure.errors import BadInput
 from qure.files import atomic_folder, fingerprint, read_json, refuse_pipe, write_json
 from qure.images import preparation
 from qure.models.config import QureConfig
+from qure.models.manifest import MANIFEST, RESTORE, read_manifest
 from qure.models.published import refuse_other_content
 from qure.models.text import CaptionTokenizer
 
-CONFIG, TENSORS, TOKENIZER, MANIFEST = "config.json", "model.safetensors", "tokenizer", "manifest.json"
+CONFIG, TENSORS, TOKENIZER = "config.json", "model.safetensors", "tokenizer"
 VISION_PREFIX = "vision."
-
-_RESTORE = "The folder is damaged: make it again or restore it (dvc checkout)"
-
 
 Attention = Literal["sdpa", "eager"]
 
@@ -125,22 +123,11 @@ def save_model(
     model.vision_fingerprint = manifest["vision_fingerprint"]
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """A model folder's manifest: fingerprint, vision_fingerprint, backbone, parameters, notes."""
-    if not Path(folder).is_dir():
-        raise BadInput("there is no such model folder", file=folder)
-    manifest = read_json(Path(folder) / MANIFEST, remedy=_RESTORE)
-    for field in ("fingerprint", "vision_fingerprint"):
-        if not isinstance(manifest, dict) or not isinstance(manifest.get(field), str):
-            raise BadInput("missing from the manifest", file=Path(folder) / MANIFEST, field=field, remedy=_RESTORE)
-    return manifest
-
-
 def read_config(folder: Path) -> QureConfig:
     """A model folder's dimensions."""
     file = Path(folder) / CONFIG
     try:
-        return QureConfig.model_validate(read_json(file, remedy=_RESTORE))
+        return QureConfig.model_validate(read_json(file, remedy=RESTORE))
     except ValidationError as error:
         first = error.errors()[0]
         raise BadInput(first["msg"], file=file, field=".".join(map(str, first["loc"]))) from None
@@ -186,16 +173,16 @@ def _vision_tensors(model: FolderModel, vision_from: Path | None) -> dict[str, t
 
 
 def _read_tensors(file: Path) -> dict[str, torch.Tensor]:
-    refuse_pipe(file, remedy=_RESTORE)
+    refuse_pipe(file, remedy=RESTORE)
     try:
         if file.stat().st_size:
             refuse_other_content(file, safetensors=True)
         with safe_open(file, framework="pt", device="cpu") as stream:
             return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
     except FileNotFoundError:
-        raise BadInput("the file does not exist", file=file, remedy=_RESTORE) from None
+        raise BadInput("the file does not exist", file=file, remedy=RESTORE) from None
     except (SafetensorError, OSError) as error:
-        raise BadInput(f"not a readable safetensors file: {error}", file=file, remedy=_RESTORE) from None
+        raise BadInput(f"not a readable safetensors file: {error}", file=file, remedy=RESTORE) from None
 
 
 def _verify(folder: Path, manifest: dict[str, Any], found: dict[str, Any]) -> None:
@@ -206,7 +193,7 @@ def _verify(folder: Path, manifest: dict[str, Any], found: dict[str, Any]) -> No
                 f"{names}: {field} is {found[field]}, expected {manifest[field]}",
                 file=Path(folder) / TENSORS,
                 field=field,
-                remedy=_RESTORE,
+                remedy=RESTORE,
             )
 
 
@@ -215,7 +202,7 @@ def _fill(model: FolderModel, tensors: dict[str, torch.Tensor], file: Path, devi
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if expected != found:
         wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise BadInput(f"tensors do not fit config.json: {', '.join(wrong[:5])}", file=file, remedy=_RESTORE)
+        raise BadInput(f"tensors do not fit config.json: {', '.join(wrong[:5])}", file=file, remedy=RESTORE)
     model.to_empty(device=device)
     _restore_buffers(model)
     model.load_state_dict(tensors)

@@ -15,9 +15,9 @@ from qure.config import BackboneSettings
 from qure.errors import BadInput
 from qure.files import file_digest, refuse_pipe
 from qure.models.config import BLIP2_VITL, QureConfig
-from qure.models.folder import read_manifest
 from qure.models.hub import BERT, VITG, fetched, read_vitg
 from qure.models.lavis import convert_state_dict, with_vision
+from qure.models.manifest import read_manifest
 from qure.models.model import QureModel
 from qure.models.published import forbidden, refuse_other_content, state_dict_in
 from qure.models.text import CaptionTokenizer

@@ -24,7 +24,7 @@ from qure.negatives.statistics import AFTER_TARGET_EDGES
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#555555"
 
 #: Inches around panels of sorted scores (left, right, below with the legend, above, above with a title), and between
-#: them. Measured by matplotlib's own layout, they take half of the time of a picture, one of every mining.
+#: them. Measured by matplotlib's own layout, they take a third of the time of a picture.
 LEFT, RIGHT, BELOW, ABOVE, UNDER_TITLE, BETWEEN = 0.8, 0.15, 1.0, 0.35, 0.65, 0.6
 #: A second line of the legend, which is wider than a single panel.
 LINE = 0.25

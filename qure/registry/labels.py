@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qure.models.folder import read_manifest
+from qure.models.manifest import read_manifest
 from qure.registry.registration import registered_name
 from qure.tracking import data_fingerprint
 

@@ -11,7 +11,7 @@ from qure.datasets.image_folder import flat_images
 from qure.datasets.image_store import image_paths, paths_in
 from qure.errors import BadInput
 from qure.evaluation.ranking.flat_index import FlatIndex
-from qure.models.folder import read_manifest
+from qure.models.manifest import read_manifest
 from qure.models.model import QureModel
 from qure.models.precision import default_device
 from qure.registry.packaging import GALLERY, MODEL

@@ -10,7 +10,7 @@ from typing import Any
 from qure.config import Settings
 from qure.errors import BadInput, StageFailed
 from qure.files import atomic_folder, read_json, write_json
-from qure.models.folder import read_manifest
+from qure.models.manifest import read_manifest
 from qure.registry.champions import Champions
 from qure.registry.comparison import missed_thresholds
 from qure.registry.evaluations import headline, read_evaluations
@@ -141,7 +141,7 @@ def _features_for(
     """`features` where they come from the model's own image tower, else fresh ones in `scratch`."""
     from qure.features.stage import precompute
     from qure.features.store import read_manifest as read_store
-    from qure.models.folder import read_manifest
+    from qure.models.manifest import read_manifest
 
     tower = read_manifest(model)["vision_fingerprint"]
     if all(read_store(store)["vision_fingerprint"] == tower for store in features.values()):

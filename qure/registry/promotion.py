@@ -10,7 +10,7 @@ from qure.config import Settings
 from qure.errors import BadInput, StageFailed
 from qure.evaluation.findings import collapses
 from qure.evaluation.statistics.results import Evaluation
-from qure.models.folder import read_manifest
+from qure.models.manifest import read_manifest
 from qure.registry.champions import Champions
 from qure.registry.comparison import compare, missed_thresholds
 from qure.registry.evaluations import (

@@ -121,7 +121,7 @@ def search_facts(tags: Mapping[str, str]) -> str:
 
 
 def new_version(
-    client: "MlflowClient", settings: Settings, trained: Trained, run_id: str, scratch: Path, device: str
+    client: "MlflowClient", settings: Settings, trained: Trained, run_id: str, scratch: Path, device: str | None
 ) -> "ModelVersion":
     """Packages a model, uploads it and makes a version of it.
 
@@ -154,7 +154,12 @@ def keep_made_with(client: "MlflowClient", settings: Settings, run_id: str) -> N
 
 
 def bring_back(
-    client: "MlflowClient", settings: Settings, trained: Trained, version: "ModelVersion", scratch: Path, device: str
+    client: "MlflowClient",
+    settings: Settings,
+    trained: Trained,
+    version: "ModelVersion",
+    scratch: Path,
+    device: str | None,
 ) -> None:
     """Uploads a registered model's files again where the artifact store has lost them; else does nothing."""
     model = version.tags.get(LOGGED_MODEL)
@@ -186,7 +191,7 @@ def describe(
 
 
 def _upload(
-    client: "MlflowClient", settings: Settings, trained: Trained, run_id: str, scratch: Path, device: str
+    client: "MlflowClient", settings: Settings, trained: Trained, run_id: str, scratch: Path, device: str | None
 ) -> "LoggedModel":
     from mlflow.entities import LoggedModelOutput
 
@@ -213,7 +218,8 @@ def _upload(
     return client.finalize_logged_model(logged.model_id, "READY")
 
 
-def _package(settings: Settings, trained: Trained, temporary: Path, device: str) -> Path:
+def _package(settings: Settings, trained: Trained, temporary: Path, device: str | None) -> Path:
+    from qure.models.precision import default_device
     from qure.serving.gallery import write_gallery
 
     logger.info("packaging the model with its gallery: the images that it will search, encoded")
@@ -227,7 +233,7 @@ def _package(settings: Settings, trained: Trained, temporary: Path, device: str)
         model=trained.model,
         features=trained.features,
         validation=trained.validation,
-        device=device,
+        device=device or str(default_device()),
     )
     logger.info("loading the packaged model and asking it a query")
     folder = temporary / "package"

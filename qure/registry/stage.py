@@ -15,8 +15,7 @@ from typing import Any
 from qure.config import Settings
 from qure.errors import BadInput, StageFailed
 from qure.files import read_json, write_json
-from qure.models.folder import read_manifest
-from qure.models.precision import default_device
+from qure.models.manifest import read_manifest
 from qure.registry.champions import CHALLENGER, Champions
 from qure.registry.described import tell_decision
 from qure.registry.drift import keep_statistics
@@ -99,9 +98,9 @@ def register(
         created = version is None
         if version is None:
             keep_made_with(client, settings, run.run_id)
-            version = new_version(client, settings, trained, run.run_id, output.parent, str(device or default_device()))
+            version = new_version(client, settings, trained, run.run_id, output.parent, device)
         else:
-            bring_back(client, settings, trained, version, output.parent, str(device or default_device()))
+            bring_back(client, settings, trained, version, output.parent, device)
         describe(client, settings, trained, version, _controls(Path(evaluation)))
         attach(client, version, Path(evaluation), evaluations, key_of(evaluations, training_set))
         with Champions(client, name).lock() as lock:

@@ -9,7 +9,7 @@ from typing import Any
 
 from qure.errors import BadInput
 from qure.files import atomic_folder, read_json, write_json
-from qure.models.folder import read_manifest
+from qure.models.manifest import read_manifest
 from qure.negatives.plots import draw_sizes
 from qure.training.checkpoint import Identity
 from qure.training.loop import Trainer

@@ -17,7 +17,7 @@ from qure.datasets.validated import require_same_images, require_validated
 from qure.features.images import images_fingerprint
 from qure.features.store import FeatureStore
 from qure.files import fingerprint
-from qure.models.folder import read_manifest
+from qure.models.manifest import read_manifest
 from qure.models.model import QureModel
 from qure.models.precision import default_device
 from qure.models.threads import suited_threads

@@ -117,6 +117,26 @@ class ExpectColumnPairValuesAToBeMemberOfB(InWords, ColumnPairMapExpectation):
     words: ClassVar[str] = "Every $column_A must be one of its row's $column_B."
 
 
+class PairDiffers(ColumnPairMapMetricProvider):
+    condition_metric_name = "column_pair_values.differ"
+    condition_domain_keys = ("batch_id", "table", "column_A", "column_B", "row_condition", "condition_parser")
+
+    @column_pair_condition_partial(engine=PandasExecutionEngine)
+    def _pandas(cls, column_A: pd.Series, column_B: pd.Series, **_: Any) -> pd.Series:
+        return column_A.isna() | column_B.isna() | (column_A != column_B)
+
+
+class ExpectColumnPairValuesToDiffer(InWords, ColumnPairMapExpectation):
+    """Column A's value is another than column B's.
+
+    Great Expectations' `ExpectSelectColumnValuesToBeUniqueWithinRecord` says the same of any number of columns, and
+    counts them row by row (1.24.1).
+    """
+
+    map_metric = "column_pair_values.differ"
+    words: ClassVar[str] = "Every $column_A must be another than its row's $column_B."
+
+
 class DistinctEntries(ColumnMapMetricProvider):
     condition_metric_name = "column_values.distinct_entries"
     condition_value_keys = ("count",)

@@ -175,12 +175,16 @@ def _finding(
     )
 
 
+#: Expectations about a pair of columns neither of which is the wrong one.
+_ABOUT_BOTH = ("expect_column_pair_values_a_to_be_greater_than_b", "expect_column_pair_values_to_differ")
+
+
 def _value(result: Mapping[str, Any], cells: Mapping[str, Any]) -> Any:
     """What the expectation was about: its column's cell, or its columns' cells."""
     arguments = result["expectation_config"]["kwargs"]
     if "column" in arguments:
         return cells.get(arguments["column"])
-    if arguments.get("or_equal"):
+    if result["expectation_config"]["type"] in _ABOUT_BOTH:
         return [cells.get(arguments["column_A"]), cells.get(arguments["column_B"])]
     if "column_A" in arguments:
         return cells.get(arguments["column_A"])

@@ -11,6 +11,7 @@ from qure.validation import labels
 from qure.validation.annotations import RECORD
 from qure.validation.expectations import (
     ExpectColumnPairValuesAToBeMemberOfB,
+    ExpectColumnPairValuesToDiffer,
     ExpectColumnPairValuesToStayInOneSplit,
     ExpectColumnValuesToHaveDistinctEntries,
 )
@@ -37,9 +38,9 @@ def query_rules(
         expect(
             checks.TARGET_IS_REFERENCE,
             target,
-            gxe.ExpectSelectColumnValuesToBeUniqueWithinRecord,
-            column_list=[reference, target],
-            ignore_row_if="any_value_is_missing",
+            ExpectColumnPairValuesToDiffer,
+            column_A=reference,
+            column_B=target,
         ),
         expect(
             checks.DUPLICATE_TRIPLET,

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from benchmarks.faults import ACCEPTED, Accepted, mutants
-from benchmarks.mutation import GUARDING, below_floor, changed, guarding
+from benchmarks.guards import GUARDING, guarding
+from benchmarks.mutation import below_floor, changed
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,6 +57,11 @@ def test_each_fault_changes_one_place() -> None:
         compile(planted, "planted", "exec")
 
 
+def test_nothing_is_not_returned_in_place_of_nothing() -> None:
+    source = b"def f(a):\n    if a == 'x':\n        return None\n    if a:\n        return False\n    return True\n"
+    assert [one.line for one in mutants(source) if one.kind == "None returned"] == [6]
+
+
 def test_what_nobody_can_tell_is_named_by_its_text_and_where_it_matters_by_its_line() -> None:
     def accepted(**more: str) -> list[int]:
         row = {"before": "0", "after": "1", "reason": "for this test", **more}
@@ -64,6 +70,8 @@ def test_what_nobody_can_tell_is_named_by_its_text_and_where_it_matters_by_its_l
 
     assert accepted() == [6, 6, 8]
     assert accepted(**{"in": "return 0"}) == [8]
+    assert accepted(**{"in": "0"}) == [6, 6, 8]
+    assert accepted(**{"in": "b < 0"}) == [6], "the other one of that line is outside"
     with pytest.raises(SystemExit, match=r"qure/few\.py has no fault '0' -> '1' any more"):
         accepted(**{"in": "return 1"})
 

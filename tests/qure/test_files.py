@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -336,3 +337,53 @@ def test_digests_of_files_and_folders(tmp_path: Path) -> None:
     assert files.folder_digest(tmp_path) == digest
     (tmp_path / "a").write_bytes(b"abd")
     assert files.folder_digest(tmp_path) != digest
+
+
+def test_a_name_that_is_too_long_is_no_file_and_a_broken_disk_is_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x").touch()
+    assert files.is_file(tmp_path / "x") is True
+    for none in (tmp_path, tmp_path / "y", tmp_path / ("x" * 300)):
+        assert files.is_file(none) is False
+
+    def broken(self: Path) -> bool:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "is_file", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        files.is_file(tmp_path / "x")
+
+
+def test_an_old_folder_that_cannot_be_removed_yet_is_no_error(
+    tmp_path: Path, writing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody has a file of it open, on a file system that then refuses."""
+    monkeypatch.setattr(files, "_try_to_exchange", writing.cannot_exchange)
+    thing = writing.WrittenFolder(tmp_path)
+    thing.write("old")
+
+    def busy(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", busy)
+        thing.write("new")
+    assert thing.found() == "new"
+    thing.write("newer")
+    assert [path.name for path in tmp_path.iterdir()] == [thing.path.name], "the next writer has removed it"
+
+
+def test_what_would_be_waited_for_without_end_is_called_by_its_kind(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+    kinds = {tmp_path / "pipe": "named pipe", tmp_path / "socket": "socket", Path("/dev/null"): "device"}
+    for path, kind in kinds.items():
+        for read in (files.refuse_pipe, files.read_text, files.read_json, files.read_parquet):
+            with pytest.raises(BadInput, match=f"this is a {kind}, not a file.*Make it again") as caught:
+                read(path, remedy="Make it again")
+            assert str(path) in str(caught.value)
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file", tmp_path / "nothing", Path("\0")):
+        files.refuse_pipe(path)

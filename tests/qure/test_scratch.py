@@ -218,3 +218,73 @@ def test_a_file_that_has_the_name_of_a_folder_is_no_race(tmp_path: Path) -> None
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError, match="file"):
         scratch.make_folder(tmp_path / "file")
+
+
+def _open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_nothing_stays_open(tmp_path: Path) -> None:
+    before = _open_files()
+    with scratch_folder(tmp_path):
+        within = _open_files()
+        remove_leftovers(tmp_path)
+        with scratch_folder(tmp_path):
+            pass
+        assert _open_files() == within == before + 1
+    with alone(tmp_path / "out"):
+        with pytest.raises(StageFailed), alone(tmp_path / "out"):
+            pytest.fail("two are at it")
+        assert _open_files() == before + 1
+    assert _open_files() == before
+
+
+def test_who_is_interrupted_while_it_begins_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(handle: int) -> None:
+        raise KeyboardInterrupt
+
+    before = _open_files()
+    monkeypatch.setattr(scratch, "_sign", interrupted)
+    with pytest.raises(KeyboardInterrupt), scratch_folder(tmp_path):
+        pytest.fail("it began")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyboardInterrupt), alone(tmp_path / "out"):
+        pytest.fail("it began")
+    assert _open_files() == before
+
+
+def test_a_lock_that_somebody_removes_while_it_is_taken_is_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that cleans up has taken it for a dead one's; of two that are alone, the first one's goes."""
+    locked, before, removed = scratch._lock, _open_files(), []
+
+    def removing(handle: int) -> bool:
+        if not removed:
+            removed.append(Path(f"/proc/self/fd/{handle}").readlink())
+            removed[0].unlink()
+        return locked(handle)
+
+    monkeypatch.setattr(scratch, "_lock", removing)
+    for work in (scratch_folder, lambda path: alone(path / "out")):
+        removed.clear()
+        with work(tmp_path):
+            assert _open_files() == before + 1
+            (held,) = [one for one in tmp_path.rglob("*.lock") if one.is_file()]
+            assert held.read_text().split()[0] == str(os.getpid())
+        assert len(removed) == 1
+        assert list(tmp_path.rglob("*.lock")) == []
+
+
+def test_when_a_process_began_is_told_in_ticks_since_the_machine_did(faults: Any, no_bytecode: None) -> None:
+    def uptime() -> float:
+        return float(Path("/proc/uptime").read_text().split()[0])
+
+    before = uptime()
+    child = faults.in_process(signal.pause)
+    began = int(scratch._started(child)) / os.sysconf("SC_CLK_TCK")
+    assert before - 0.1 <= began <= uptime() + 0.1
+    assert scratch._started(child) == scratch._started(child)
+    os.kill(child, signal.SIGKILL)
+    faults.ended(child)
+    assert scratch._started(child) == "-"

@@ -4,15 +4,19 @@ import contextlib
 import os
 import random
 import socket
+import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
+from qure import storage
 from qure.errors import BadInput, StageFailed
 from qure.storage import stored_file, stored_folder
 
@@ -300,3 +304,64 @@ def test_an_answer_cut_off_among_its_headers_is_never_taken_for_whole(
     _put(s3, "x/y", _content(20_000))
     line(break_before=header, times=1_000_000)
     assert "command again" in _refusal(context, f"{s3}/x/y" if context is stored_file else f"{s3}/x", StageFailed)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "style"), [("", "auto"), ("http://127.0.0.1:9000", "path")], ids=["Amazon's own", "another"]
+)
+def test_a_client_waits_and_asks_as_the_environment_says(
+    endpoint: str, style: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    client = storage._client()
+    config = client.meta.config
+    assert (config.s3["addressing_style"], config.connect_timeout, client.meta.region_name) == (style, 10, "us-east-1")
+    assert (config.retries["mode"], config.retries["total_max_attempts"]) == ("standard", 5)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
+    assert storage._client().meta.region_name == "eu-west-3"
+
+
+class Refused(Exception):
+    """An answer to a HEAD request: it says nothing but a status and the time."""
+
+    def __init__(self, status: int, date: str) -> None:
+        super().__init__("An error occurred")
+        self.response = {"ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": {"date": date}}}
+
+
+@pytest.mark.parametrize(
+    ("status", "minutes", "clocks"),
+    [(403, 16, True), (400, -16, True), (403, 14, False), (403, -14, False), (500, 60, False), (404, 60, False)],
+)
+def test_clocks_that_differ_are_told_apart_from_other_refusals(status: int, minutes: int, clocks: bool) -> None:
+    there = format_datetime(datetime.now(UTC) + timedelta(minutes=minutes), usegmt=True)
+    with pytest.raises(StageFailed if clocks else Refused) as told, storage._explained("s3://bucket/key"):
+        raise Refused(status, there)
+    assert ("the clocks of this machine and of the storage differ" in str(told.value)) == clocks
+
+
+@pytest.mark.parametrize("date", ["", "yesterday"])
+def test_a_refusal_without_a_time_is_itself(date: str) -> None:
+    with pytest.raises(Refused), storage._explained("s3://bucket/key"):
+        raise Refused(403, date)
+
+
+def test_errors_of_this_program_stay_themselves() -> None:
+    with pytest.raises(ZeroDivisionError), storage._explained("s3://bucket/key"):
+        _ = 1 / 0
+    cut_off = r"s3://bucket/key: an answer without 'ETag'.*AWS_ENDPOINT_URL"
+    with pytest.raises(StageFailed, match=cut_off), storage._explained("s3://bucket/key"):
+        raise KeyError("ETag")
+
+
+def test_what_is_missing_is_looked_for_where_it_was_asked_for() -> None:
+    assert "bucket and key" in str(storage._absent("S3://bucket/key"))
+    assert "Check the path" in str(storage._absent("file:///somewhere"))
+
+
+def test_without_boto3_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    assert "pip install 'qure[s3]'" in _refusal(stored_file, "s3://bucket/key", BadInput)

@@ -6,6 +6,7 @@ from great_expectations.expectations.expectation import Expectation
 from qure.benchmarks.hp_fashioniq.tables import LISTS
 from qure.config import ValidationSettings
 from qure.validation.expectations import (
+    ExpectColumnPairValuesToDiffer,
     ExpectColumnPairValuesToStayInOneSplit,
     ExpectColumnValuesToHaveDistinctEntries,
 )
@@ -52,9 +53,9 @@ def suites(settings: ValidationSettings) -> dict[str, list[Expectation]]:
         expect(
             "identical_sets",
             "retrieved_set1.img_path",
-            gxe.ExpectSelectColumnValuesToBeUniqueWithinRecord,
-            column_list=["images_1", "images_2"],
-            ignore_row_if="any_value_is_missing",
+            ExpectColumnPairValuesToDiffer,
+            column_A="images_1",
+            column_B="images_2",
         ),
         expect(
             "contradicting_answers",

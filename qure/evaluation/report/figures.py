@@ -123,9 +123,7 @@ def _figure(path: Path, height: float) -> Iterator[Axes]:
         panel.axis("off")
         yield panel
         canvas.draw()
-        # Photographs as PNG are large; 256 colours are enough for small ones, and a quarter of the bytes. Chosen by an
-        # octree: by median cut, as near to the eye, they take twenty times as long.
-        drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-        drawn = drawn.quantize(256, method=Image.Quantize.FASTOCTREE)
+        # Photographs as PNG are large; 256 colours are enough for small ones, and a quarter of the bytes.
+        drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(256)
         with atomic_file(path) as temporary:
             drawn.save(temporary, format="PNG", optimize=True)

@@ -17,7 +17,7 @@ from qure.config import Settings
 from qure.datasets.validated import ValidatedData
 from qure.errors import BadInput, StageFailed
 from qure.images import ImageError
-from qure.models.folder import read_manifest
+from qure.models.manifest import read_manifest
 from qure.models.model import QureModel
 
 

@@ -65,7 +65,7 @@ def _store(folder: Path) -> Any:
 
 
 def _model(folder: Path) -> Any:
-    from qure.models.folder import read_manifest
+    from qure.models.manifest import read_manifest
 
     return read_manifest(folder)
 

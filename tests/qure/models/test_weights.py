@@ -13,7 +13,7 @@ from transformers import BertTokenizerFast, Blip2Config, Blip2ForImageTextRetrie
 from qure.config import BackboneSettings
 from qure.errors import BadInput
 from qure.models.config import QureConfig
-from qure.models.folder import read_manifest
+from qure.models.manifest import read_manifest
 from qure.models.model import QureModel
 from qure.models.relevance import relevance
 from qure.models.text import CaptionTokenizer

@@ -53,6 +53,14 @@ def test_it_is_what_a_plain_ranking_says(size: int) -> None:
         assert edges[0] - edges[1] > 0
 
 
+@pytest.mark.parametrize("size", [1, 199, 200, 201, 237, 238, 400, 401, 1000, 1600, 1601, 7000])
+def test_relevance_is_kept_densely_and_then_at_every_quarter_octave(size: int) -> None:
+    dense = list(range(min(size, 200)))
+    # The fourth power of the place: of whole numbers, so that no logarithm decides about a rank at the end.
+    further = [rank for rank in range(201, size) if any(rank**4 <= 200**4 * 2**k < (rank + 1) ** 4 for k in range(40))]
+    assert positions_in(size).tolist() == dense + further
+
+
 def test_several_corpora_become_one(tmp_path: Path) -> None:
     (one, _), (other, _) = mined(4, 30), mined(3, 700, seed=5)
     rows = [[0, 2, 4, 6], [1, 3, 5]]

@@ -11,6 +11,7 @@ from qure.negatives.relevance import (
     CANDIDATE_TILE,
     LEAST_RANKED,
     QUERY_TILE,
+    default_budget,
     least_budget,
     queries_per_block,
     ranked_blocks,
@@ -93,6 +94,15 @@ def test_without_a_budget_a_corpus_takes_what_it_needs(monkeypatch: pytest.Monke
     monkeypatch.setattr(relevance, "DEFAULT_MEMORY_BUDGET", 1000)
     blocks = list(ranked_blocks(unit(30, 16), unit(40, 4, 16, seed=1)))
     assert [block.rows.stop - block.rows.start for block in blocks] == [LEAST_RANKED, 30 - LEAST_RANKED]
+
+
+@pytest.mark.parametrize(("free_gib", "mib"), [(0.5, 512), (1, 512), (3, 1536), (8, 4096), (80, 4096)])
+def test_a_gpu_gives_half_of_what_is_free_within_bounds(
+    free_gib: float, mib: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(free_gib * 1024**3), 80 * 1024**3))
+    assert default_budget(torch.device("cuda")) == mib * 1024**2
+    assert default_budget(torch.device("cpu")) == 512 * 1024**2, "whatever a GPU beside it has"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

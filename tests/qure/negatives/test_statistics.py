@@ -87,6 +87,12 @@ def test_both_histograms_hold_every_draw_once() -> None:
         assert sum(found["by_distance"]["probability"]) == pytest.approx(1)
 
 
+def test_bins_after_the_target_are_the_same_in_every_mining() -> None:
+    """Rounded up in steps of 1, 2, 5 to 10,000: what was measured last year is laid beside what is measured today."""
+    steps = [digit * 10**power for power in range(5) for digit in (1, 2, 5)]
+    assert [edge - 1 for edge in AFTER_TARGET_EDGES] == [0, *(step for step in steps if step <= 10_000)]
+
+
 def test_histograms_agree_with_counting_ranks() -> None:
     scores, targets = bell_shaped(30, 200)
     _, chosen = negatives_from_scores(scores, targets, NegativeSettings(strategy="top_k", top_k=33))

@@ -116,7 +116,7 @@ def judged(catalogue: Path, tmp_path: Path) -> Callable[..., Path]:
         from qure.evaluation.ranking.embeddings import Embeddings
         from qure.evaluation.statistics.results import save_results
         from qure.files import write_json
-        from qure.models.folder import read_manifest
+        from qure.models.manifest import read_manifest
 
         folder = tmp_path / "evaluations" / f"{model.name}-{quality}-{seed}-{images}-{collapsed}"
         if folder.is_dir():

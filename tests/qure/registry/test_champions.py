@@ -109,6 +109,31 @@ def test_the_history_is_readable_on_the_models_page(client: Any) -> None:
     assert "[version 5]" in page
 
 
+def test_a_reason_that_no_tag_could_hold_is_cut(client: Any) -> None:
+    champions = Champions(client, NAME)
+    with champions.lock() as lock:
+        champions.crown(lock, 2, previous=None, reason="promoted", why="because " * 1000)
+    (entry,) = champions.history()
+    assert entry.why == ("because " * 1000)[:1000]
+
+
+def test_the_lock_is_the_models_own_and_its_owner_dies_after_half_a_minute(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(module, "registry_lock", lambda *place, **settings: asked.append((*place, settings)))
+    Champions(client, NAME).lock()
+    assert asked == [(client, f"{NAME}.champion", {"lease": 30.0})]
+
+
+def test_a_challenger_is_named_and_is_no_champion(client: Any) -> None:
+    champions = Champions(client, NAME)
+    champions.make_challenger(3)
+    champions.make_challenger(4)
+    assert int(client.get_model_version_by_alias(NAME, "challenger").version) == 4
+    assert (champions.current(), champions.history(), champions.to_beat()) == (None, [], None)
+
+
 def test_entries_of_older_versions_of_qure_are_read(client: Any) -> None:
     entry = {"version": 3, "previous": 1, "reason": "promoted", "at": "2026-01-01", "took_over": True, "done": True}
     client.set_registered_model_tag(NAME, f"{ENTRY}{7:08d}", json.dumps(entry))
@@ -118,6 +143,16 @@ def test_entries_of_older_versions_of_qure_are_read(client: Any) -> None:
         (7, 3, 1),
         (8, 4, 3),
     ]
+
+
+def test_what_an_older_qure_left_in_doubt_is_settled_by_a_persons_act(client: Any) -> None:
+    entry = {"version": 3, "previous": 1, "reason": "promoted", "at": "2026-01-01", "done": True, "outstanding": True}
+    client.set_registered_model_tag(NAME, f"{ENTRY}{7:08d}", json.dumps(entry))
+    client.set_registered_model_alias(NAME, CHAMPION, "5")
+    champions = Champions(client, NAME)
+    with champions.lock() as lock:
+        assert champions.settle(lock) == 5
+    assert [(one.version, one.outstanding) for one in champions.history()] == [(3, False), (5, False)]
 
 
 def _edit(client: Any, change: Callable[[str, str], str | None]) -> None:

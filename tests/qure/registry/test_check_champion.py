@@ -9,7 +9,7 @@ import pytest
 from qure.config import Settings
 from qure.errors import BadInput, StageFailed
 from qure.files import write_json
-from qure.models.folder import read_manifest
+from qure.models.manifest import read_manifest
 from qure.registry.monitoring import check_champion
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from qure.evaluation.statistics.results import load_results
-from qure.models.folder import read_manifest
+from qure.models.manifest import read_manifest
 from qure.registry.described import card
 from qure.registry.registration import Trained
 

@@ -21,7 +21,7 @@ def test_a_champion_with_another_image_tower_is_judged_on_the_same_questions(
     """Two models from two backbones, through the real evaluate stage."""
     from qure.evaluation.stage import evaluate
     from qure.features.stage import precompute
-    from qure.models.folder import read_manifest
+    from qure.models.manifest import read_manifest
     from qure.tracking import connect
 
     untrained = {"promotion": {"refuse_collapsed": False}}  # fresh weights answer everything alike
@@ -63,7 +63,7 @@ def test_the_champion_comes_back_whole(
     settings: Settings, few_images: Path, model_of: Callable[[int], Path], judged: Callable[..., Path], tmp_path: Path
 ) -> None:
     from qure.models import QureModel
-    from qure.models.folder import read_manifest
+    from qure.models.manifest import read_manifest
 
     (tmp_path / "validation").mkdir()
     (tmp_path / "validation" / "statistics.json").write_text('{"version": 1, "splits": {}}')

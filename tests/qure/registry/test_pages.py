@@ -153,7 +153,7 @@ def _free_port() -> int:
 
 
 def _fingerprint(model: Path) -> str:
-    from qure.models.folder import read_manifest
+    from qure.models.manifest import read_manifest
 
     return str(read_manifest(model)["fingerprint"])
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -153,3 +154,108 @@ def test_a_relative_database_lies_beside_its_params_file(tmp_path: Path, monkeyp
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     monkeypatch.chdir(tmp_path / "project")
     assert tracking_uri(Settings.load(Path("params.yaml")).tracking) == "sqlite:///mlflow.db"
+
+
+@pytest.mark.parametrize(
+    ("uri", "address"),
+    [
+        ("http://host.example", ("host.example", 80)),
+        ("https://host.example/base", ("host.example", 443)),
+        ("http://host.example:8080", ("host.example", 8080)),
+        ("postgresql://u@host.example/d", ("host.example", 5432)),
+        ("postgresql+psycopg://u@host.example:6000/d", ("host.example", 6000)),
+        ("mysql+pymysql://u@host.example/d", ("host.example", 3306)),
+        ("mssql://u@host.example/d", ("host.example", 1433)),
+    ],
+)
+def test_it_is_asked_whether_the_server_answers_where_its_clients_will_ask(
+    uri: str, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refuse(place: tuple[str, int], timeout: float) -> None:
+        asked.append((place, timeout))
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setenv("QURE_PATIENCE_SECONDS", "0")
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    with pytest.raises(StageFailed, match="cannot be reached: Connection refused"):
+        connect(TrackingSettings(uri=uri))
+    assert asked == [(address, 5.0)]
+
+
+@pytest.mark.parametrize("uri", ["databricks", "databricks://profile", "uc"])
+def test_what_has_no_address_is_not_asked(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("it was asked"))
+    connection._require_reachable(uri)
+
+
+def test_behind_a_proxy_only_the_proxy_can_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setenv("QURE_PATIENCE_SECONDS", "0")
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"http": "http://proxy.example:3128"})
+    monkeypatch.setattr("urllib.request.proxy_bypass", lambda host: host == "inside.example")
+    monkeypatch.setattr(connection, "_require_answer", lambda *place: asked.append(place[:2]))
+    for uri in ("http://host.example", "https://host.example", "http://inside.example", "mysql://host.example/d"):
+        connection._require_reachable(uri)
+    assert asked == [("host.example", 443), ("inside.example", 80), ("host.example", 3306)]
+
+
+def test_an_experiment_has_its_note_and_keeps_what_a_person_has_written(sqlite_uri: str) -> None:
+    from qure.tracking.pages import EXPERIMENT_NOTE, KIND, MODEL_DEVELOPMENT, NOTE
+
+    settings = TrackingSettings(uri=sqlite_uri, experiment="older")
+    client = connect(settings)
+    older = client.create_experiment("older")
+    assert connection.experiment_id(client, settings) == older
+    tags = client.get_experiment(older).tags
+    assert (tags[KIND], tags[NOTE]) == (MODEL_DEVELOPMENT, EXPERIMENT_NOTE)
+    client.set_experiment_tag(older, NOTE, "a person's word")
+    assert connection.experiment_id(client, settings) == older
+    assert client.get_experiment(older).tags[NOTE] == "a person's word"
+
+
+def test_an_experiment_that_another_process_makes_meanwhile_is_taken(sqlite_uri: str) -> None:
+    settings = TrackingSettings(uri=sqlite_uri, experiment="new")
+    client = connect(settings)
+    made = []
+
+    class Slow:
+        """Looks, and another process is faster."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(client, name)
+
+        def get_experiment_by_name(self, name: str) -> Any:
+            found = client.get_experiment_by_name(name)
+            if not made:
+                made.append(client.create_experiment(name))
+            return found
+
+    slow: Any = Slow()
+    assert [connection.experiment_id(slow, settings)] == made
+
+
+def test_a_search_gives_all_its_pages(sqlite_uri: str) -> None:
+    client = connect(TrackingSettings(uri=sqlite_uri))
+    for number in range(7):
+        client.create_experiment(f"number {number}")
+    found = connection.every(client.search_experiments, max_results=3)
+    assert sorted(one.name for one in found) == ["Default", *(f"number {number}" for number in range(7))]
+
+
+@pytest.mark.parametrize(
+    ("uri", "file"),
+    [
+        ("sqlite:////data/mlflow.db", "/data/mlflow.db"),
+        ("sqlite:///mlflow.db?timeout=5", "mlflow.db"),
+        ("sqlite+pysqlite:///a/b.db", "a/b.db"),
+        ("sqlite://", None),
+        ("sqlite:///:memory:", None),
+        ("postgresql:///d", None),
+        ("http://host", None),
+    ],
+)
+def test_the_file_of_a_database(uri: str, file: str | None) -> None:
+    assert connection.sqlite_file(uri) == (None if file is None else Path(file))

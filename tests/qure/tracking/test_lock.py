@@ -1,5 +1,6 @@
 """The locks, each on its real store: one owner at a time, dead owners replaced, lost ownership noticed."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 from qure.config import TrackingSettings
 from qure.errors import StageFailed
 from qure.tracking import LockLost, RegistryLock, connect, registry_lock
+from qure.tracking.lock import base, experiments
 from qure.tracking.lock.experiments import ExperimentLock
 from qure.tracking.lock.files import FileLock
 from qure.tracking.lock.postgres import PostgresLock
@@ -311,3 +313,144 @@ def test_on_a_server(mlflow_server: Callable[[], str]) -> None:
     client = connect(TrackingSettings(uri=uri))
     assert [one.name for one in client.search_experiments()] == ["Default"]
     assert not client.search_registered_models()
+
+
+# What all of them have in common.
+
+
+class Busy(RegistryLock):
+    """A lock that somebody holds for so many looks."""
+
+    def __init__(self, looks: int, *, wait: float = 1000.0) -> None:
+        super().__init__("busy", wait=wait)
+        self.looks = looks
+        self.released = 0
+
+    def check(self) -> None:
+        pass
+
+    def _take(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+    def _release(self) -> None:
+        self.released += 1
+        raise ConnectionError("the line is cut")
+
+    def _holder(self) -> str:
+        return "anna@laptop"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Pauses that were made; they take no time, and the clock shows them."""
+    pauses: list[float] = []
+    monkeypatch.setattr(base.time, "sleep", pauses.append)
+    monkeypatch.setattr(base.time, "monotonic", lambda: sum(pauses))
+    return pauses
+
+
+def test_it_is_looked_for_more_and_more_rarely(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"), Busy(14) as lock:
+        assert lock.released == 0
+    assert clock == pytest.approx([min(0.05 * 1.5**number, 2.0) for number in range(14)])
+    assert caplog.text.count("waiting for the lock busy, held by anna@laptop") == 1
+    assert "the lock busy could not be released: the line is cut" in caplog.text, "which is no error of what was done"
+    assert lock.released == 1
+
+
+def test_waiting_ends_when_its_time_is_over_and_not_before(clock: list[float]) -> None:
+    with pytest.raises(StageFailed, match="the lock 'busy' was not free within 10 s; 'anna@laptop' holds it"):
+        Busy(1000, wait=10.0).__enter__()
+    assert sum(clock) > 10 >= sum(clock[:-1])
+
+
+def test_a_free_lock_is_taken_at_once_and_in_silence(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"), Busy(0):
+        assert "waiting" not in caplog.text
+    assert clock == []
+
+
+def test_owners_are_told_apart_and_named_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = Busy(0), Busy(0)
+    assert one.owner != other.owner
+    assert one.owner.startswith(f"{base.whoever()}, process {os.getpid()}, ")
+
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr(base.getpass, "getuser", nameless)
+    assert base.whoever() == f"{os.getuid()}@{base.socket.gethostname()}"
+
+
+def test_a_lock_file_is_named_after_database_and_lock(tmp_path: Path) -> None:
+    with FileLock(tmp_path / "mlflow.db", "qure/test champion-1.x", wait=0.0) as lock:
+        assert [one.name for one in tmp_path.iterdir()] == ["mlflow.db.qure_test_champion-1.x.lock"]
+        assert lock.file.read_text() == lock.owner
+        assert FileLock(tmp_path / "mlflow.db", "qure/test champion-1.x", wait=0.0)._holder() == lock.owner
+    assert not lock.losable
+    assert lock.file.exists(), "never removed: somebody may wait for it"
+
+
+def _open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_a_lock_file_that_cannot_be_opened_or_locked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StageFailed, match=r"mlflow\.db\.x\.lock cannot be opened: No such file"):
+        FileLock(tmp_path / "gone" / "mlflow.db", "x", wait=0.0).__enter__()
+    assert FileLock(tmp_path / "gone" / "mlflow.db", "x", wait=0.0)._holder() is None
+    (tmp_path / "mlflow.db.y.lock").write_bytes(b"\xff")
+    assert FileLock(tmp_path / "mlflow.db", "y", wait=0.0)._holder() is None
+    (tmp_path / "mlflow.db.y.lock").write_bytes(b"")
+    assert FileLock(tmp_path / "mlflow.db", "y", wait=0.0)._holder() is None
+    opened = _open_files()
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with pytest.raises(StageFailed, match=r"mlflow\.db\.x\.lock cannot be locked: No locks available"):
+        FileLock(tmp_path / "mlflow.db", "x", wait=0.0).__enter__()
+    assert _open_files() == opened, "and nothing stays open"
+
+
+def test_a_file_lock_that_is_taken_leaves_nothing_open_in_who_waits(tmp_path: Path) -> None:
+    with FileLock(tmp_path / "mlflow.db", "x", wait=0.0):
+        opened = _open_files()
+        with pytest.raises(StageFailed):
+            FileLock(tmp_path / "mlflow.db", "x", wait=0.0).__enter__()
+        assert _open_files() == opened
+    assert _open_files() == opened - 1
+
+
+def test_behind_a_server_it_is_looked_for_several_times_within_a_lease(sqlite_uri: str) -> None:
+    assert _experiment_lock(sqlite_uri, lease=5.0)._longest_pause() == 1.0
+    assert _experiment_lock(sqlite_uri, lease=30.0)._longest_pause() == 2.0
+
+
+def test_an_owner_that_was_replaced_takes_nothing_of_its_heirs_away(sqlite_uri: str) -> None:
+    """Held experiments of the dead go with the next owner; whoever holds the lock is named, and nobody else is."""
+    client: Any = connect(TrackingSettings(uri=sqlite_uri))
+    silent = _silent(sqlite_uri, lease=0.4)
+    assert _experiment_lock(sqlite_uri)._holder() == silent.owner
+    with _experiment_lock(sqlite_uri, lease=0.4) as heir:
+        held = client.search_experiments(filter_string="name LIKE 'qure-lock/%'")
+        assert [one.name for one in held] == ["qure-lock/test-lock/2"]
+        assert _experiment_lock(sqlite_uri)._holder() == heir.owner
+    assert _experiment_lock(sqlite_uri)._holder() is None
+
+
+def test_errors_of_the_server_are_no_lost_race(sqlite_uri: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    def broken(**_: Any) -> None:
+        raise MlflowException("the disk is full")
+
+    with pytest.raises(MlflowException, match="the disk is full"):
+        experiments._tolerant(broken)
+    assert experiments._tolerant(lambda: None)
+    client: Any = connect(TrackingSettings(uri=sqlite_uri))
+    assert experiments._tolerant(client.create_experiment, "one")
+    assert not experiments._tolerant(client.create_experiment, "one"), "another was faster"
+    assert not experiments._tolerant(client.delete_experiment, "12345")

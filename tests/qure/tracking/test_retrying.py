@@ -61,6 +61,28 @@ def test_patience_ends() -> None:
     assert time.monotonic() - begun < 5
 
 
+def test_pauses_double_up_to_half_a_minute_and_a_terminal_waits_for_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    jitter: list[tuple[float, float]] = []
+    monkeypatch.setattr("qure.tracking.retrying._FIRST_PAUSE", 1.0)
+    monkeypatch.setattr("qure.tracking.retrying.time.sleep", pauses.append)
+    monkeypatch.setattr("qure.tracking.retrying.time.monotonic", lambda: sum(pauses))
+    monkeypatch.setattr("qure.tracking.retrying.random.uniform", lambda *ends: (jitter.append(ends), 1.0)[1])
+    assert retry(Moody(8, OSError("away")), passes=lambda error: True, what="x", patience=1000) == "done"
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert set(jitter) == {(0.75, 1.25)}
+    pauses.clear()
+    with pytest.raises(OSError, match="away"):
+        retry(Moody(10, OSError("away")), passes=lambda error: True, what="x", patience=7)
+    assert pauses == [1, 2, 4], "a further attempt may begin when it is over to the second"
+    for variable, made in (("", [1, 2]), ("1", [1]), ("0", []), ("3.5", [1, 2])):
+        pauses.clear()
+        monkeypatch.setenv("QURE_PATIENCE_SECONDS", variable)
+        with pytest.raises(OSError, match="away"):
+            retry(Moody(10, OSError("away")), passes=lambda error: True, what="x")
+        assert pauses == made, variable
+
+
 def test_who_asks_to_be_left_alone_is(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("qure.tracking.retrying.time.sleep", pauses.append)

@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,75 @@ def test_a_server_that_stays_away_is_not_asked_at_every_step(
         assert outage.calls == 1
     assert "50 metrics, tags or artifacts did not reach" in caplog.text
     assert connect(settings).get_run(run.run_id).info.status == "RUNNING"
+
+
+def test_after_a_failure_a_minute_goes_by_before_the_next_attempt(
+    settings: TrackingSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stage_run(settings, stage="train") as run:
+        assert isinstance(run, StageRun)
+        run._client = outage = Outage(run._client)
+        now = [1000.0]
+        with monkeypatch.context() as patch:
+            patch.setattr(runs.time, "monotonic", lambda: now[0])
+            outage.on = True
+            run.log_metrics({"loss": 3.0}, step=1)
+            assert outage.calls == 1
+            for later, calls in ((59.9, 1), (60.0, 2), (119.9, 2), (120.1, 3)):
+                now[0] = 1000.0 + later
+                run.set_tags({"note": later})
+                assert outage.calls == calls, later
+            outage.on = False
+            now[0] = 1200.0
+            run.log_metrics({"loss": 2.0}, step=2)
+    found = connect(settings).get_run(run.run_id).data
+    assert (found.metrics["loss"], found.tags["note"]) == (2.0, "120.1")
+
+
+def test_nothing_is_sent_in_larger_parts_than_mlflow_takes(settings: TrackingSettings) -> None:
+    with stage_run(settings, stage="train") as run:
+        assert isinstance(run, StageRun)
+        sizes: list[int] = []
+
+        class Counting:
+            def __init__(self, client: Any) -> None:
+                self._client = client
+
+            def __getattr__(self, name: str) -> Any:
+                def call(*arguments: Any, **named: Any) -> Any:
+                    sizes.extend(len(named[kind]) for kind in ("metrics", "params", "tags") if kind in named)
+                    return getattr(self._client, name)(*arguments, **named)
+
+                return call
+
+        run._client = Counting(run._client)  # type: ignore[assignment]
+        run.log_metrics({f"m{number}": number for number in range(250)})
+        run.log_parameters({f"p{number}": number for number in range(200)})
+        run.set_tags({f"t{number}": number for number in range(101)})
+        run.set_tags({"long": "x" * 6000})
+        assert sizes == [100, 100, 50, 100, 100, 100, 1, 1]
+    assert len(connect(settings).get_run(run.run_id).data.tags["long"]) == 5000
+
+
+def test_headlines_stand_on_the_pipeline_run_at_the_time_they_were_found(
+    settings: TrackingSettings, recorded: Recorded, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = time.time()
+    with stage_run(settings, stage="evaluate", training_set="cirr") as run:
+        assert isinstance(run, StageRun)
+        run.log_headline({"recall@10": 52.5})
+        run.log_metrics({"loss": 0.5})
+        client, run._client = run._client, Outage(run._client)
+        run._client.on = True
+        run.log_headline({"recall@50": 70.0})
+        run._client = client
+    (parent,) = recorded(settings, "pipeline")
+    assert parent.data.metrics == {"recall_at_10": 52.5}
+    assert "the pipeline run does not show this stage's numbers: server is restarting" in caplog.text
+    for owner, name in ((parent.info.run_id, "recall_at_10"), (run.run_id, "loss")):
+        (one,) = connect(settings).get_metric_history(owner, name)
+        assert before - 1 < one.timestamp / 1000 < time.time() + 1
+        assert one.step == 0
 
 
 def test_a_missing_artifact_is_the_stages_mistake(settings: TrackingSettings, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qure.validation.lazy import SELDOM_USED, load_when_used
+from qure.validation.lazy import NOT_NEEDED, SELDOM_USED, as_if_not_installed, load_when_used
 
 MODULE = """
 LOADED.append(__name__)
@@ -64,6 +64,20 @@ def test_what_is_loaded_already_and_what_is_not_there_stay_as_they_are(package: 
         assert missing not in sys.modules
 
 
+def test_what_is_hidden_is_there_again_afterwards(package: list[str]) -> None:
+    with as_if_not_installed(("seldom", "sys")):
+        with pytest.raises(ImportError):
+            import seldom
+        with pytest.raises(ImportError):
+            from seldom.part import answer
+        import sys as kept  # imported before
+    assert kept is sys
+    import seldom
+    from seldom.part import answer
+
+    assert seldom.answer == answer == 42
+
+
 def test_great_expectations_validates_without_them(tmp_path: Path) -> None:
     """In a process of its own, as validation starts: none of them has been loaded when a table has been checked."""
     program = (
@@ -79,6 +93,9 @@ def test_great_expectations_validates_without_them(tmp_path: Path) -> None:
         "(found,) = run_suites([Suite('x.y', pd.DataFrame({'a': [1, None]}), rules)])\n"
         "print([one['success'] for one in found.expectations])\n"
         f"print([name for name in {SELDOM_USED} if getattr(sys.modules[name], '__spec__', None)])\n"
+        f"print([name for name in {NOT_NEEDED} if name in sys.modules])\n"
+        "import sqlalchemy, mlflow.store.tracking.sqlalchemy_store\n"
+        "print(sqlalchemy.select(1))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["[False]", "[]"]
+    assert done.stdout.splitlines() == ["[False]", "[]", "[]", "SELECT 1"]

@@ -234,3 +234,35 @@ def test_a_file_that_becomes_shorter_is_told(tmp_path: Path) -> None:
     assert embeddings.take(["image-0"]).shape == (1, 2, 4)
     with pytest.raises(BadInput, match="the file became shorter"):
         embeddings.take(["image-9"])
+
+
+@pytest.mark.parametrize(("length", "told"), [(1.0, False), (1.005, False), (0.995, False), (1.02, True), (0.98, True)])
+def test_rounding_to_half_precision_is_no_other_length(
+    length: float, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    Embeddings(["a", "b"], length * np.eye(2, 3, dtype=np.float32)).take(["a", "b"])
+    assert ("not of unit length" in caplog.text) == told
+
+
+def test_a_gallery_is_written_in_parts_of_32_mebibytes(tmp_path: Path) -> None:
+    """Rows of 12 MiB in single precision: two fit."""
+    asked = []
+
+    class Large:
+        shape = (5, 3, 1 << 20)
+
+        def read(self, start: int, stop: int) -> np.ndarray:
+            asked.append((start, stop))
+            return np.ones((stop - start, *self.shape[1:]), dtype=np.float32)
+
+    write_embeddings(tmp_path / "e.safetensors", IDS[:5], Large(), dtype="fp16")
+    assert asked == [(0, 2), (2, 4), (4, 5)]
+    assert (tmp_path / "e.safetensors").stat().st_size > 5 * 3 * (1 << 21)
+
+
+def test_the_header_ends_where_numbers_can_be_mapped(tmp_path: Path) -> None:
+    for count in range(1, 9):
+        write_embeddings(tmp_path / "e.safetensors", ["x" * count], rows(1, 4))
+        (length,) = struct.unpack("<Q", (tmp_path / "e.safetensors").read_bytes()[:8])
+        assert length % 8 == 0
+        assert (tmp_path / "e.safetensors").stat().st_size == 8 + length + 16

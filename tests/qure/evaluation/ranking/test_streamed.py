@@ -57,3 +57,21 @@ def test_a_row_that_cannot_be_ranked_by_is_named() -> None:
     gallery[31, 1, 4] = np.inf
     with pytest.raises(BadInput, match=r"row 31.*NaN or infinity"):
         search_stored(torch.from_numpy(unit(2, 8)), Embeddings([str(row) for row in range(50)], gallery), 5)
+
+
+def test_a_small_gallery_is_read_at_once() -> None:
+    """64 MiB in single precision: 65,536 rows of 256 numbers."""
+    asked = []
+
+    class Watched:
+        shape = (65_537, 4, 64)
+
+        def read(self, start: int, stop: int) -> np.ndarray:
+            asked.append((start, stop))
+            return np.full((stop - start, 4, 64), 0.125, dtype=np.float32)
+
+    columns, _ = search_stored(
+        torch.from_numpy(unit(1, 64)), Embeddings([str(row) for row in range(65_537)], Watched()), 3
+    )
+    assert asked == [(0, 65_536), (65_536, 65_537)]
+    assert columns.tolist() == [[0, 1, 2]], "equal scores in the gallery's order"

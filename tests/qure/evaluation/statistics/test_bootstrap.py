@@ -29,6 +29,22 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     assert interval(values, seed=3) != interval(values, seed=4)
 
 
+def test_unasked_every_statistic_takes_the_draws_of_seed_0() -> None:
+    """An interval that somebody computes again without naming a seed is the one that was reported."""
+    generator = np.random.default_rng(8)
+    first, second = generator.random(40), generator.random(40)
+    draws = np.random.default_rng(0)
+    drawn = np.concatenate([draws.integers(0, 40, size=(100, 40), dtype=np.int64) for _ in range(10)])
+    ends = [0.025, 0.975]
+    expected = np.quantile(first[drawn].mean(axis=1), ends)
+    table = pd.DataFrame({"hit": first})
+    assert interval(first) == pytest.approx(tuple(expected), abs=1e-12)
+    assert summarise(table, [HIT])[1]["hit"] == pytest.approx(tuple(100 * expected), abs=1e-10)
+    paired = paired_difference(evaluation(first), evaluation(second), "hit")
+    expected = np.quantile(100 * (first - second)[drawn].mean(axis=1), ends)
+    assert (paired.low, paired.high) == pytest.approx(tuple(expected), abs=1e-10)
+
+
 def test_equals_a_plain_loop_over_the_same_draws() -> None:
     values = np.random.default_rng(0).random(30)
     generator = np.random.default_rng(9)

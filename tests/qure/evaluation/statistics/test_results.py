@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from qure.benchmarks.cirr import files as cirr_files
@@ -39,6 +40,12 @@ def test_loads_what_was_saved(two: list[Evaluation], tmp_path: Path) -> None:
     for field in ("benchmark", "split", "metrics", "intervals", "top", "measures", "strata", "cluster", "details"):
         assert getattr(loaded, field) == getattr(two[0], field), field
     assert loaded.data_fingerprint == two[0].data_fingerprint == two[1].data_fingerprint
+
+
+def test_files_have_the_columns_that_are_promised_and_no_row_numbers(two: list[Evaluation], tmp_path: Path) -> None:
+    two[0].save(tmp_path / "one")
+    assert pq.read_schema(tmp_path / "one" / "top.parquet").names == ["query_id", "ids", "scores"]
+    assert pq.read_schema(tmp_path / "one" / "per_query.parquet").names == two[0].per_query.columns.tolist()
 
 
 def test_rows_keep_no_labels_of_the_table_that_they_were_taken_from(two: list[Evaluation], tmp_path: Path) -> None:
