@@ -135,6 +135,11 @@ def _places(rows: int, columns: int, size: tuple[float, float], below: float, ab
 
 def _draw_query(panel: Axes, example: CurveExample) -> None:
     panel.set_title(_described(example), loc="left", fontsize=9)
+    # Nothing makes room for what is wide: of 100,000 images five ranks at most are named, and 0.0002 is 2 of 1e-4.
+    panel.tick_params(labelsize=8)
+    panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    panel.ticklabel_format(axis="y", scilimits=(-2, 4))
+    panel.yaxis.get_offset_text().set_fontsize(7)
     _draw_curve(panel, example)
     size = len(example.scores)
     marks = [example.first, example.last, *(rank for rank in (example.start, example.end) if rank >= 0)]
@@ -154,6 +159,7 @@ def _draw_query(panel: Axes, example: CurveExample) -> None:
     inset.tick_params(labelsize=7)
     inset.xaxis.set_major_locator(MaxNLocator(3, integer=True))
     inset.yaxis.set_major_locator(MaxNLocator(3))
+    inset.yaxis.get_offset_text().set_fontsize(7)
     panel.indicate_inset_zoom(inset, edgecolor=GREY)
 
 
@@ -203,7 +209,7 @@ def _figure(
         figure = Figure(figsize=size, layout=layout, dpi=110)
         canvas = FigureCanvasAgg(figure)
         if title:
-            figure.suptitle(title)
+            figure.suptitle(title, y=1 - 0.08 / size[1])
         yield figure
         canvas.draw()  # savefig would draw twice, the first time for the layout alone
         with atomic_file(path) as temporary:
