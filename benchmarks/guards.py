@@ -132,17 +132,20 @@ class Guards:
         process.start()
         sending.close()
         told, deadline = None, time.monotonic() + limit
-        while told is None and process.exitcode is None and time.monotonic() < deadline:
-            # Looked at again each second: a process that the tests have left behind keeps the pipe open.
-            multiprocessing.connection.wait([receiving, process.sentinel], 1)
-            if receiving.poll():
-                with suppress(EOFError):
-                    told = receiving.recv()
-                break
-        ended = told is not None or process.exitcode is not None
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid or 0, signal.SIGKILL)  # with whatever the tests have started
-        process.join()
+        try:
+            while told is None and process.exitcode is None and time.monotonic() < deadline:
+                # Looked at again each second: a process that the tests have left behind keeps the pipe open.
+                multiprocessing.connection.wait([receiving, process.sentinel], 1)
+                if receiving.poll():
+                    with suppress(EOFError):
+                        told = receiving.recv()
+                    break
+            ended = told is not None or process.exitcode is not None
+        finally:  # also where this process is told to end: no signal reaches a group of their own
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid or 0, signal.SIGKILL)  # with whatever the tests have started
+            process.kill()  # it may not have its group yet
+            process.join()
         if told is None:
             hung = self._stacks.is_file() and self._stacks.stat().st_size > 0
             return ("failed", "died") if ended and not hung else ("timed out", "")
@@ -164,6 +167,7 @@ class Guards:
         settings.register_profile("planted", phases=[Phase.explicit, Phase.reuse, Phase.generate], deadline=None)
         settings.load_profile("planted")
         os.setpgid(0, 0)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.chdir(self._copied)
         os.environ["PYTHONPATH"] = str(self._copied)  # for what the tests start
         # A fault of the same second and size would be taken for the one before it.

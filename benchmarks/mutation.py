@@ -17,7 +17,9 @@ import math
 import os
 import random
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -153,6 +155,7 @@ def main() -> None:
     parser.add_argument("--floor", action="store_true", help="fail when clearly fewer than 90 %% are killed")
     parser.add_argument("--dry-run", action="store_true", help="plant and test, write no result")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # with the tests and the copy of the project cleared away
     stop = time.monotonic() + options.seconds
     kept = RESULTS / "mutation.json"
     found = json.loads(kept.read_text(encoding="utf-8"))["modules"] if kept.is_file() else {}

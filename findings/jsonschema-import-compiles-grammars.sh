@@ -3,8 +3,9 @@
 #
 # Valid input: an environment with jsonschema, to which some other package adds jsonschema's extra `format-nongpl`
 # (cyclonedx-bom does). Seen with jsonschema 4.26.0, rfc3987-syntax 1.1.0, lark 1.3.1: `import jsonschema` alone then
-# builds 39 lark parsers, one for every rule of RFC 3987, whether or not an IRI is ever checked; it takes some 20 times as
-# long (3 s on a 2.5 GHz Xeon), and so does everything that imports it: altair, Great Expectations, kfp's compiler.
+# builds 39 lark parsers of one grammar, nearly one for every rule of it, whether or not an IRI is ever checked; it takes
+# 15 to 20 times as long (2 to 3 s on a 2.5 GHz Xeon), and whatever imports it pays: altair, Great Expectations, kfp's
+# compiler.
 # Nothing names the cause: the environment grew by a package that nobody uses. Removing rfc3987-syntax alone brings the
 # import back; jsonschema leaves out the formats `iri` and `iri-reference` without it, which are checked only by a
 # validator that is given a format checker.

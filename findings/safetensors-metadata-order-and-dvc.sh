@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The same model, saved with two or more metadata entries, is another file in every process: DVC keeps it again each time.
+# The same model, saved with two or more metadata entries, is another file by chance: DVC keeps it again.
 #
 # Valid input: one array, and metadata of four texts, given in the same order each time. Seen with safetensors 0.8.0: the
-# entries stand in the header in an order that differs from process to process, and from call to call, so the file's
-# digest does too (Python's own hashing has no part in it: PYTHONHASHSEED=0 changes nothing). DVC 3.67.1, which knows a
-# file by its MD5, takes every save for a new version: a stage that gives the same weights counts as changed, everything
-# after it runs again, and the cache and the remote hold a whole copy of each. With one entry the bytes stay the same.
+# entries stand in the header in an order that chance decides, from process to process and from call to call, so the
+# file's digest differs too (Python's own hashing has no part in it: PYTHONHASHSEED=0 changes nothing). Of two entries
+# there are two files, of four up to 24. DVC 3.67.1, which knows a file by its MD5, takes such a save for a new version: a
+# stage that gives the same weights counts as changed, what depends on the file runs again, and the cache and the remote
+# hold a whole copy of each. With one entry the bytes stay the same.
 #
 # Exit 0: as described. Exit 1: it is different now.
 set -euo pipefail

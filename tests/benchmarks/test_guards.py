@@ -2,9 +2,13 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
 
 from benchmarks.guards import Known, telling
 
@@ -105,3 +109,32 @@ print("RESULT", json.dumps(told))
         ["timed out", "", ["down"], []],
         ["passed", "", ["quick", "slow"], ["away", "down"]],
     ]
+
+
+def test_whoever_is_told_to_end_ends_the_tests_too(tmp_path: Path) -> None:
+    """They are a group of their own, which no signal to the program's group reaches."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "few.py").write_text("")
+    (tmp_path / "test_few.py").write_text(
+        "import os, time\nfrom pathlib import Path\n\n\n"
+        "def test_long():\n    Path(f'number.{os.getpid()}').touch()\n    time.sleep(100)\n"
+    )
+    code = """
+import signal, sys
+from pathlib import Path
+from benchmarks.guards import Guards
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+Guards("few.py", Path(sys.argv[1]), ["test_few.py"]).run(100)
+"""
+    program = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT)
+    try:
+        deadline = time.monotonic() + 60
+        while not (found := list(tmp_path.glob("number.*"))) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        program.terminate()
+        assert program.wait(30) == 143
+        assert len(found) == 1
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(found[0].suffix[1:]), 0)
+    finally:
+        program.kill()
