@@ -1,6 +1,7 @@
 """The locks, each on its real store: one owner at a time, dead owners replaced, lost ownership noticed."""
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -71,7 +72,13 @@ def test_the_uri_decides(sqlite_uri: str) -> None:
         "https://mlflow.example": ExperimentLock,
         "mysql://host/db": ExperimentLock,
     }
-    assert {uri: type(registry_lock(Client(uri), "x")) for uri in kinds} == kinds
+    locks = {uri: registry_lock(Client(uri), "x") for uri in kinds}  # type: ignore[arg-type]
+    assert {uri: type(lock) for uri, lock in locks.items()} == kinds
+    assert {(lock.name, lock.wait) for lock in locks.values()} == {("x", 1800.0)}, "half an hour"
+    guessing = locks["https://mlflow.example"]
+    assert isinstance(guessing, ExperimentLock)
+    assert guessing.lease == 30.0
+    assert registry_lock(Client(sqlite_uri), "x", wait=3.0).wait == 3.0  # type: ignore[arg-type]
 
 
 def test_nothing_stays_among_models_and_experiments(make: Make, place: tuple[Make, str]) -> None:
@@ -422,6 +429,25 @@ def test_a_file_lock_that_is_taken_leaves_nothing_open_in_who_waits(tmp_path: Pa
             FileLock(tmp_path / "mlflow.db", "x", wait=0.0).__enter__()
         assert _open_files() == opened
     assert _open_files() == opened - 1
+
+
+def test_a_lock_file_that_is_removed_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, removed, before = fcntl.flock, [], _open_files()
+
+    def removing(handle: int, how: int) -> None:
+        if not removed:
+            removed.append(tmp_path / "mlflow.db.x.lock")
+            removed[0].unlink()
+        locked(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", removing)
+    with FileLock(tmp_path / "mlflow.db", "x", wait=5.0) as lock:
+        lock.check()
+        assert lock.file.read_text() == lock.owner
+        assert _open_files() == before + 1
+    assert removed == [lock.file]
 
 
 def test_behind_a_server_it_is_looked_for_several_times_within_a_lease(sqlite_uri: str) -> None:
