@@ -255,6 +255,19 @@ def test_a_new_database_is_on_the_disk_before_it_has_its_name(file: Path, monkey
     assert synced == [(file.stat().st_ino, False), (file.parent.stat().st_ino, True)]
 
 
+def test_what_it_was_made_with_is_closed_and_forgotten(file: Path) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    known = set(SqlAlchemyStore._engine_map)
+    database.ensure_database(file)
+    assert set(SqlAlchemyStore._engine_map) == known
+    opened = []
+    for handle in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the listing's own
+            opened.append(str(handle.readlink()))
+    assert not [one for one in opened if one.startswith(str(file.parent))]
+
+
 @pytest.mark.parametrize("locks", [True, False])
 def test_where_files_have_one_name_only_it_is_moved_into_place_under_the_lock(
     file: Path, locks: bool, monkeypatch: pytest.MonkeyPatch

@@ -455,6 +455,28 @@ def test_behind_a_server_it_is_looked_for_several_times_within_a_lease(sqlite_ur
     assert _experiment_lock(sqlite_uri, lease=30.0)._longest_pause() == 2.0
 
 
+def test_an_owner_is_dead_after_a_whole_lease_without_a_beat(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(experiments.time, "monotonic", lambda: now[0])
+    nobody: Any = None
+    lock = ExperimentLock(nobody, "x", lease=8.0, wait=0.0)
+
+    def free(beat: str, number: int = 1, *, held: bool = True) -> bool:
+        tags = {experiments.BEAT: beat, experiments.OWNER: "anna@laptop"}
+        return lock._may_be_taken(experiments._Generation(number, "7", held, tags))
+
+    assert lock._may_be_taken(None)
+    assert free("0", held=False)
+    assert not free("0"), "the first look tells nothing"
+    for later, beat, taken in ((7.75, "0", False), (7.875, "1", False), (15.75, "1", False), (15.875, "1", True)):
+        now[0] = 100.0 + later
+        assert free(beat) is taken, later
+    assert "anna@laptop held the lock x and has given no sign of life for 8 s" in caplog.text
+    assert not free("1", number=2), "the next owner has a lease of its own"
+
+
 def test_an_owner_that_was_replaced_takes_nothing_of_its_heirs_away(sqlite_uri: str) -> None:
     """Held experiments of the dead go with the next owner; whoever holds the lock is named, and nobody else is."""
     client: Any = connect(TrackingSettings(uri=sqlite_uri))
