@@ -146,6 +146,8 @@ def _changes(tree: ast.Module) -> Iterator[tuple[ast.AST, str, ast.AST]]:
                 yield node, "constant", ast.Constant(not value)
             case ast.Constant(value=int(value) | float(value)):
                 yield node, "constant", ast.Constant(value + 1)
+            case ast.If(test=ast.Name("TYPE_CHECKING")):  # mypy holds it
+                continue
             case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test) if not isinstance(test, ast.Compare):
                 yield test, "condition", ast.UnaryOp(ast.Not(), test)
             case ast.Expr(value=ast.Call() | ast.Yield()) | ast.Raise() | ast.AugAssign() | ast.Delete():

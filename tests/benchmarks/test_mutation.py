@@ -57,6 +57,11 @@ def test_each_fault_changes_one_place() -> None:
         compile(planted, "planted", "exec")
 
 
+def test_what_only_mypy_reads_is_left_alone() -> None:
+    assert mutants(b"if TYPE_CHECKING:\n    from a import B\n") == []
+    assert [one.after for one in mutants(b"if checking:\n    a = b\n")] == ["(not checking)"]
+
+
 def test_nothing_is_not_returned_in_place_of_nothing() -> None:
     source = b"def f(a):\n    if a == 'x':\n        return None\n    if a:\n        return False\n    return True\n"
     assert [one.line for one in mutants(source) if one.kind == "None returned"] == [6]

@@ -132,7 +132,8 @@ def test_a_database_that_was_left_unfinished_is_named_with_the_way_out(file: Pat
     assert [one.name for one in file.parent.iterdir()] == ["mlflow.db"]
 
 
-def test_an_older_database_is_upgraded_whole_and_kept_as_it_was(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+def _made_by_an_older_mlflow(file: Path) -> str:
+    """One revision back, with a run in it: that revision."""
     from alembic import command
     from mlflow.store.db.utils import _get_alembic_config, create_sqlalchemy_engine
     from mlflow.store.tracking.dbmodels.initial_models import Base
@@ -147,6 +148,11 @@ def test_an_older_database_is_upgraded_whole_and_kept_as_it_was(file: Path, capl
     with contextlib.closing(sqlite3.connect(file)) as older, older:
         (revision,) = older.execute("SELECT version_num FROM alembic_version").fetchone()
         older.execute("INSERT INTO runs (run_uuid, name, status) VALUES ('a', 'a run of then', 'FINISHED')")
+    return str(revision)
+
+
+def test_an_older_database_is_upgraded_whole_and_kept_as_it_was(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    revision = _made_by_an_older_mlflow(file)
     before = file.read_bytes()
     _killed_at("UPDATE alembic_version", lambda: _connect(file))
     assert file.read_bytes() == before
@@ -218,3 +224,116 @@ def test_a_kill_at_any_moment_of_the_first_stage_wedges_nothing(tmp_path: Path, 
         again.join()
         assert again.exitcode == 0, f"killed at moment {moment} of {moments}"
         assert not list(folder.glob(".mlflow.db.*"))
+
+
+def test_an_older_database_that_somebody_writes_to_meanwhile_stays_as_it_is(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revision = _made_by_an_older_mlflow(file)
+    copy = database._copy
+
+    def written_to(source: Path, target: Path) -> None:
+        copy(source, target)
+        if source == file and target.parent != file.parent:
+            with contextlib.closing(sqlite3.connect(file)) as theirs, theirs:
+                theirs.execute("INSERT OR IGNORE INTO runs (run_uuid, name, status) VALUES ('b', 'of now', 'FINISHED')")
+
+    monkeypatch.setattr(database, "_copy", written_to)
+    with pytest.raises(
+        StageFailed, match=r"mlflow\.db' was written to while its copy was upgraded\. Stop what uses it"
+    ):
+        database.ensure_database(file)
+    with contextlib.closing(sqlite3.connect(file)) as found:
+        assert found.execute("SELECT count(*) FROM runs").fetchone() == (2,)
+        assert found.execute("SELECT version_num FROM alembic_version").fetchone() == (revision,)
+
+
+def test_a_new_database_is_on_the_disk_before_it_has_its_name(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[int, bool]] = []
+    monkeypatch.setattr(database, "sync", lambda path: synced.append((path.stat().st_ino, file.exists())))
+    database.ensure_database(file)
+    assert synced == [(file.stat().st_ino, False), (file.parent.stat().st_ino, True)]
+
+
+def test_what_it_was_made_with_is_closed_and_forgotten(file: Path) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    known = set(SqlAlchemyStore._engine_map)
+    database.ensure_database(file)
+    assert set(SqlAlchemyStore._engine_map) == known
+    opened = []
+    for handle in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the listing's own
+            opened.append(str(handle.readlink()))
+    assert not [one for one in opened if one.startswith(str(file.parent))]
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_where_files_have_one_name_only_it_is_moved_into_place_under_the_lock(
+    file: Path, locks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    if locks:
+        database.ensure_database(file)
+        assert _whole(file)
+        assert [one.name for one in file.parent.iterdir()] == ["mlflow.db"]
+        return
+    monkeypatch.setattr(database.fcntl, "flock", refused)
+    with pytest.raises(StageFailed, match=r"mlflow\.db' cannot be made or upgraded: Operation not permitted"):
+        database.ensure_database(file)
+    assert not file.exists()
+
+
+def test_where_there_are_no_locks_whoever_is_first_wins(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(database.fcntl, "flock", no_locks)
+    database.ensure_database(file)
+    assert _whole(file)
+
+
+def test_what_a_killed_process_has_left_goes_with_the_next(file: Path, sqlite_uri: str) -> None:
+    whole = Path(sqlite_uri.removeprefix("sqlite:///"))
+    home = whole.parent / f".qure-{os.getuid()}.partial"
+    (home / "ab").mkdir(parents=True)
+    (home / "ab.lock").touch()
+    before = whole.read_bytes()
+    database.ensure_database(whole)
+    assert [one.name for one in whole.parent.iterdir()] == [whole.name]
+    assert whole.read_bytes() == before
+
+
+def test_a_database_without_tables_is_empty(file: Path) -> None:
+    assert database.is_empty(file)
+    with contextlib.closing(sqlite3.connect(file)) as made, made:
+        assert database.is_empty(file)
+        made.execute("CREATE TABLE x (y)")
+    assert not database.is_empty(file)
+
+
+def test_what_another_process_is_making_is_waited_for(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mlflow server` makes it in place, statement by statement; here every look finds one table more."""
+    file.touch()
+    pauses: list[float] = []
+
+    def made_further(seconds: float) -> None:
+        pauses.append(seconds)
+        with contextlib.closing(sqlite3.connect(file)) as theirs, theirs:
+            if len(pauses) < 3:
+                theirs.execute(f"CREATE TABLE t{len(pauses)} (x)")
+            elif len(pauses) == 3:
+                theirs.execute("CREATE TABLE alembic_version (version_num)")
+                theirs.execute("INSERT INTO alembic_version VALUES ('the latest')")
+
+    monkeypatch.setattr(database.time, "sleep", made_further)
+    monkeypatch.setattr(database.time, "monotonic", lambda: float(len(pauses)))
+    monkeypatch.setattr(database, "_QUIET", 2.0)
+    state = database._await_whole(file, "the latest")
+    assert (state.revision, len(pauses)) == ("the latest", 3)
+    pauses.extend([0.0] * 10)  # from now on nothing changes
+    assert database._await_whole(file, "another").revision == "the latest"
+    assert len(pauses) == 15, "two seconds, and no longer"

@@ -1,6 +1,7 @@
 """The locks, each on its real store: one owner at a time, dead owners replaced, lost ownership noticed."""
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -71,7 +72,13 @@ def test_the_uri_decides(sqlite_uri: str) -> None:
         "https://mlflow.example": ExperimentLock,
         "mysql://host/db": ExperimentLock,
     }
-    assert {uri: type(registry_lock(Client(uri), "x")) for uri in kinds} == kinds
+    locks = {uri: registry_lock(Client(uri), "x") for uri in kinds}  # type: ignore[arg-type]
+    assert {uri: type(lock) for uri, lock in locks.items()} == kinds
+    assert {(lock.name, lock.wait) for lock in locks.values()} == {("x", 1800.0)}, "half an hour"
+    guessing = locks["https://mlflow.example"]
+    assert isinstance(guessing, ExperimentLock)
+    assert guessing.lease == 30.0
+    assert registry_lock(Client(sqlite_uri), "x", wait=3.0).wait == 3.0  # type: ignore[arg-type]
 
 
 def test_nothing_stays_among_models_and_experiments(make: Make, place: tuple[Make, str]) -> None:
@@ -424,9 +431,50 @@ def test_a_file_lock_that_is_taken_leaves_nothing_open_in_who_waits(tmp_path: Pa
     assert _open_files() == opened - 1
 
 
+def test_a_lock_file_that_is_removed_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, removed, before = fcntl.flock, [], _open_files()
+
+    def removing(handle: int, how: int) -> None:
+        if not removed:
+            removed.append(tmp_path / "mlflow.db.x.lock")
+            removed[0].unlink()
+        locked(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", removing)
+    with FileLock(tmp_path / "mlflow.db", "x", wait=5.0) as lock:
+        lock.check()
+        assert lock.file.read_text() == lock.owner
+        assert _open_files() == before + 1
+    assert removed == [lock.file]
+
+
 def test_behind_a_server_it_is_looked_for_several_times_within_a_lease(sqlite_uri: str) -> None:
     assert _experiment_lock(sqlite_uri, lease=5.0)._longest_pause() == 1.0
     assert _experiment_lock(sqlite_uri, lease=30.0)._longest_pause() == 2.0
+
+
+def test_an_owner_is_dead_after_a_whole_lease_without_a_beat(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(experiments.time, "monotonic", lambda: now[0])
+    nobody: Any = None
+    lock = ExperimentLock(nobody, "x", lease=8.0, wait=0.0)
+
+    def free(beat: str, number: int = 1, *, held: bool = True) -> bool:
+        tags = {experiments.BEAT: beat, experiments.OWNER: "anna@laptop"}
+        return lock._may_be_taken(experiments._Generation(number, "7", held, tags))
+
+    assert lock._may_be_taken(None)
+    assert free("0", held=False)
+    assert not free("0"), "the first look tells nothing"
+    for later, beat, taken in ((7.75, "0", False), (7.875, "1", False), (15.75, "1", False), (15.875, "1", True)):
+        now[0] = 100.0 + later
+        assert free(beat) is taken, later
+    assert "anna@laptop held the lock x and has given no sign of life for 8 s" in caplog.text
+    assert not free("1", number=2), "the next owner has a lease of its own"
 
 
 def test_an_owner_that_was_replaced_takes_nothing_of_its_heirs_away(sqlite_uri: str) -> None:

@@ -137,6 +137,27 @@ def test_a_location_that_only_begins_alike_is_another(project: Path, tmp_path: P
     assert lead_artifacts_here(moved / "mlflow.db") == 0
 
 
+def test_a_location_that_is_an_address_is_read_and_written_as_one(project: Path, tmp_path: Path) -> None:
+    """MLflow records either, a path or a file:// address, in which some characters are written as numbers."""
+    here = project.rename(tmp_path / "100%20 of it")
+    lead_artifacts_here(here / "mlflow.db")
+    with closing(sqlite3.connect(here / "mlflow.db")) as database, database:
+        database.execute(
+            "INSERT INTO experiments (experiment_id, name, artifact_location, lifecycle_stage, workspace) "
+            "VALUES (77, 'address', ?, 'active', 'default')",
+            (f"file://{tmp_path}/100%2520%20of%20it/mlruns/address",),
+        )
+    recorded = _recorded(here)
+    assert f"{here}/mlruns/qure" in recorded
+    assert lead_artifacts_here(here / "mlflow.db") == 0, "both are where they should be"
+    assert _recorded(here) == recorded
+    moved = here.rename(tmp_path / "a new place")
+    assert lead_artifacts_here(moved / "mlflow.db") > 1
+    assert f"'file://{tmp_path}/a%20new%20place/mlruns/address'" in _recorded(moved)
+    assert f"'{moved}/mlruns/qure'" in _recorded(moved)
+    assert "100%" not in _recorded(moved)
+
+
 def test_whoever_starts_mlflow_without_qure_prepares_the_database(project: Path, tmp_path: Path) -> None:
     """As `make mlflow` does it: a process of its own, which knows nothing of what this one has told MLflow."""
     moved = project.rename(tmp_path / "moved")

@@ -217,3 +217,33 @@ def test_addresses_that_hold_none_stay(address: str) -> None:
 def test_a_long_text_is_looked_through_at_once(piece: str) -> None:
     text = piece * 20_000
     assert redacted(text, {}) == text
+
+
+@pytest.mark.parametrize(
+    ("word", "hidden"),
+    [
+        ("a1" * 10, True),
+        ("a1" * 9 + "a", False),  # short
+        ("a" * 20, False),  # of one kind of character
+        ("1" * 40, False),
+        ("A" * 19 + "b", True),
+        ("A" * 19 + "7", True),
+        ("a-_" * 10, False),
+    ],
+)
+def test_a_value_looks_drawn_by_a_machine_when_it_is_long_and_mixed(word: str, hidden: bool) -> None:
+    assert (redacted(f"GET https://host/x?key={word}&page=2", {}) == "GET https://host/x?key=***&page=2") == hidden
+    assert (redacted(f"ssh://{word}@host/x", {}) == "ssh://***@host/x") == hidden
+
+
+def test_short_values_of_secret_variables_are_ordinary_words() -> None:
+    environment = {"A_PASSWORD": "seven77", "B_PASSWORD": "eight888"}
+    assert redacted("seven77 eight888", environment) == "seven77 ***"
+
+
+def test_who_is_asked_over_the_web_is_a_token_and_elsewhere_a_user() -> None:
+    assert redacted("git+https://abc@host/x", {}) == "git+https://***@host/x"
+    assert redacted("HTTPS://abc@host/x", {}) == "HTTPS://***@host/x"
+    assert redacted("ftp://abc@host/x", {}) == "ftp://abc@host/x"
+    assert redacted("ftp://abc:@host/x", {}) == "ftp://***@host/x"
+    assert redacted("https://@host/x", {}) == "https://@host/x"

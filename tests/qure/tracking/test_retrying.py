@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,22 @@ def test_what_a_server_or_its_proxy_answers(status: int, body: str, passes: bool
     with pytest.raises(Exception, match=r"\w") as refusal:
         verify_rest_response(answer, "/api/2.0/mlflow/runs/create")
     assert passes_in_mlflow(refusal.value) == passes
+
+
+def test_statuses_that_pass_are_those_of_a_server_that_is_busy_restarting_or_out_of_order() -> None:
+    from requests import exceptions as transport
+    from requests.models import Response
+
+    found = []
+    for status in HTTPStatus:
+        answer = Response()
+        answer.status_code = status.value
+        if passes_in_mlflow(transport.HTTPError("x", response=answer)):
+            found.append(status.phrase)
+    assert found == [
+        *("Request Timeout", "Too Early", "Too Many Requests", "Internal Server Error", "Bad Gateway"),
+        *("Service Unavailable", "Gateway Timeout"),
+    ]
 
 
 def test_what_a_store_raises_where_mlflow_writes_to_it_itself() -> None:

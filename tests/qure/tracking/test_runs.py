@@ -60,6 +60,7 @@ def test_everything_that_decides_a_result_is_logged(settings: TrackingSettings, 
     assert {tag.key: tag.value for tag in datasets["model"].tags}["fingerprint"] == "sha256:" + "a" * 64
     tags = found.data.tags
     assert tags["note"] == "x"
+    assert tags["mlflow.note.content"], "what the stage does, for who opens its page"
     assert tags[COMMIT]
     assert {"environment.python", "environment.torch", "environment.lock"} <= tags.keys()
     assert tags[DATA].startswith("md5:")

@@ -41,11 +41,15 @@ def encoder(world: Any, model: QureModel) -> TrainingEncoder:
 
 
 @pytest.fixture(scope="module")
-def data(world: Any, model: QureModel) -> TrainingData:
+def whole(world: Any, model: QureModel) -> TrainingData:
     root = world.root / "data"
     store = FeatureStore.open(world.root / "features" / "fashioniq")
     assert model.tokenizer is not None
-    whole = training_data(*read_training("fashioniq", root), store, model.tokenizer)
+    return training_data(*read_training("fashioniq", root), store, model.tokenizer)
+
+
+@pytest.fixture(scope="module")
+def data(whole: TrainingData) -> TrainingData:
     # Queries of mixed categories, so that the sets' rows are not simply one category after the other.
     mixed = np.zeros(len(whole), dtype=bool)
     mixed[[0, 3, 5, 16, 20, 31, 44]] = True
@@ -225,3 +229,14 @@ def test_what_else_is_right_is_in_no_set(data: TrainingData, model: QureModel, e
         assert found.hard.of(row).tolist() == [one for one in range(corpus.start, corpus.stop) if one not in right]
     assert found.record is None
     assert len(found.examples) == 7
+
+
+def test_of_every_category_a_few_queries_are_drawn(whole: TrainingData) -> None:
+    draw = torch.Generator().manual_seed(0)
+    queries = torch.nn.functional.normalize(torch.randn(len(whole), 8, generator=draw), dim=-1)
+    candidates = torch.nn.functional.normalize(torch.randn(len(whole.corpus), 2, 8, generator=draw), dim=-1)
+    found = mining.mine_categories(queries, candidates, whole, SETTINGS.negatives, CPU, recorded=True)
+    assert np.bincount(whole.categories).tolist() == [15, 15, 15]
+    assert len(found.examples) == 3 * 4
+    assert found.record is not None
+    assert len(found.record.size) == 45

@@ -14,6 +14,7 @@ from qure.training.state import Learner, RunState
 
 def test_steps_add_up_over_their_rows() -> None:
     state = RunState()
+    assert (state.epoch, state.batch, state.step, state.triplets, state.stopped) == (0, 0, 0, 0, False)
     assert (state.loss, state.pair_accuracy) == (0.0, 1.0), "before the first step"
     state.add_step(4, (2.0, 3.0, 8.0))
     state.add_step(1, (3.0, 1.0, 2.0))

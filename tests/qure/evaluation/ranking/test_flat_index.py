@@ -69,6 +69,14 @@ def test_each_query_has_its_own_candidates_in_their_own_order() -> None:
     assert none[0].tolist() == []
 
 
+def test_a_query_that_says_nothing_finds_the_first() -> None:
+    gallery = torch.from_numpy(unit(50, 2, 8, seed=1))
+    for query, candidates in ((torch.zeros(1, 8), gallery), (torch.from_numpy(unit(1, 8)), torch.zeros(50, 2, 8))):
+        ((own, scores),) = FlatIndex(candidates).search(query, [3], [None])
+        assert own.tolist() == [0, 1, 2]
+        assert scores.tolist() == [0.0, 0.0, 0.0]
+
+
 def test_more_queries_than_share_a_pass() -> None:
     queries, gallery = unit(70, 16), unit(300, 2, 16, seed=1)
     found = FlatIndex(torch.from_numpy(gallery)).search(torch.from_numpy(queries), [5] * 70, [None] * 70)

@@ -1,6 +1,8 @@
 """Searching a gallery on disk gives what evaluation ranks, and holds little of it."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,9 +61,16 @@ def test_a_row_that_cannot_be_ranked_by_is_named() -> None:
         search_stored(torch.from_numpy(unit(2, 8)), Embeddings([str(row) for row in range(50)], gallery), 5)
 
 
-def test_a_small_gallery_is_read_at_once() -> None:
+def test_a_small_gallery_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """64 MiB in single precision: 65,536 rows of 256 numbers."""
-    asked = []
+    asked: list[tuple[int, int]] = []
+    shown: list[tuple[str, int]] = []
+
+    def track(blocks: Iterator[Any], title: str, total: int) -> Iterator[Any]:
+        shown.append((title, total))
+        return blocks
+
+    monkeypatch.setattr(streamed, "track", track)
 
     class Watched:
         shape = (65_537, 4, 64)
@@ -74,4 +83,5 @@ def test_a_small_gallery_is_read_at_once() -> None:
         torch.from_numpy(unit(1, 64)), Embeddings([str(row) for row in range(65_537)], Watched()), 3
     )
     assert asked == [(0, 65_536), (65_536, 65_537)]
+    assert shown == [("searching embeddings", 2)]
     assert columns.tolist() == [[0, 1, 2]], "equal scores in the gallery's order"
