@@ -41,7 +41,8 @@ def test_a_full_disk_leaves_bytecode_that_is_found(tmp_path: Path) -> None:
     (cut,) = cut_bytecode(tmp_path)
     assert cut.stat().st_size == 3000
     again = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
-    assert "marshal data too short" in again.stderr
+    said = again.stderr.splitlines()[-1]  # the file's own path is in its code, so its length decides where it is cut
+    assert said in ("EOFError: marshal data too short", "EOFError: EOF read where object expected")
     cut.unlink()
     subprocess.run(command, cwd=tmp_path, env=variables, check=True)
     assert cut_bytecode(tmp_path) == []
