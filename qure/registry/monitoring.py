@@ -141,7 +141,6 @@ def _features_for(
     """`features` where they come from the model's own image tower, else fresh ones in `scratch`."""
     from qure.features.stage import precompute
     from qure.features.store import read_manifest as read_store
-    from qure.models.manifest import read_manifest
 
     tower = read_manifest(model)["vision_fingerprint"]
     if all(read_store(store)["vision_fingerprint"] == tower for store in features.values()):
