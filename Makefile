@@ -51,6 +51,12 @@ demo: setup ## the main job: data, then validate -> ... -> promote for both trai
 test: setup ## run the tests that need no servers and no containers (SHUFFLE=1 in another order, 2 in yet another, ...)
 	$(BIN)/python -m pytest -m "not containers and not kfp_local and not integration" -n 2 $(if $(SHUFFLE),--shuffle $(SHUFFLE))
 
+.PHONY: coverage
+coverage: setup ## the same under coverage, then the lines that no test reaches (TESTS=... for some tests; pages in .coverage/)
+	@rm -rf .coverage && mkdir .coverage
+	COVERAGE_FILE=$(CURDIR)/.coverage/data $(BIN)/python -m coverage run -m pytest $(or $(TESTS),-m "not containers and not kfp_local") -n 2
+	@$(BIN)/python -m coverage combine --quiet .coverage && $(BIN)/python -m coverage report
+
 .PHONY: test-all
 test-all: setup ## run every test; those whose servers or engine are missing say so
 	$(BIN)/python -m pytest -n 2
