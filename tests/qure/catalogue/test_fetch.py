@@ -1,14 +1,15 @@
 """Fetching data by git revision and DVC hash, against a real git repository with a real DVC remote (a folder)."""
 
+import contextlib
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 import pytest
 
@@ -16,6 +17,7 @@ from qure.catalogue.fetch import CATALOGUE, Pinned, fetch, pin
 from qure.config import Settings
 from qure.errors import BadInput, StageFailed
 
+ENVIRONMENT = {"DVC_NO_ANALYTICS": "1", "GIT_CONFIG_GLOBAL": os.devnull}
 SETTINGS = Settings.model_validate({"training": {}, "catalogue": {"scale": 0.02}})
 
 
@@ -30,13 +32,16 @@ class Repository:
 
 
 def run(folder: Path, *command: str) -> str:
-    environment = os.environ | {"DVC_NO_ANALYTICS": "1", "GIT_CONFIG_GLOBAL": os.devnull}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=folder, env=os.environ | ENVIRONMENT, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
 def dvc(folder: Path, *arguments: str) -> None:
-    run(folder, sys.executable, "-m", "dvc", *arguments, "--quiet")
+    """In this process: as one of its own most of its time is importing."""
+    from dvc.cli import main
+
+    with contextlib.chdir(folder), patch.dict(os.environ, ENVIRONMENT):
+        assert main([*arguments, "--quiet"]) == 0
 
 
 @pytest.fixture(scope="module")
