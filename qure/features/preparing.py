@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from qure.errors import BadInput
 from qure.images import ImageError, prepare_image
+from qure.processes import worker_pool
 
 if TYPE_CHECKING:
     from qure.datasets.image_base import ImageStore
@@ -67,7 +68,7 @@ def preparing(images: "ImageStore", size: int, *, processes: bool) -> Iterator[B
     pool: Executor
     if processes and workers > 1:
         context = get_context("spawn")  # a forked process would share locks of threads that it does not have
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_remember, initargs=(images, size))
+        pool = worker_pool(workers, context, _remember, (images, size))
         work: Callable[[Sequence[str]], Prepared | _Refused] = _prepare_in_process
         together = _TOGETHER
     else:

@@ -4,7 +4,7 @@ import logging
 import multiprocessing
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
@@ -18,6 +18,7 @@ from qure.config import ValidationSettings
 from qure.datasets.ids import IMAGE_SUFFIXES
 from qure.datasets.image_store import ImageStore
 from qure.errors import BadInput, StageFailed
+from qure.processes import worker_pool
 from qure.progress import track
 from qure.validation.annotations import Listed
 from qure.validation.cache import ImageCache, Stamp
@@ -74,7 +75,7 @@ class ImageChecks:
         refused = {image: refusal for image in ids if (refusal := store.refusal(image)) is not None}
         self._facts = {image: ImageFacts("", unreadable=refusal.problem) for image, refusal in refused.items()}
         self._stamps: dict[str, Stamp] = {}
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: Executor | None = None
         self._futures: list[Future[list[tuple[str, ImageFacts]]]] = []
         self._todo = self._unknown([image for image in ids if image in store])
         workers = _workers(settings)
@@ -125,12 +126,8 @@ class ImageChecks:
         return todo
 
     def _start(self, workers: int) -> None:
-        self._pool = ProcessPoolExecutor(
-            workers,
-            mp_context=_context(),
-            initializer=prepare_worker,
-            initargs=(self._store, self._cache.contents(), self._settings.max_image_bytes),
-        )
+        needed = (self._store, self._cache.contents(), self._settings.max_image_bytes)
+        self._pool = worker_pool(workers, _context(), prepare_worker, needed)
         batches = [self._todo[start : start + _BATCH] for start in range(0, len(self._todo), _BATCH)]
         self._futures = [self._pool.submit(check_batch, batch) for batch in batches]
 

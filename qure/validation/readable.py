@@ -2,13 +2,13 @@
 
 import multiprocessing
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from qure.benchmarks import get_benchmark
 from qure.datasets.benchmarks import present_splits
 from qure.datasets.exclusions import Exclusions
 from qure.datasets.split import present
+from qure.processes import worker_pool
 
 
 def kept_queries(data: Path, benchmark: str, exclusions: Exclusions) -> dict[str, dict[str, int]]:
@@ -45,7 +45,7 @@ class Reading:
 
     def __init__(self, data: Path, benchmarks: Sequence[str]) -> None:
         # Of the server that forks the image checks' processes, if it runs: modules are loaded there already.
-        self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver"))
+        self._pool = worker_pool(1, multiprocessing.get_context("forkserver"))
         self._begun = {name: self._pool.submit(kept_queries, data, name, Exclusions()) for name in benchmarks}
 
     def kept(self, benchmark: str) -> dict[str, dict[str, int]] | None:

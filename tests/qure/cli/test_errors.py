@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import requires
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 
 from qure.cli.errors import EXTRAS, WAYS_OUT, ending
 from qure.errors import BadInput, StageFailed
+from qure.processes import worker_pool
 
 SET = ("--training-set", "fashioniq")
 #: Distribution -> module, where they are named otherwise.
@@ -55,7 +55,7 @@ def test_an_error_is_one_line_with_the_way_out(error: Exception, said: str, code
 
 def test_a_helper_process_that_the_system_kills_is_no_fault_of_qure() -> None:
     """As the kernel does where memory runs out."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with worker_pool(1, get_context("spawn")) as pool:
         killed = pool.submit(signal.raise_signal, signal.SIGKILL).exception()
     assert killed is not None
     end = ending(killed)
