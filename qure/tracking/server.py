@@ -28,6 +28,9 @@ ENVIRONMENT = {
 }
 _PATIENCE = 300.0
 
+#: What ends the pages: Ctrl-C, `kill`, a closed terminal. The server, in a session of its own, hears nothing of that.
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def serve(uri: str, port: int) -> int:
     """Shows a database's pages until it is interrupted; says where as soon as they answer.
@@ -46,7 +49,7 @@ def serve(uri: str, port: int) -> int:
         )
     _require_free(port)
     server = subprocess.Popen(command(uri, port), env=environment(), start_new_session=True)
-    before = {one: signal.signal(one, _interrupt) for one in (signal.SIGTERM, signal.SIGINT)}
+    before = {one: signal.signal(one, _interrupt) for one in _ENDS}
     try:
         _wait(server, port)
         print(f"MLflow's pages: http://{HOST}:{port} (Ctrl-C ends them)", flush=True)

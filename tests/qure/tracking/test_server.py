@@ -1,9 +1,13 @@
 """The server of MLflow's pages: what it refuses, and how it is started. `test_pages.py` opens it in a browser."""
 
+import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from qure.tracking import server
@@ -36,3 +40,32 @@ def test_one_worker_on_loopback_without_jobs_or_reports(monkeypatch: pytest.Monk
     told = server.environment()
     assert told["MLFLOW_DISABLE_TELEMETRY"] == "true"
     assert told["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+
+
+#: Shows pages of Python's own: MLflow's server takes ten seconds to start.
+SHOW = """
+import sys
+from qure.tracking import server
+PAGES = "import http.server as h, sys; all = h.BaseHTTPRequestHandler;"
+PAGES += "all.do_GET = lambda one: (one.send_response(200), one.end_headers());"
+PAGES += "h.HTTPServer(('127.0.0.1', int(sys.argv[1])), all).serve_forever()"
+server.command = lambda uri, port: [sys.executable, "-c", PAGES, str(port)]
+sys.exit(server.main(["--uri", sys.argv[1], "--port", sys.argv[2]]))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_kill_and_a_closed_terminal_end_the_server_too(tmp_path: Path, how: signal.Signals) -> None:
+    sqlite3.connect(tmp_path / "mlflow.db").close()
+    (tmp_path / "mlflow.db").touch()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", SHOW, f"sqlite:///{tmp_path / 'mlflow.db'}", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as shown:
+        assert shown.stdout is not None
+        assert f":{port}" in shown.stdout.readline()
+        (behind,) = psutil.Process(shown.pid).children()
+        shown.send_signal(how)
+        assert shown.wait(timeout=60) == 0
+    assert not behind.is_running()
