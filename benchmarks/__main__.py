@@ -46,6 +46,7 @@ def benchmarks(annotations: Path | None) -> list[Benchmark]:
     return [
         Benchmark("gpu", lacks=_gpu),
         Benchmark("mining"),
+        Benchmark("preparation"),
         Benchmark("search"),
         Benchmark("index", lacks=lambda: "" if find_spec("faiss") else "faiss (pip install 'qure[index]')"),
         Benchmark("growth"),

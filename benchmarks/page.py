@@ -71,6 +71,16 @@ def _builds(found: dict[str, Any]) -> Iterator[Row]:
             yield Row(what, one["now_s"]["median"], "CPU s", one["before_s"]["median"])
 
 
+def _preparation(found: dict[str, Any]) -> Iterator[Row]:
+    for size, one in found["sizes"].items():
+        name = size.replace("x", " x ")
+        yield Row(
+            f"{name}, with another decoder of the same pixels", one["whole_by_simplejpeg_ms"], "ms", one["whole_ms"]
+        )
+        yield Row(f"{name}: decoding", 100 * one["decoding_ms"] / one["whole_ms"], "% of it")
+        yield Row(f"{name}: resizing", 100 * one["resizing_ms"] / one["whole_ms"], "% of it")
+
+
 def _training_step(found: dict[str, Any]) -> Iterator[Row]:
     cached, published = found["cached_features"]["median"], found["three_vit_passes"]["median"]
     yield Row(f"step of {found['batch']} triplets, {found['size']}", cached, found["unit"], published)
@@ -218,6 +228,12 @@ SECTIONS = [
         "A training step",
         "Before: three passes of the frozen ViT a triplet, as published. Now: features from the cache.",
         _training_step,
+    ),
+    Section(
+        "preparation",
+        "Preparing an image",
+        "One core, JPEG files. Before: the product's way. Resizing takes so much of it that no decoder halves it.",
+        _preparation,
     ),
     Section("search", "A search", "Before: half-precision embeddings converted at every request.", _search),
     Section(
