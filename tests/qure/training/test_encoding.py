@@ -71,7 +71,8 @@ def test_recall_counts_targets_near_the_top_of_their_category(
     encoder: TrainingEncoder, model: QureModel, data: TrainingData
 ) -> None:
     with evaluating(model):
-        measured = {rank: recall(encoder, data, rank) for rank in (1, 10, 15)}
+        measured = {rank: recall(encoder, data, rank) for rank in (1, 9, 10, 11, 15)}
+        assert recall(encoder, data) == measured[10], "it is reported as recall at 10"
         scores = relevance(encoder.queries(data), encoder.corpus(data))
     found = 0
     for query in range(len(data)):
@@ -79,7 +80,7 @@ def test_recall_counts_targets_near_the_top_of_their_category(
         target = scores[query, data.targets[query]]
         found += int((scores[query, corpus] >= target).sum() <= 10)
     assert measured[10] == found / len(data)
-    assert measured[1] < measured[10] < measured[15] == 1.0
+    assert measured[1] < measured[9] < measured[10] < measured[11] < measured[15] == 1.0
 
 
 def test_ties_count_against_the_target(
