@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from qure.datasets import validated
 from qure.datasets.exclusions import Exclusions
 from qure.datasets.validated import ValidatedData, require_same_images, require_validated, write_images
 from qure.errors import BadInput
@@ -225,6 +226,18 @@ def test_training_leaves_out_what_validation_excludes(catalogue: Path, tmp_path:
     assert excluded == Exclusions(queries=frozenset({"train/shirt/1"}))
     assert [one.query_id for one in everything if one not in triplets] == ["shirt/1"]
     assert corpora.keys() == whole.keys()
+
+
+def test_training_leaves_out_what_leaks_on_demand(catalogue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_leaking(training_set: str, root: Path, exclusions: Exclusions) -> Exclusions:
+        assert (training_set, root, exclusions) == ("fashioniq", catalogue, Exclusions())
+        return Exclusions(queries=frozenset({"train/shirt/1"}))
+
+    monkeypatch.setattr(validated, "without_leaking", without_leaking)
+    assert ValidatedData(catalogue).training("fashioniq")[2] == Exclusions()
+    triplets, _, excluded = ValidatedData(catalogue).training("fashioniq", exclude_leaked=True)
+    assert excluded.queries == {"train/shirt/1"}
+    assert "shirt/1" not in {one.query_id for one in triplets}
 
 
 def test_images_that_passed(data: Path, validation: Path) -> None:
