@@ -110,7 +110,7 @@ def test_whoever_comes_second_takes_what_the_first_has_made(
 def test_a_version_is_known_by_either_of_its_names(
     api: Any, service: PipelinesService, package: Path, missing: str
 ) -> None:
-    """`display_name` came with a later API; what was uploaded before has the other alone."""
+    """Whichever of them the server gives."""
     version = service.upload(package)
     api.versions[version.version_id][missing] = ""
     assert service.upload(package) == version
