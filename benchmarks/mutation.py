@@ -34,6 +34,9 @@ from benchmarks.guards import LIBRARIES, Guards, guarding
 
 ROOT = Path(__file__).parents[1]
 
+#: Packages whose tests mirror them.
+EXAMINED = ("qure", "pipelines", "infra")
+
 #: Share of the faults that somebody can tell, which a module's tests are to kill.
 FLOOR = 0.9
 
@@ -123,8 +126,8 @@ def copied_project(folder: Path) -> Path:
 
 
 def changed(since: str, root: Path = ROOT) -> list[str]:
-    """The library's modules that are not what they were at a commit, and whose tests are known."""
-    command = ["git", "diff", "--name-only", "--diff-filter=d", since, "--", "qure/*.py"]
+    """The modules that are not what they were at a commit, and whose tests are known."""
+    command = ["git", "diff", "--name-only", "--diff-filter=d", since, "--", *(f"{name}/*.py" for name in EXAMINED)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"what has changed since {since} cannot be told: {done.stderr.strip()}")

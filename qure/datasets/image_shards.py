@@ -105,7 +105,7 @@ class ShardStore(ImageStore):
         shard, offset, size = self._find(image_id)
         with (self._folder / self._shards[shard][0]).open("rb") as stream:
             stream.seek(max(offset - _BLOCK, 0))
-            block = stream.read(_BLOCK)
+            block = stream.read(min(offset, _BLOCK))
         try:
             member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.HeaderError:
@@ -192,6 +192,8 @@ def _names(member: str, image_id: str) -> bool:
 
     >>> _names("images/B00.jpg", "B00"), _names("x/000000000042.jpg", "42"), _names("images/B01.jpg", "B00")
     (True, True, False)
+    >>> _names("images/0B0.jpg", "B0"), _names("x/000000000042.jpg", "43")
+    (False, False)
     """
     stem = PurePosixPath(member).stem
     return stem == image_id or (image_id.isdecimal() and stem.lstrip("0") == image_id.lstrip("0"))

@@ -153,7 +153,8 @@ class ValidatedData:
             changed = [(image, size) for image, size, _ in listed if present[image] != size]
             if changed:
                 image, size = changed[0]
-                others = f", and so have {len(changed) - 1} others" if changed[1:] else ""
+                more = len(changed) - 1
+                others = {0: "", 1: ", and so has 1 other"}.get(more, f", and so have {more} others")
                 raise BadInput(
                     f"image {shown(image)} has changed since the data was validated: "
                     f"{_size(present[image])}, then {_size(size)}{others}",

@@ -113,8 +113,10 @@ class FeatureStore:
         found = self._lookup.get_indexer(pd.Index(list(ids), dtype=object)).astype(np.int64)
         if (found < 0).any():
             missing = [image_id for image_id, row in zip(ids, found, strict=True) if row < 0]
+            more = len(missing) - 1
             raise BadInput(
-                f"no features of image {missing[0]!r}" + (f" and {len(missing) - 1} others" if missing[1:] else ""),
+                f"no features of image {missing[0]!r}"
+                + (f" and {more} other{'s' if more > 1 else ''}" if more else ""),
                 file=self.folder,
                 remedy="The image is missing in data/ or was excluded by validation; " + _AGAIN.lower(),
             )

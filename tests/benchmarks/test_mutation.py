@@ -103,17 +103,24 @@ def test_modules_that_changed_since_a_commit(tmp_path: Path) -> None:
         (tmp_path / "tests" / "qure").mkdir(parents=True, exist_ok=True)
         if name != "unguarded.py":
             (tmp_path / "tests" / "qure" / f"test_{name}").write_text("")
+    for folder in ("infra/trainer", "tests/infra/trainer", "tools", "tests/tools"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("infra/trainer/run.py", "tools/run.py"):
+        (tmp_path / name).write_text("A = 1\n")
+        (tmp_path / "tests" / name).with_name("test_run.py").write_text("")
     git("init", "--quiet")
     git("add", ".")
     git("commit", "--quiet", "--message", "one")
+    for name in ("infra/trainer/run.py", "tools/run.py"):
+        (tmp_path / name).write_text("A = 2\n")
     for name in ("changed.py", "unguarded.py"):
         (tmp_path / "qure" / name).write_text("A = 2\n")
     (tmp_path / "qure" / "empty.py").write_text("")
     (tmp_path / "qure" / "gone.py").unlink()
-    assert changed("HEAD", tmp_path) == ["qure/changed.py"]
+    assert changed("HEAD", tmp_path) == ["infra/trainer/run.py", "qure/changed.py"]
     git("commit", "--all", "--quiet", "--message", "two")
     assert changed("HEAD", tmp_path) == []
-    assert changed("HEAD~1", tmp_path) == ["qure/changed.py"]
+    assert changed("HEAD~1", tmp_path) == ["infra/trainer/run.py", "qure/changed.py"]
     with pytest.raises(SystemExit, match="since nowhere cannot be told"):
         changed("nowhere", tmp_path)
 

@@ -53,8 +53,8 @@ class Encoder:
             features = store.read(rows[batch]).to(self._model.device)
             encoded = self._model.encode_queries(features, tokens.to(self._model.device), mask.to(self._model.device))
             parts.append(encoded.float().cpu().numpy())
-        ids = [question.query_id for question in questions]
-        return _finite(Embeddings(ids, np.concatenate(parts), name=f"queries of {name}"))
+        ids, called = [question.query_id for question in questions], f"queries of {name}"
+        return Embeddings(ids, _finite(np.concatenate(parts), called), name=called)
 
     def gallery(self, image_set: str, ids: Sequence[str], name: str) -> Embeddings:
         """Candidate embeddings: T unit vectors per image, in memory or in a scratch file.
@@ -63,10 +63,10 @@ class Encoder:
             BadInput: an image without features.
             StageFailed: the model gives numbers that are not finite.
         """
-        rows = _EncodedRows(self._model, self._stores[image_set], ids, self._batch_size, name)
+        rows = _EncodedRows(self._model, self._stores[image_set], ids, self._batch_size, f"gallery of {name}")
         size = 4 * int(np.prod(rows.shape))
         if size <= IN_MEMORY_BYTES:
-            return _finite(Embeddings(ids, rows.read(0, len(ids)), name=f"gallery of {name}"))
+            return Embeddings(ids, rows.read(0, len(ids)), name=rows.name)
         # Its own name: several encoders share the scratch folder.
         path = Path(tempfile.mkdtemp(dir=self._scratch)) / "gallery.safetensors"
         logger.info("%s: %d MB of embeddings go through %s", name, size >> 20, path)
@@ -78,21 +78,21 @@ class _EncodedRows:
     """Candidate embeddings that are computed when they are read."""
 
     def __init__(self, model: QureModel, store: FeatureStore, ids: Sequence[str], batch_size: int, name: str) -> None:
-        self._model, self._store, self._batch_size, self._name = model, store, batch_size, name
+        self._model, self._store, self._batch_size, self.name = model, store, batch_size, name
         self._rows = store.rows(ids)
         self.shape = (len(ids), model.config.query_tokens, model.config.embedding)
 
     @torch.no_grad()
     def read(self, start: int, stop: int) -> Floats:
         result = np.empty((stop - start, *self.shape[1:]), dtype=np.float32)
-        for first in track(range(start, stop, self._batch_size), f"encoding gallery of {self._name}"):
+        for first in track(range(start, stop, self._batch_size), f"encoding {self.name}"):
             last = min(first + self._batch_size, stop)
             features = self._store.read(self._rows[first:last]).to(self._model.device)
             result[first - start : last - start] = self._model.encode_images(features).float().cpu().numpy()
-        return result
+        return _finite(result, self.name)
 
 
-def _finite(embeddings: Embeddings) -> Embeddings:
-    if not np.isfinite(embeddings.vectors).all():
-        raise StageFailed(f"the model gives NaN or infinity for {embeddings.name}: its weights are broken")
-    return embeddings
+def _finite(vectors: Floats, name: str) -> Floats:
+    if not np.isfinite(vectors).all():
+        raise StageFailed(f"the model gives NaN or infinity for {name}: its weights are broken")
+    return vectors

@@ -100,7 +100,7 @@ class StoredRows:
             raise BadInput(f"shape {shape}", file=path, field=TENSOR, remedy=FORMAT)
         self._path, self._dtype = path, STORED[code]
         self.shape: tuple[int, int, int] = (shape[0], shape[1] if len(shape) == 3 else 1, shape[-1])
-        self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._handle = os.open(path, os.O_RDONLY)
         finalize(self, os.close, self._handle)
         self._first_byte = _begin_of(header, TENSOR, self._handle)
 

@@ -3,10 +3,12 @@
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from infra.trainer import logs
 from infra.trainer.api import ApiUnavailable, End, Worker
 from infra.trainer.logs import LogStreams
 from qure.errors import BadInput
@@ -166,6 +168,33 @@ def test_draining_an_api_that_is_away_neither_ends_early_nor_spins() -> None:
     stream.drain([ENDED])
     assert lines == ["[a] 1"]
     assert len(pods.asked) == 3
+
+
+def test_the_last_lines_are_awaited_for_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that only its own pauses move; the API stays away."""
+    pauses: list[float] = []
+
+    class Away(Pods):
+        def follow(self, pod: str, *, previous: bool = False) -> Iterator[str]:
+            raise ApiUnavailable("away")
+            yield
+
+    monkeypatch.setattr(logs, "time", SimpleNamespace(monotonic=lambda: sum(pauses), sleep=pauses.append))
+    stream, _ = streams(Away())
+    stream.drain([ENDED])
+    assert sum(pauses) == pytest.approx(10.0)
+    assert 50 <= len(pauses) <= 51
+    assert max(pauses) == 0.2
+
+
+def test_a_log_that_goes_on_keeps_no_process_from_ending() -> None:
+    pods = Pods(a=["1"])
+    pods.hold = threading.Event()
+    stream, _ = streams(pods)
+    stream.follow_all([RUNNING])
+    assert [thread.daemon for thread in stream._threads.values()] == [True]
+    pods.hold.set()
+    settle(stream)
 
 
 def test_nothing_is_handed_on_after_the_end() -> None:

@@ -248,10 +248,12 @@ def test_a_deletion_that_is_refused_hides_no_result(caplog: pytest.LogCaptureFix
     cluster = FakeCluster({"Complete": ""})
 
     def delete(name: str) -> None:
+        cluster.deleted += 1
         raise BadInput("cannot delete resource")
 
     cluster.delete = delete  # type: ignore[method-assign]
     launch(cluster)
+    assert cluster.deleted == 1, "it would be refused again"
     assert "cannot delete resource" in caplog.text
     assert "kubectl delete trainjob job" in caplog.text
 

@@ -195,10 +195,11 @@ def test_stopping_ends_and_archives(service: PipelinesService, api: Any, version
 
 def test_status_shows_schedules_and_the_latest_runs(service: PipelinesService, api: Any, version: Version) -> None:
     service.schedule("weekly", weekly(), version, PARAMETERS)
-    for number in range(5):
+    for number in range(11):
         service.submit(f"run-{number}", version, PARAMETERS)
     found = service.status(runs=3)
-    assert [row["name"] for row in found["runs"]] == ["run-4", "run-3", "run-2"]
+    assert [row["name"] for row in found["runs"]] == ["run-10", "run-9", "run-8"]
+    assert len(service.status()["runs"]) == 10
     assert [(row["name"], row["cron"], row["enabled"]) for row in found["schedules"]] == [
         ("weekly", "0 0 2 * * 0", True)
     ]

@@ -104,3 +104,13 @@ def test_whoever_comes_second_takes_what_the_first_has_made(
     version = service.upload(package)
     service.submit("run", version, PARAMETERS)
     assert len(api.pipelines) == len(api.experiments) == 1
+
+
+@pytest.mark.parametrize("missing", ["name", "display_name"])
+def test_a_version_is_known_by_either_of_its_names(
+    api: Any, service: PipelinesService, package: Path, missing: str
+) -> None:
+    """Whichever of them the server gives."""
+    version = service.upload(package)
+    api.versions[version.version_id][missing] = ""
+    assert service.upload(package) == version

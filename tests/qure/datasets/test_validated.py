@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
+from qure.datasets import validated
 from qure.datasets.exclusions import Exclusions
 from qure.datasets.validated import ValidatedData, require_same_images, require_validated, write_images
 from qure.errors import BadInput
@@ -58,6 +61,10 @@ def test_who_vouches_for_the_data_is_believed(tmp_path: Path) -> None:
         (
             lambda data: [path.write_bytes(b"") for path in (data / "fashioniq/images").iterdir()],
             "image 'a' has changed .* and so have 2 others",
+        ),
+        (
+            lambda data: [(data / "fashioniq/images" / name).write_bytes(b"") for name in ("b.png", "c.jpg")],
+            r"c\.jpg|b\.png: image 'b' has changed .*: 0 bytes, then 6 bytes, and so has 1 other\.",
         ),
     ],
 )
@@ -171,6 +178,66 @@ def test_exclusions_of_another_shape_are_refused(tmp_path: Path, excluded: Any) 
 def test_a_missing_result_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="qure validate"):
         ValidatedData(tmp_path, tmp_path).exclusions("cirr")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [("shoes", "a", 5, "1"), (None, "a", 5, "1"), ("fashioniq", None, 5, "1")],
+)
+def test_a_row_that_is_none_of_a_list_of_images_is_named(data: Path, validation: Path, row: Any) -> None:
+    columns = ["image_set", "image", "bytes", "sha256"]
+    pd.DataFrame([("fashioniq", "b", 6, None), row], columns=columns).to_parquet(validation / "images.parquet")
+    with pytest.raises(BadInput, match=r"images\.parquet, row 1: not a row of a list of images"):
+        ValidatedData(data, validation).digests("fashioniq")
+
+
+@pytest.mark.parametrize("column", ["image", "bytes", "sha256"])
+def test_a_column_of_another_type_is_no_list_of_images(data: Path, validation: Path, column: str) -> None:
+    cells = {"image_set": ["fashioniq"], "image": ["a"], "bytes": [5], "sha256": ["1"]}
+    wrong = pd.DataFrame(cells | {column: [[5.5]] if column == "bytes" else [7]})
+    wrong.to_parquet(validation / "images.parquet")
+    with pytest.raises(BadInput, match=r"images\.parquet, row 0: not a row of a list of images"):
+        ValidatedData(data, validation).digests("fashioniq")
+
+
+def test_a_list_of_images_is_written_in_the_order_of_sets_and_ids(tmp_path: Path) -> None:
+    rows = [("fashioniq", "b", None, None), ("fashioniq", "a", 5, "1"), ("cirr", "z", 2**40, None)]
+    write_images(tmp_path, rows)
+    written = pd.read_parquet(tmp_path / "images.parquet")
+    assert pq.read_schema(tmp_path / "images.parquet").names == ["image_set", "image", "bytes", "sha256"]
+    cells = written.astype(object).where(written.notna(), None).to_numpy().tolist()
+    assert cells == [["cirr", "z", 2**40, None], ["fashioniq", "a", 5, "1"], ["fashioniq", "b", None, None]]
+
+
+def test_what_is_read_is_read_once(data: Path, validation: Path) -> None:
+    found = require_validated(validation, data)
+    store = found.images("fashioniq")
+    assert ValidatedData(data).images("fashioniq") is not store
+    for file in (validation / "images.parquet", validation / "result.json"):
+        file.unlink()
+    found.require_unchanged()
+    assert found.images("fashioniq") is store
+
+
+def test_training_leaves_out_what_validation_excludes(catalogue: Path, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(json.dumps({"excluded": {"fashioniq": {"queries": ["train/shirt/1"]}}}))
+    everything, whole, _ = ValidatedData(catalogue).training("fashioniq")
+    triplets, corpora, excluded = ValidatedData(catalogue, tmp_path).training("fashioniq")
+    assert excluded == Exclusions(queries=frozenset({"train/shirt/1"}))
+    assert [one.query_id for one in everything if one not in triplets] == ["shirt/1"]
+    assert corpora.keys() == whole.keys()
+
+
+def test_training_leaves_out_what_leaks_on_demand(catalogue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_leaking(training_set: str, root: Path, exclusions: Exclusions) -> Exclusions:
+        assert (training_set, root, exclusions) == ("fashioniq", catalogue, Exclusions())
+        return Exclusions(queries=frozenset({"train/shirt/1"}))
+
+    monkeypatch.setattr(validated, "without_leaking", without_leaking)
+    assert ValidatedData(catalogue).training("fashioniq")[2] == Exclusions()
+    triplets, _, excluded = ValidatedData(catalogue).training("fashioniq", exclude_leaked=True)
+    assert excluded.queries == {"train/shirt/1"}
+    assert "shirt/1" not in {one.query_id for one in triplets}
 
 
 def test_images_that_passed(data: Path, validation: Path) -> None:

@@ -135,7 +135,7 @@ def test_images_excluded_by_validation_are_left_out(settings, data, backbone, tm
     precompute(settings, "fashioniq", data=data, backbone=backbone, output=tmp_path / "f", validation=validation)
     store = FeatureStore.open(tmp_path / "f")
     assert len(store) == 21
-    with pytest.raises(BadInput, match="no features of image 'B013' and 1 others"):
+    with pytest.raises(BadInput, match=r"no features of image 'B013' and 1 other\."):
         store.rows(["B001", "B013", "B002"])
 
 

@@ -1,5 +1,7 @@
 """Checkpoints survive kills and damage, and never go on under another identity."""
 
+import hashlib
+import json
 import os
 import shutil
 import signal
@@ -123,6 +125,46 @@ def test_other_settings_have_their_own_folder(checkpoints: Checkpoints, tmp_path
     assert other.load() is None
     assert other_runs(tmp_path, identity) == [checkpoints.folder.name]
     assert other_runs(tmp_path, IDENTITY) == []
+
+
+def test_a_run_is_named_by_settings_and_inputs(tmp_path: Path) -> None:
+    """The name finds a run that an older version has begun."""
+    assert Checkpoints(tmp_path, IDENTITY).folder == tmp_path / "run-29cd46917c030476"
+    identities = [IDENTITY, Identity("t" * 64, "i" * 64), Identity("s" * 64, "j" * 64), Identity("i" * 64, "s" * 64)]
+    assert len({Checkpoints(tmp_path, one).folder for one in identities}) == 4
+
+
+def test_only_runs_and_checkpoints_are_taken_for_them(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    save(checkpoints, 10)
+    (tmp_path / "run-notes.txt").touch()
+    (checkpoints.folder / "step-notes").mkdir()
+    (checkpoints.folder / "step-0000000100").mkdir()
+    save(checkpoints, 20, 30)
+    assert newest_step(checkpoints) == 30
+    assert (checkpoints.folder / "step-notes").is_dir()
+    assert (checkpoints.folder / "step-0000000100").is_dir()
+    assert other_runs(tmp_path, Identity("t" * 64, "i" * 64)) == [checkpoints.folder.name]
+
+
+def test_a_run_is_removed_with_all_that_lies_in_it(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    save(checkpoints, 10)
+    (checkpoints.folder / "minings").mkdir()
+    for _ in range(2):  # also where another process was quicker
+        checkpoints.remove()
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_tensors_that_are_none_are_damage_whatever_their_digest(
+    checkpoints: Checkpoints, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(checkpoints, 10, 20)
+    path = checkpoints.folder / "step-000000020"
+    (path / "tensors.safetensors").write_bytes(b"no tensors")
+    state = json.loads((path / "state.json").read_text())
+    state["tensors"] = hashlib.sha256(b"no tensors").hexdigest()
+    (path / "state.json").write_text(json.dumps(state))
+    assert newest_step(checkpoints) == 10
+    assert "step-000000020 is damaged (tensors.safetensors: " in caplog.text
 
 
 @pytest.mark.usefixtures("no_bytecode")

@@ -1,5 +1,6 @@
 """Triplets to numbers: joint corpus, categories, and errors that name the triplet."""
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -49,16 +50,33 @@ def test_targets_are_columns_of_the_joint_corpus(store: FeatureStore, tokenizer:
     assert data.input_ids.shape == (2, tokenizer.text_tokens)
 
 
+def test_further_right_answers_are_columns_of_the_triplets_own_corpus(
+    store: FeatureStore, tokenizer: CaptionTokenizer
+) -> None:
+    several = triplet("shirt", "shirt01", answers=("shirt01", "shirt00", "dress00", "shirt02"))
+    one = triplet("dress", "dress01", answers=("dress00", "dress01"))
+    assert made(store, tokenizer, several, triplet("dress", "dress00"), one).also_right.tolist() == [
+        [3, 2],  # neither the target nor what lies in another corpus
+        [-1, -1],
+        [1, -1],
+    ]
+    assert made(store, tokenizer, triplet("dress", "dress00")).also_right.shape == (1, 0)
+
+
 def test_taking_some_keeps_the_corpora(store: FeatureStore, tokenizer: CaptionTokenizer) -> None:
-    data = made(store, tokenizer, triplet("shirt", "shirt01"), triplet("dress", "dress00"))
-    part = data.take(np.array([False, True]))
-    assert (len(part), part.targets.tolist(), part.categories.tolist()) == (1, [1], [0])
-    assert part.corpus is data.corpus
+    left = triplet("shirt", "shirt01", reference="dress07", text="is longer", answers=("shirt00",))
+    taken = triplet("dress", "dress00", answers=("dress01",))
+    part = made(store, tokenizer, left, taken).take(np.array([False, True]))
+    alone = made(store, tokenizer, taken)
+    assert len(part) == 1
+    for name in (field.name for field in fields(TrainingData)):
+        assert np.array_equal(getattr(part, name), getattr(alone, name)), name
 
 
 def test_one_corpus_serves_triplets_of_any_category(store: FeatureStore, tokenizer: CaptionTokenizer) -> None:
-    data = training_data([triplet(None, "dress00")], {"all": ["dress02", "dress00"]}, store, tokenizer)
-    assert data.targets.tolist() == [1]
+    triplets = [triplet(None, "dress00"), triplet("dress", "dress02")]
+    data = training_data(triplets, {"all": ["dress02", "dress00"]}, store, tokenizer)
+    assert (data.targets.tolist(), data.categories.tolist()) == ([1, 0], [0, 0])
 
 
 def test_errors_name_the_triplet(store: FeatureStore, tokenizer: CaptionTokenizer) -> None:

@@ -53,6 +53,30 @@ def test_blocks_are_put_together(
     assert not corpus.requires_grad
 
 
+def test_processes_share_the_blocks_and_one_shows_how_far_they_are(
+    model: QureModel, store: FeatureStore, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "BLOCK", 7)
+    shown: list[tuple[int, str]] = []
+    monkeypatch.setattr(encoding, "track", lambda blocks, title: shown.append((len(blocks), title)) or blocks)
+    monkeypatch.setattr(Processes, "sum", lambda group, tensor: tensor)
+    policy = PrecisionPolicy.of("fp32", CPU)
+    with evaluating(model):
+        parts = [TrainingEncoder(model, store, policy, Processes(rank, 2, CPU)).queries(data) for rank in (0, 1)]
+        whole = TrainingEncoder(model, store, policy, Processes(0, 1, CPU)).queries(data)
+    assert torch.equal(parts[0] + parts[1], whole)
+    for rank, part in enumerate(parts):
+        blocks = [bool(part[start : start + 7].any()) for start in range(0, len(data), 7)]
+        assert blocks == [number % 2 == rank for number in range(7)], "45 triplets are seven blocks"
+    assert shown == [(4, "encode queries"), (7, "encode queries")]
+
+
+def test_the_joint_corpus_by_its_ids(encoder: TrainingEncoder, store: FeatureStore, data: TrainingData) -> None:
+    images = encoder.images(data)
+    assert images == [f"{name}{number:02d}" for name in data.names for number in range(15)]
+    assert store.rows(images).tolist() == data.corpus.tolist()
+
+
 def test_evaluating_is_without_dropout_and_goes_back_to_training(
     encoder: TrainingEncoder, model: QureModel, data: TrainingData
 ) -> None:
@@ -71,7 +95,8 @@ def test_recall_counts_targets_near_the_top_of_their_category(
     encoder: TrainingEncoder, model: QureModel, data: TrainingData
 ) -> None:
     with evaluating(model):
-        measured = {rank: recall(encoder, data, rank) for rank in (1, 10, 15)}
+        measured = {rank: recall(encoder, data, rank) for rank in (1, 9, 10, 11, 15)}
+        assert recall(encoder, data) == measured[10], "it is reported as recall at 10"
         scores = relevance(encoder.queries(data), encoder.corpus(data))
     found = 0
     for query in range(len(data)):
@@ -79,7 +104,7 @@ def test_recall_counts_targets_near_the_top_of_their_category(
         target = scores[query, data.targets[query]]
         found += int((scores[query, corpus] >= target).sum() <= 10)
     assert measured[10] == found / len(data)
-    assert measured[1] < measured[10] < measured[15] == 1.0
+    assert measured[1] < measured[9] < measured[10] < measured[11] < measured[15] == 1.0
 
 
 def test_ties_count_against_the_target(

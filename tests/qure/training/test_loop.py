@@ -1,5 +1,6 @@
 """The loop: recorded loss sequences, also when interrupted; early stop; findings; the options do what they say."""
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable
@@ -12,16 +13,19 @@ import torch
 from safetensors.torch import load_file
 
 import qure.training.loop
+import qure.training.stage
 from qure.datasets.benchmarks import read_training
 from qure.errors import BadInput, StageFailed
 from qure.features.store import FeatureStore
 from qure.models.model import QureModel
 from qure.training.batches import epoch_negatives
+from qure.training.checkpoint import Checkpoints
 from qure.training.data import training_data
 from qure.training.loop import step_seed
 from qure.training.mining import warm_up
 from qure.training.optimisation import LOWEST_TEMPERATURE, prepare_temperature
 from qure.training.order import epoch_batches
+from qure.training.speed import Speed
 
 _COMMON: dict[str, Any] = {"epochs": 4, "batch_size": 16}
 
@@ -163,6 +167,120 @@ def test_first_losses_are_the_plain_definition(name: str, world: Any, plain_step
 def test_losses_without_dropout_are_the_recorded_ones(name: str, plain: Any, tmp_path: Path) -> None:
     plain.train(tmp_path, plots=False, **RUNS[name])
     assert losses(tmp_path) == pytest.approx(LOSSES[f"{name}, without dropout"], abs=1e-5)
+
+
+class Watched:
+    """What a run tells whoever watches it, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.epochs: list[tuple[int, int]] = []
+        self.images: list[int] = []
+        self.windows: list[int] = []
+        self.saved: list[int] = []
+        self.bars: list[tuple[str, int, int]] = []
+        self.notes: list[str] = []
+        self.deterministic: set[bool] = set()
+        self._follow_speed(monkeypatch)
+        self._follow_progress(monkeypatch)
+        counting, saving = qure.training.loop.Trainer._count, Checkpoints.save
+        monkeypatch.setattr(
+            qure.training.loop.Trainer,
+            "_count",
+            lambda trainer, window: (self.windows.append(len(window)), counting(trainer, window)),
+        )
+        monkeypatch.setattr(
+            Checkpoints, "save", lambda own, step, point: (self.saved.append(step), saving(own, step, point))
+        )
+
+    def _follow_speed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        told = self
+
+        class Followed(Speed):
+            def __init__(self, steps: int, later_steps: int) -> None:
+                super().__init__(steps, later_steps)
+                told.epochs.append((steps, later_steps))
+
+            def step(self, images: int) -> None:
+                super().step(images)
+                told.images.append(images)
+                told.deterministic.add(torch.are_deterministic_algorithms_enabled())
+
+        monkeypatch.setattr(qure.training.loop, "Speed", Followed)
+
+    def _follow_progress(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        told = self
+
+        class Bar:
+            def add_task(self, title: str, *, total: int, completed: int, note: str) -> str:
+                told.bars.append((title, total, completed))
+                return title
+
+            def update(self, task: str, *, advance: int, note: str) -> None:
+                told.notes += [f"{task}: {note}"] * advance
+
+        monkeypatch.setattr(qure.training.loop, "progress_bar", lambda: contextlib.nullcontext(Bar()))
+
+
+def test_who_watches_is_told_of_every_step_and_epoch(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """45 triplets in three batches; an image each for reference and target, and three for negatives."""
+    told, observed = Watched(monkeypatch), list[tuple[Any, ...]]()
+    for name in ("epoch_done", "mined", "found"):
+        monkeypatch.setattr(
+            qure.training.stage.RunObserver, name, lambda _, *of, name=name: observed.append((name, *of))
+        )
+    monkeypatch.setattr(qure.training.loop, "WINDOW", 2)
+    monkeypatch.setattr(qure.training.loop, "mining_findings", lambda statistics: ["H is large"])
+    caplog.set_level(logging.INFO, "qure")
+    world.train(tmp_path, plots=False, **RUNS["several own, in parts"] | {"epochs": 3})
+    assert told.epochs == [(3, 6), (3, 3), (3, 0)]
+    assert told.images == [80, 80, 65] * 3
+    assert told.windows == [2, 1] * 3
+    assert told.saved == [3, 6, 9]
+    assert told.bars == [(f"epoch {number}/3", 3, 0) for number in (1, 2, 3)]
+    assert [note.split(",")[0].rpartition(" ")[0] for note in told.notes] == [
+        f"epoch {number}/3: loss" for number in (1, 1, 1, 2, 2, 2, 3, 3, 3)
+    ]
+    assert told.deterministic == {True}
+    assert [(name, *of[:1]) for name, *of in observed if name != "epoch_done"] == [
+        *(("mined", 1), ("found", 1)),
+        *(("mined", 2), ("found", 2)),
+    ]
+    records = [of[0] for name, *of in observed if name == "epoch_done"]
+    assert [record["epoch"] for record in records] == [0, 1, 2]
+    assert all(of[1]["images_per_second"] > 0 for name, *of in observed if name == "epoch_done")
+    for number, record in enumerate(records, start=1):
+        assert any(
+            line.startswith(f"epoch {number} of 3: ") and f"{record['loss']:.4f}" in line for line in caplog.messages
+        )
+    assert ("found", 1, "negatives", "H is large") in observed
+    assert "epoch 2: H is large" in caplog.messages
+    summary = json.loads((tmp_path / "artifacts" / "training" / "summary.json").read_text())
+    assert "epoch 2: H is large" in summary["findings"]
+
+
+@needs_recorded_torch
+def test_it_goes_on_within_an_epoch(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Three batches an epoch and a checkpoint every two steps: stopped in the ninth, after the mining of its epoch."""
+    changes = RUNS["published"] | {"checkpoint_every_steps": 2}
+    with monkeypatch.context() as patch:
+        told = Watched(patch)
+        interrupt_after(9, patch)
+        with pytest.raises(KeyboardInterrupt):
+            world.train(tmp_path, plots=False, **changes)
+        assert told.saved == [2, 3, 4, 6, 8]
+        assert told.windows == [2, 1, 1, 2, 2]
+    caplog.set_level(logging.INFO, "qure")
+    told = Watched(monkeypatch)
+    world.train(tmp_path, plots=False, **changes)
+    assert "going on at epoch 3, step 8" in caplog.messages
+    assert told.epochs == [(1, 3), (3, 0)]
+    assert told.bars == [("epoch 3/4", 3, 2), ("epoch 4/4", 3, 0)]
+    assert told.saved == [9, 10, 12]
+    assert losses(tmp_path) == pytest.approx(LOSSES["published"], abs=1e-5)
 
 
 def test_the_callers_random_state_is_left_alone(world: Any, tmp_path: Path) -> None:
