@@ -50,7 +50,8 @@ def benchmarks(annotations: Path | None) -> list[Benchmark]:
         Benchmark("search"),
         Benchmark("index", lacks=lambda: "" if find_spec("faiss") else "faiss (pip install 'qure[index]')"),
         Benchmark("growth"),
-        Benchmark("builds", (before,), lambda: "" if before else "a commit to compare with (QURE_BENCH_BEFORE)"),
+        Benchmark("builds", (before,), lambda: _before(before)),
+        Benchmark("commands", (before, "--demo", "."), lambda: _files("artifacts/fashioniq/model") or _before(before)),
         Benchmark("training_step"),
         Benchmark("dvc_shards"),
         Benchmark("kfp_overhead", ("--containers",) if os.environ.get("DOCKER_HOST") else ()),
@@ -112,6 +113,10 @@ def _gpu() -> str:
 def _files(*paths: str) -> str:
     """The first that is not there; `qure demo` and `qure ablate` make them."""
     return next((path for path in paths if not (ROOT / path).exists()), "")
+
+
+def _before(commit: str) -> str:
+    return "" if commit else "a commit to compare with (QURE_BENCH_BEFORE)"
 
 
 def _clean() -> str:

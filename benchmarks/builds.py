@@ -1,17 +1,16 @@
-"""This checkout against the library of another commit, side by side: mining on a CPU, and how long commands take.
+"""Mining on a CPU: this checkout against the library of another commit, side by side.
 
-    python -m benchmarks.builds COMMIT [--sizes 2000x6000,400x16939] [--repeats 3] [--demo FOLDER]
+    python -m benchmarks.builds COMMIT [--sizes 2000x6000,400x16939] [--repeats 3]
 
-Both libraries run on one thread and in turns, so that both meet the same load; CPU seconds are counted. Mining uses the
-same embeddings, and all sets, observations and examples must be equal bit for bit. With --demo, a folder in which
-`qure demo` has finished, `qure search` is started anew each time and must print the same.
+Both libraries run on one thread and in turns, so that both meet the same load; CPU seconds are counted. Both mine the
+same embeddings, and all sets, observations and examples must be equal bit for bit. What commands take, started anew:
+`benchmarks.commands`.
 """
 
 import argparse
 import hashlib
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -33,11 +32,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         builds = {"before": exported(arguments.commit, Path(folder)), "now": CHECKOUT}
-        payload: dict[str, Any] = {"before_commit": revision(arguments.commit), "mining": {}, "commands": {}}
+        payload: dict[str, Any] = {"before_commit": revision(arguments.commit), "mining": {}}
         for size in arguments.sizes.split(","):
             payload["mining"][size] = mining(builds, size, arguments)
-        if arguments.demo:
-            payload["commands"]["search"] = searching(builds, arguments.demo.resolve(), arguments.repeats)
     print(json.dumps(payload, indent=2))
     print(write_result("builds", payload))
 
@@ -116,21 +113,6 @@ def serve(arguments: argparse.Namespace) -> None:
         print(json.dumps({"seconds": seconds, "digest": digest.hexdigest()}), flush=True)
 
 
-def searching(builds: dict[str, Path], demo: Path, repeats: int) -> dict[str, Any]:
-    picture = min((demo / "data" / "fashioniq" / "images").iterdir())
-    command = [sys.executable, "-m", "qure.cli", "search", str(picture), "is blue", "--group", "dress", "--json"]
-    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
-    printed = set()
-    for _ in range(repeats + 1):  # the first of each writes bytecode
-        for side in SIDES:
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            done = subprocess.run(command, cwd=demo, env=environment(builds[side]), capture_output=True, check=True)
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            seconds[side].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-            printed.add(done.stdout)
-    return compared({side: each[1:] for side, each in seconds.items()}) | {"prints_the_same": len(printed) == 1}
-
-
 def compared(seconds: dict[str, list[float]]) -> dict[str, Any]:
     medians = {side: statistics.median(each) for side, each in seconds.items()}
     told = {
@@ -146,7 +128,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", default="2000x6000,400x16939", help="queries x images, with commas")
     for name, default in (("tokens", 32), ("dimensions", 256), ("repeats", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--demo", type=Path, help="a folder in which `qure demo` has finished")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
