@@ -30,7 +30,9 @@ def test_killed_process_leaves_no_half_result(project: Any, qure: Qure) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    time.sleep(4)
+    while not list(project.artifacts.rglob(".qure-*.partial/*/*")):  # it is writing
+        assert process.poll() is None
+        time.sleep(0.001)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert project.written() == set()
