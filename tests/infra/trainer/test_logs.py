@@ -115,6 +115,16 @@ def test_a_start_that_was_never_seen_running_is_told_after_the_fact() -> None:
     assert lines == ["[a] error: short", "[a] next"]
 
 
+def test_the_log_before_a_restart_is_read_once() -> None:
+    pods = Pods(a_before=["1"], a=["2", ApiUnavailable("broken"), "3"])
+    stream, lines = streams(pods)
+    for _ in range(2):
+        stream.follow_all([Worker("a", 1, began=True, running=True)])
+        settle(stream)
+    assert pods.asked == [("a", True), ("a", False), ("a", False)]
+    assert lines == ["[a] 1", "[a] 2", "[a] 3"]
+
+
 def test_a_log_that_is_gone_is_said_and_the_next_one_read(caplog: pytest.LogCaptureFixture) -> None:
     stream, lines = streams(Pods(a_before=[BadInput("previous terminated container not found")], a=["next"]))
     stream.drain([Worker("a", 1, began=True)])
@@ -152,14 +162,15 @@ def test_the_first_line_that_names_an_error_is_kept(line: str, told: bool) -> No
 
 
 def test_draining_ends_though_a_log_does_not() -> None:
-    pods = Pods(a=["1"], b=["2"])
+    names = "abcdefgh"
+    pods = Pods(**{name: ["1"] for name in names})
     pods.hold = threading.Event()
     stream, lines = streams(pods)
     begin = time.monotonic()
-    stream.drain([ENDED, Worker("b", began=True)], seconds=0.3)
+    stream.drain([Worker(name, began=True) for name in names], seconds=0.3)
     assert time.monotonic() - begin < 5, "all pods together, not each"
     pods.hold.set()
-    assert sorted(lines) == ["[a] 1", "[b] 2"]
+    assert sorted(lines) == [f"[{name}] 1" for name in names]
 
 
 def test_draining_an_api_that_is_away_neither_ends_early_nor_spins() -> None:
