@@ -40,18 +40,18 @@ class LogStreams:
                 self._threads[worker.pod].start()
 
     def drain(self, workers: Iterable[Worker], seconds: float = 10.0) -> None:
-        """Waits for the last lines of a job that has ended: ten seconds for all pods together."""
+        """Waits for the last lines of pods that have ended: ten seconds for all of them together."""
         last = [Worker(one.pod, one.start, one.began, ends=one.ends) for one in workers]
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
+        while True:
             self.follow_all(last)
-            alive = [thread for thread in self._threads.values() if thread.is_alive()]
-            if not alive and not any(self._unread(worker) for worker in last):
-                return
-            for thread in alive:
+            for thread in [self._threads[one.pod] for one in last if one.pod in self._threads]:
                 thread.join(timeout=max(0.0, end - time.monotonic()))
-            if not alive:
-                time.sleep(min(0.2, left))
+            if not any(self._unread(worker) for worker in last):
+                return
+            if time.monotonic() >= end:
+                return
+            time.sleep(0.2)  # an API that is away is not asked again at once, however long it took to say so
 
     def close(self) -> None:
         """No line is handed on after this."""

@@ -115,7 +115,7 @@ def _also_right(triplets: Sequence[Triplet], categories: Integers, columns: Mapp
         [columns[number, image] for image in triplet.answers if image != triplet.target and (number, image) in columns]
         for triplet, number in zip(triplets, categories.tolist(), strict=True)
     ]
-    result = np.full((len(found), max(map(len, found), default=0)), -1, dtype=np.int64)
+    result = np.full((len(found), max(map(len, found))), -1, dtype=np.int64)
     for row, own in enumerate(found):
         result[row, : len(own)] = own
     return result

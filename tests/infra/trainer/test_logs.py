@@ -115,6 +115,16 @@ def test_a_start_that_was_never_seen_running_is_told_after_the_fact() -> None:
     assert lines == ["[a] error: short", "[a] next"]
 
 
+def test_the_log_before_a_restart_is_read_once() -> None:
+    pods = Pods(a_before=["1"], a=["2", ApiUnavailable("broken"), "3"])
+    stream, lines = streams(pods)
+    for _ in range(2):
+        stream.follow_all([Worker("a", 1, began=True, running=True)])
+        settle(stream)
+    assert pods.asked == [("a", True), ("a", False), ("a", False)]
+    assert lines == ["[a] 1", "[a] 2", "[a] 3"]
+
+
 def test_a_log_that_is_gone_is_said_and_the_next_one_read(caplog: pytest.LogCaptureFixture) -> None:
     stream, lines = streams(Pods(a_before=[BadInput("previous terminated container not found")], a=["next"]))
     stream.drain([Worker("a", 1, began=True)])
@@ -152,14 +162,15 @@ def test_the_first_line_that_names_an_error_is_kept(line: str, told: bool) -> No
 
 
 def test_draining_ends_though_a_log_does_not() -> None:
-    pods = Pods(a=["1"], b=["2"])
+    names = "abcdefgh"
+    pods = Pods(**{name: ["1"] for name in names})
     pods.hold = threading.Event()
     stream, lines = streams(pods)
     begin = time.monotonic()
-    stream.drain([ENDED, Worker("b", began=True)], seconds=0.3)
+    stream.drain([Worker(name, began=True) for name in names], seconds=0.3)
     assert time.monotonic() - begin < 5, "all pods together, not each"
     pods.hold.set()
-    assert sorted(lines) == ["[a] 1", "[b] 2"]
+    assert sorted(lines) == [f"[{name}] 1" for name in names]
 
 
 def test_draining_an_api_that_is_away_neither_ends_early_nor_spins() -> None:
@@ -171,20 +182,52 @@ def test_draining_an_api_that_is_away_neither_ends_early_nor_spins() -> None:
 
 
 def test_the_last_lines_are_awaited_for_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock that only its own pauses move; the API stays away."""
+    """On a clock that only its own pauses move; the API stays away, and takes its time to say so."""
     pauses: list[float] = []
 
     class Away(Pods):
         def follow(self, pod: str, *, previous: bool = False) -> Iterator[str]:
+            self.asked.append((pod, previous))
+            threading.Event().wait(0.001)
+            assert len(self.asked) < 1000, "asked without a pause"
             raise ApiUnavailable("away")
             yield
 
+    pods = Away()
     monkeypatch.setattr(logs, "time", SimpleNamespace(monotonic=lambda: sum(pauses), sleep=pauses.append))
-    stream, _ = streams(Away())
+    stream, _ = streams(pods)
     stream.drain([ENDED])
-    assert sum(pauses) == pytest.approx(10.0)
+    assert set(pauses) == {0.2}
     assert 50 <= len(pauses) <= 51
-    assert max(pauses) == 0.2
+    assert 50 <= len(pods.asked) <= 52
+
+
+def test_pods_that_go_on_are_not_waited_for_with_one_that_has_ended() -> None:
+    """A worker that refuses its input ends the job; the others' logs have no end yet."""
+    pods, released = Pods(a=["1"], b=[]), threading.Event()
+
+    class Endless(Pods):
+        def follow(self, pod: str, *, previous: bool = False) -> Iterator[str]:
+            if pod == "b":
+                released.wait(20)
+            yield from pods.follow(pod, previous=previous)
+
+    stream, lines = streams(Endless())
+    stream.follow_all([RUNNING, Worker("b", began=True, running=True)])
+    begin = time.monotonic()
+    stream.drain([ENDED])
+    assert time.monotonic() - begin < 5
+    assert lines == ["[a] 1"]
+    released.set()
+
+
+def test_a_log_that_is_gone_is_not_asked_for_again() -> None:
+    pods = Pods(a=[BadInput("pod not found")])
+    stream, _ = streams(pods)
+    for _ in range(2):
+        stream.follow_all([RUNNING])
+        settle(stream)
+    assert pods.asked == [("a", False)]
 
 
 def test_a_log_that_goes_on_keeps_no_process_from_ending() -> None:

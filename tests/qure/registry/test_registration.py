@@ -173,8 +173,13 @@ def lock(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_version_is_made_of_what_was_uploaded(
-    trained: Trained, tmp_path: Path, lock: list[str], package: list[str | None]
+    trained: Trained,
+    tmp_path: Path,
+    lock: list[str],
+    package: list[str | None],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "qure")
     client: Any = Client(models=[model("m-broken", "PENDING"), model("m-other", "PENDING", run="1" * 32)])
     new_version(client, EXACT, trained, RUN, tmp_path, "cpu")
     facts = {
@@ -205,6 +210,7 @@ def test_a_version_is_made_of_what_was_uploaded(
     assert made == {"source": "models:/m-new", "run_id": RUN, "model_id": "m-new"}
     assert lock == ["held", "checked", "released"]
     assert package == ["cpu"]
+    assert caplog.messages == ["uploading the package to MLflow"]
 
 
 def test_whoever_was_quicker_has_made_the_version(trained: Trained, tmp_path: Path, lock: list[str]) -> None:

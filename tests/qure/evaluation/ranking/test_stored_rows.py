@@ -61,6 +61,13 @@ def test_an_array_has_a_vector_or_several_an_image() -> None:
     assert np.array_equal(one.read(2, 4)[:, 0], VALUES[2:4, 0].astype(np.float16).astype(np.float32))
 
 
+def test_a_stretch_of_an_array_is_not_copied() -> None:
+    """A gallery is read whole for every block of queries."""
+    vectors = InMemory(VALUES, "rows")
+    assert np.shares_memory(vectors.read(2, 4), VALUES)
+    assert np.shares_memory(read_rows(vectors, np.array([2, 3, 4])), VALUES)
+
+
 @pytest.fixture(params=[torch.float16, torch.bfloat16, torch.float32])
 def stored(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, np.ndarray]:
     """A file whose rows lie behind another tensor, and what is in it."""
