@@ -144,6 +144,11 @@ def test_an_unknown_override_is_refused_also_when_it_is_null(elsewhere: Path) ->
         ("{early_stop_patience: 2, held_out_share: 0}", r"early_stop_patience needs held_out_share > 0"),
         ("{batch_size: 4, accumulation_steps: 8}", "accumulation_steps 8 exceeds batch_size 4"),
         (
+            "{batches: mixed, loss: bradley_terry, negatives: {shared_negatives: true}}",
+            "shared_negatives needs batches of one category: set batches to auto or one_category",
+        ),
+        ("{engine: graph, gradient_checkpointing: true}", "engine graph cannot recompute layers: set engine to auto"),
+        (
             "{negatives: {rule: reference, consecutive_threshold: 5, search_window: 7}}",
             r"negatives.*search_window 7 can never hold two drops of the rule 'reference': it must be at least 8",
         ),
