@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 from unittest.mock import patch
 
 import pytest
-from scmrepo.exceptions import CloneError
 
 from qure.catalogue.fetch import CATALOGUE, Pinned, fetch, pin
 from qure.config import Settings
@@ -209,6 +208,8 @@ def test_without_a_repository_the_catalogue_is_rendered(tmp_path: Path) -> None:
 def test_a_connection_that_fails_without_a_known_word_is_no_mistake_of_the_users(
     monkeypatch: pytest.MonkeyPatch, reason: Exception
 ) -> None:
+    from scmrepo.exceptions import CloneError
+
     def clone(url: str, folder: str) -> None:
         raise CloneError(url, folder) from reason
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import yaml
-from dvc.cli import main
 
 from qure.catalogue.restore import restore
 from qure.config import Settings
@@ -73,15 +72,21 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def run(command: list[str], *, check: bool, **_: Any) -> "subprocess.CompletedProcess[str]":
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
-            code = main(command[3:])
+            code = dvc(*command[3:])
         return subprocess.CompletedProcess(command, code, said.getvalue(), f"DVC's answer is {code}")
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
     monkeypatch.setattr("qure.catalogue.restore.subprocess", SimpleNamespace(run=run))
     monkeypatch.setattr("qure.catalogue.restore.render", lambda _, data: write(data, "rendered"))
-    assert main(["init", "--no-scm", "--quiet"]) == 0
+    assert dvc("init", "--no-scm", "--quiet") == 0
     return tmp_path
+
+
+def dvc(*arguments: str) -> int:
+    from dvc.cli import main  # here: importing it takes a second
+
+    return int(main(list(arguments)))
 
 
 def write(data: Path, text: str) -> None:
@@ -92,7 +97,7 @@ def write(data: Path, text: str) -> None:
 def track(data: Path, text: str) -> str:
     """Puts the data under DVC's version control; returns the pointer. The data itself is gone afterwards."""
     write(data, text)
-    assert main(["add", "--quiet", str(data)]) == 0
+    assert dvc("add", "--quiet", str(data)) == 0
     shutil.rmtree(data)
     return data.with_name("data.dvc").read_text()
 
@@ -126,8 +131,8 @@ def test_data_that_nothing_describes_is_rendered_and_tracked(project: Path) -> N
 def test_described_data_comes_from_the_cache_then_from_the_remote(project: Path) -> None:
     pointer = track(project / "data", "described")
     assert restore(SETTINGS, project / "data") == "cache"
-    assert main(["remote", "add", "--default", "store", str(project / "store"), "--quiet"]) == 0
-    assert main(["push", "--quiet"]) == 0
+    assert dvc("remote", "add", "--default", "store", str(project / "store"), "--quiet") == 0
+    assert dvc("push", "--quiet") == 0
     forget(project)
     shutil.rmtree(project / "data")
     assert restore(SETTINGS, project / "data") == "remote"
