@@ -63,10 +63,9 @@ def read_profile(file: Path) -> dict[str, str]:
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise BadInput(
-            f"cannot be read: {error.strerror}", file=file, remedy="Start the services as this user: make services"
-        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        said = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else "is no text in UTF-8"
+        raise BadInput(said, file=file, remedy="Start the services as this user: make services") from None
     found = {}
     for number, line in enumerate(lines, start=1):
         name, given, value = line.partition("=")

@@ -133,7 +133,7 @@ def _require_usable(recipe: TrainingSettings, name: str, file: Path) -> None:
     except BadInput as error:
         if error.file is not None:  # the strategy's own
             raise
-        where = f"arms.{name}.changes.negatives.{error.field}"
+        where = f"arms.{name}.changes.negatives.{error.field or 'strategy'}"
         raise BadInput(error.problem, file=file, field=where, remedy=error.remedy) from None
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import random
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TypeVar
 
 import numpy as np
@@ -40,11 +41,7 @@ class Chance:
     def weighted(self, weights: Sequence[int]) -> int:
         """An index, as likely as its whole-number weight."""
         point = self.below(sum(weights))
-        for index, weight in enumerate(weights):
-            point -= weight
-            if point < 0:
-                return index
-        raise AssertionError("weights sum to more than their parts")
+        return next(index for index, end in enumerate(accumulate(weights)) if point < end)
 
     def shuffled(self, items: Sequence[Item]) -> list[Item]:
         """The items in random order (Fisher-Yates)."""

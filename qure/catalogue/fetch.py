@@ -186,7 +186,10 @@ def _configure(workshop: Path, repository: str, commit: str, cache: Path | None)
     """Gives the workshop the repository's remotes. Credentials are not in there: they come from the environment."""
     with _cloned(repository) as git:
         parser = configparser.RawConfigParser()
-        parser.read_string(_file(git, commit, ".dvc/config", repository))
+        try:
+            parser.read_string(_file(git, commit, ".dvc/config", repository))
+        except configparser.Error as error:
+            raise BadInput(f"{redacted(repository)!r}: not a configuration: {error}", file=".dvc/config") from None
     for section in parser.sections():
         if section.startswith(("remote ", "'remote ")) and parser.has_option(section, "url"):
             parser.set(section, "url", _absolute(parser.get(section, "url"), repository))

@@ -44,9 +44,10 @@ def restore(settings: Settings, data: Path) -> str:
         render(settings, data)
         _dvc("add", "--quiet", str(data))
         return "rendered"
-    if _dvc("checkout", "--quiet", str(pointer), check=False):
+    # Of a file that describes nothing DVC brings nothing, and is content.
+    if _dvc("checkout", "--quiet", str(pointer), check=False) and data.exists():
         return "cache"
-    if _remotes() and _dvc("pull", "--quiet", str(pointer), check=False):
+    if _remotes() and _dvc("pull", "--quiet", str(pointer), check=False) and data.exists():
         return "remote"
     return _render_exactly(settings, data, pointer)
 
@@ -54,17 +55,18 @@ def restore(settings: Settings, data: Path) -> str:
 def _render_exactly(settings: Settings, data: Path, pointer: Path) -> str:
     """Renders the catalogue and keeps it only if it is, byte for byte, what the pointer describes."""
     described = pointer.read_text(encoding="utf-8")
+    wanted = _md5(described, pointer)
     logger.info("rendering the catalogue into %s", data)
     render(settings, data)
     logger.info("putting %s under DVC's version control", data)
     _dvc("add", "--quiet", str(data))
-    if _md5(pointer.read_text(encoding="utf-8")) == _md5(described):
+    if _md5(pointer.read_text(encoding="utf-8"), pointer) == wanted:
         pointer.write_text(described, encoding="utf-8")
         return "rendered"
     pointer.write_text(described, encoding="utf-8")
     shutil.rmtree(data)
     raise BadInput(
-        f"describes data {_md5(described)} that is not in the DVC cache, and the catalogue rendered from these "
+        f"describes data {wanted} that is not in the DVC cache, and the catalogue rendered from these "
         "settings is other data",
         file=pointer,
         remedy=f"Bring it with `dvc pull {pointer}`, or track the rendered catalogue instead: "
@@ -72,8 +74,15 @@ def _render_exactly(settings: Settings, data: Path, pointer: Path) -> str:
     )
 
 
-def _md5(pointer: str) -> str:
-    return str(yaml.safe_load(pointer)["outs"][0]["md5"])
+def _md5(text: str, pointer: Path) -> str:
+    try:
+        return str(yaml.safe_load(text)["outs"][0]["md5"])
+    except (yaml.YAMLError, KeyError, IndexError, TypeError):
+        raise BadInput(
+            "does not describe one folder by its hash, and DVC does not bring its data",
+            file=pointer,
+            remedy="Bring the file back as it was committed",
+        ) from None
 
 
 def _remotes() -> bool:

@@ -76,7 +76,8 @@ class Settings(Frozen):
         chosen = self.training[training_set]
         recipe = read_recipe(chosen.recipe)
         whole = merged(recipe, stated(TrainingSettings, chosen.overrides))
-        return validated(TrainingSettings, whole, file=f"recipe {chosen.recipe!r}")
+        changed = f" with training.{training_set}.overrides" if chosen.overrides else ""
+        return validated(TrainingSettings, whole, file=f"recipe {chosen.recipe!r}{changed}")
 
     def resolved(self) -> dict[str, Any]:
         """All settings as JSON-able values, with the recipes' own: two of one name may differ in content."""

@@ -1,6 +1,5 @@
 """Strict access to annotation JSON: every wrong type or missing field is a BadInput naming file, row and field."""
 
-import contextlib
 import json
 import math
 from pathlib import Path
@@ -41,8 +40,7 @@ def load_json(path: Path, *, remedy: str = LAYOUT_REMEDY) -> Any:
     except OSError as error:
         raise BadInput(f"cannot be read: {error.strerror}", file=path, remedy=remedy) from None
     except (ValueError, RecursionError) as error:
-        with contextlib.suppress(ValueError):
-            read_json(path)
+        read_json(path)
         raise BadInput(f"not valid JSON: {error}", file=path) from None
 
 

@@ -75,8 +75,6 @@ class ComposedImageRetrieval(PythonModel):
             # Not a column of text, which would hold NaN for None, and NaN is no JSON.
             table["error"] = pd.Series([one["error"] for one in answers], dtype=object)
             return table
-        except InvalidQuery:
-            raise
         except BadInput as error:
             raise InvalidQuery(error) from None
 

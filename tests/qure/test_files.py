@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -232,6 +232,44 @@ def test_a_folder_takes_the_place_of_whatever_has_its_name(
         assert not (tmp_path / name).is_symlink()
     assert (kept / "x").exists(), "what a link leads to is not the link"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "kept", "link"]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, None])
+def test_where_two_names_cannot_be_exchanged_a_folder_is_replaced_in_two_steps(
+    tmp_path: Path, writing: Any, monkeypatch: pytest.MonkeyPatch, code: int | None
+) -> None:
+    """None: the C library has no such call."""
+    asked = exchange_fails_with(code, monkeypatch)
+    thing = writing.WrittenFolder(tmp_path)
+    thing.write("old")
+    thing.write("new")
+    assert (thing.found(), len(asked)) == ("new", 0 if code is None else 1)
+
+
+def test_an_error_of_the_exchange_is_raised_and_the_old_folder_stays(
+    tmp_path: Path, writing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange_fails_with(errno.EACCES, monkeypatch)
+    thing = writing.WrittenFolder(tmp_path)
+    thing.write("old")
+    with pytest.raises(PermissionError) as caught:
+        thing.write("new")
+    assert caught.value.filename == str(thing.path)
+    assert thing.found() == "old"
+
+
+def exchange_fails_with(code: int | None, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The kernel's answer to renameat2(2); returns what it is asked."""
+    asked: list[object] = []
+
+    def renameat2(*arguments: object) -> int:
+        asked.append(arguments)
+        return -1
+
+    library = SimpleNamespace() if code is None else SimpleNamespace(renameat2=renameat2)
+    monkeypatch.setattr(files.ctypes, "CDLL", lambda *_, **__: library)
+    monkeypatch.setattr(files.ctypes, "get_errno", lambda: code)
+    return asked
 
 
 def test_in_two_steps_an_error_puts_the_old_folder_back_at_once(

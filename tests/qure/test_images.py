@@ -129,6 +129,15 @@ def test_damaged_exif_data_is_ignored():
     assert decode_image(data, "x").size == (6, 4)
 
 
+@pytest.mark.parametrize("exif", [b"XX\x00\x2a\x00\x00\x00\x08", b"II\x2a\x00\x08\x00\x00"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_exif_data_that_pillow_cannot_read_is_ignored(kind, exif):
+    data = encoded(Image.new("RGB", (6, 4), "red"), kind, exif=b"Exif\x00\x00" + exif)
+    with pytest.raises((SyntaxError, struct.error)), Image.open(io.BytesIO(data)) as opened:
+        opened.getexif()
+    assert decode_image(data, "x").size == (6, 4)
+
+
 def test_only_the_first_frame_counts():
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])

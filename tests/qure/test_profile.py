@@ -72,6 +72,16 @@ def test_services_that_are_not_started_are_told(
         use_profile()
 
 
+def test_a_profile_that_cannot_be_read_is_named(profile: Path) -> None:
+    profile.write_bytes(b"A=\xff\n")
+    with pytest.raises(BadInput, match=r"profile\.env: is no text in UTF-8\. .*make services"):
+        read_profile(profile)
+    profile.unlink()
+    profile.mkdir()
+    with pytest.raises(BadInput, match=r"profile\.env: cannot be read: Is a directory\. .*make services"):
+        read_profile(profile)
+
+
 @pytest.mark.parametrize("line", ["no equals sign", "=hunter2", "A='hunter2", "A=two hunter2", "A-B=hunter2"])
 def test_a_damaged_line_is_named_and_not_shown(profile: Path, line: str) -> None:
     profile.write_text(f"A=1\n{line}\n")

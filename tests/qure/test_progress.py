@@ -38,3 +38,10 @@ def test_quick_work_is_silent(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "qure"):
         list(track(range(1000), "reading"))
     assert caplog.records == []
+
+
+def test_a_line_that_cannot_be_written_ends_no_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    LineHandler().emit(logging.LogRecord("qure", logging.INFO, __file__, 1, "step %d", ("one",), None))
+    said = capsys.readouterr().err
+    assert "--- Logging error ---" in said
+    assert "step %d" in said

@@ -130,6 +130,23 @@ def test_a_stored_name_cannot_leave_the_folder(name: str, scratch: Path, monkeyp
     assert list(scratch.iterdir()) == []
 
 
+def test_a_file_that_came_in_part_is_refused(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Storage:
+        def head_object(self, **_: str) -> dict[str, Any]:
+            return {"ContentLength": 5, "ETag": '"x"'}
+
+        def download_file(self, _: str, __: str, file: str) -> None:
+            Path(file).write_bytes(b"abc")
+
+    monkeypatch.setattr("qure.storage._client", Storage)
+    with (
+        pytest.raises(StageFailed, match=r"s3://bucket/a/b: 3 of 5 bytes came\. Start the command again"),
+        stored_file("s3://bucket/a/b"),
+    ):
+        pytest.fail("it was taken")
+    assert list(scratch.iterdir()) == []
+
+
 def test_a_schemes_case_means_nothing_and_escapes_are_read(put: Callable[[str, bytes], str], tmp_path: Path) -> None:
     scheme, _, rest = put("x", b"x").partition("://")
     with stored_file(f"{scheme.upper()}://{rest}") as file:

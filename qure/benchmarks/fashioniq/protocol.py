@@ -78,13 +78,14 @@ def evaluate(
     required_targets(asked, NAME, split)
     images_needed = [image for gallery in galleries.values() for image in gallery.ids]
     require_embeddings(queries, candidates, [triplet.query_id for triplet in asked], images_needed)
+    for category in galleries:
+        if all(triplet.category != category for triplet in asked):
+            raise BadInput(f"there is no query of category {category!r}")
     tables: list[pd.DataFrame] = []
     top: Top = {}
     counts = {"queries": len(asked), "gallery_size": len(images_needed)}
     for category, gallery in galleries.items():
         own = [triplet for triplet in asked if triplet.category == category]
-        if not own:
-            raise BadInput(f"there is no query of category {category!r}")
         table, best = _ranked(own, gallery, queries, candidates, split, truth, device, several=several)
         tables.append(table)
         top |= best

@@ -28,9 +28,6 @@ class FlatIndex:
         self._vectors = vectors.float()
         self._longest = max(float(block.norm(dim=2).amax()) for block in self._vectors.split(BLOCK))
 
-    def __len__(self) -> int:
-        return len(self._vectors)
-
     @torch.no_grad()
     def search(
         self, queries: Tensor, counts: Sequence[int], columns: Sequence[Tensor | None]

@@ -33,9 +33,6 @@ def meaning(metric: str, benchmark: str) -> str:
         metric: a key without a category's prefix.
         benchmark: whose.
 
-    Raises:
-        KeyError: the metric is unknown.
-
     >>> meaning("recall_at_10", "cirr")
     'share of queries whose target is among the 10 best candidates'
     >>> meaning("preference_rate_consistent", "hp-fashioniq").split("; ")[1]
@@ -49,4 +46,4 @@ def meaning(metric: str, benchmark: str) -> str:
     for pattern, words in _PATTERNS.items():
         if found := re.fullmatch(pattern, metric):
             return words.format(*found.groups())
-    raise KeyError(metric)
+    return f"as {get_benchmark(benchmark).title} defines it"

@@ -10,6 +10,8 @@ import pytest
 from qure.ablation.arms import ARMS, read_arms
 from qure.config import Settings
 from qure.errors import BadInput
+from qure.strategies import registry
+from qure.strategies.registry import Strategy
 
 SETTINGS = Settings.model_validate({"training": {"fashioniq": {"recipe": "catalogue", "overrides": {"epochs": 3}}}})
 STRATEGIES = {"all_corpus", "top_k", "after_target_top_k", "between_steep_drops"}
@@ -88,3 +90,26 @@ def test_an_unknown_arm_names_those_there_are() -> None:
     with pytest.raises(BadInput, match="no arm 'publishd'; there are contrastive, all_corpus"):
         recipes(names=["publishd"])
     assert ARMS.is_file()
+
+
+def test_no_arm_at_all_is_said() -> None:
+    with pytest.raises(BadInput, match="there is no arm to train"):
+        recipes(names=[])
+
+
+def test_a_strategy_that_cannot_be_run_is_named_by_its_own_file_and_line(arms_file: Callable[[str], Path]) -> None:
+    file = arms_file("baseline: a\narms: {a: {title: A, group: g, changes: {negatives: {strategy: own.py:choose}}}}")
+    own = "import torch\nimport nowhere_to_be_found\ndef choose(ranking): ...\n"
+    (file.parent / "own.py").write_text(own)
+    with pytest.raises(BadInput, match="nowhere_to_be_found") as caught:
+        recipes(file=file)
+    assert (Path(caught.value.file or "").name, caught.value.row) == ("own.py", "line 2")
+
+
+def test_a_registered_strategy_that_takes_no_ranking_is_named_by_its_arm(
+    arms_file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_registered", {**registry._registered, "none": Strategy("none", lambda: None)})  # type: ignore[arg-type, return-value]
+    file = arms_file("baseline: a\narms: {a: {title: A, group: g, changes: {negatives: {strategy: none}}}}")
+    with pytest.raises(BadInput, match=r"arms\.a\.changes\.negatives\.strategy': the strategy 'none' takes no ranking"):
+        recipes(file=file)

@@ -78,14 +78,21 @@ def test_too_large_steps_are_noticed_by_the_default_settings():
         trained(images, PretrainingSettings(steps=60, batch_size=16, learning_rate=0.1))
 
 
-def test_the_curve_is_told(monkeypatch):
+def test_the_curve_is_told(monkeypatch, caplog):
     monkeypatch.setattr(pretraining, "CURVE_EVERY", 5)
+    monkeypatch.setattr(pretraining, "_LOGGED_EVERY", 5)
+    caplog.set_level("INFO", pretraining.__name__)
     told = []
     images = squares(16 * 21)
     model = build_catalogue_model(SETTINGS, images.captions, 0)
     metrics = pretrain(model, images, SHORT, 0, lambda step, values: told.append((step, dict(values))))
     assert [step for step, _ in told] == [5, 10]
     assert set(told[0][1]) == {"in_batch_accuracy", "held_out_recall_at_1", "held_out_recall_at_5"}
+    assert [record.message for record in caplog.records] == [
+        f"pre-training, step {step} of 12: {100 * values['in_batch_accuracy']:.0f} % of captions "
+        "find their image among 8"
+        for step, values in told
+    ]
     quiet = build_catalogue_model(SETTINGS, images.captions, 0)
     assert pretrain(quiet, images, SHORT, 0) == metrics, "looking on must change nothing"
 

@@ -1,5 +1,6 @@
 """The stage: from a data root to a model folder, the same bytes every time, or nothing."""
 
+import contextlib
 import json
 import multiprocessing
 import shutil
@@ -19,6 +20,7 @@ from qure.errors import BadInput, StageFailed
 from qure.images import ImageError
 from qure.models.manifest import read_manifest
 from qure.models.model import QureModel
+from qure.tracking import SilentRun
 
 
 @pytest.fixture
@@ -42,11 +44,21 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_model_folder_with_vocabulary_and_metrics(settings, catalogue, tmp_path):
+def test_model_folder_with_vocabulary_and_metrics(settings, catalogue, tmp_path, monkeypatch):
+    class Run(SilentRun):
+        def log_metrics(self, metrics, step=None):
+            logged.extend((step, name) for name in metrics)
+
+    logged = []
+    monkeypatch.setattr(stage, "stage_run", lambda *_, **__: contextlib.nullcontext(Run()))
+    monkeypatch.setattr("qure.backbone.pretraining.CURVE_EVERY", 3)
     manifest = prepare_backbone(settings, catalogue, tmp_path / "backbone")
     assert manifest == read_manifest(tmp_path / "backbone")
     assert manifest["backbone"] == "catalogue"
     assert 0 <= manifest["notes"]["pretraining"]["held_out_recall_at_1"] <= 1
+    assert (3, "pretraining/in_batch_accuracy") in logged
+    assert (3, "pretraining/held_out_recall_at_1") in logged
+    assert (None, "held_out_recall_at_1") in logged
     model = QureModel.load(tmp_path / "backbone")
     assert model.config.vision.image_size == 64
     ids, mask = model.tokenizer(training_texts(catalogue))
@@ -103,6 +115,13 @@ def test_wrong_captions_are_named(settings, data, tmp_path, change, reason):
     with pytest.raises(BadInput, match=reason):
         prepare_backbone(settings, data, tmp_path / "backbone")
     assert not (tmp_path / "backbone").exists()
+
+
+def test_one_captioned_image_alone_is_too_few(settings, data, tmp_path):
+    file = data / "pretraining" / "captions.json"
+    file.write_text(json.dumps(json.loads(file.read_text())[:1]))
+    with pytest.raises(BadInput, match=r"captions\.json: 1 captioned images: a contrast needs at least two"):
+        prepare_backbone(settings, data, tmp_path / "backbone")
 
 
 def test_broken_image_is_named(settings, data, tmp_path):

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -80,6 +81,33 @@ def test_an_entry_point_that_is_no_benchmark_or_repeats_one_is_refused(install: 
     install("qure.benchmarks.cirr:BENCHMARK")
     with pytest.raises(BadInput, match="'cirr' has the name or the folder of 'cirr'"):
         get_benchmark("cirr")
+
+
+def test_an_entry_point_that_names_images_or_a_training_set_that_is_none_is_refused(
+    install: Install, tmp_path: Path
+) -> None:
+    module = tmp_path / "site" / "shoes.py"
+    module.write_text(module.read_text().replace('judges = "fashioniq"', 'judges = "fashion"'))
+    install("shoes:BENCHMARK")
+    with pytest.raises(BadInput, match="'shoes' names 'fashion', which is none"):
+        get_benchmark("cirr")
+
+
+def test_a_benchmark_is_not_asked_for_what_it_says_it_has_not(tmp_path: Path) -> None:
+    circo, people = get_benchmark("circo"), get_benchmark("hp-fashioniq")
+    nothing = SimpleNamespace()
+    asks: list[tuple[str, Callable[[], object]]] = [
+        ("circo is no training set", lambda: circo.read_training(tmp_path)),
+        ("hp-fashioniq is no training set", lambda: people.chance(nothing)),  # type: ignore[arg-type]
+        ("hp-fashioniq has no evaluation server", lambda: people.check_submission(tmp_path / "x", tmp_path)),
+        (
+            "hp-fashioniq has no evaluation server",
+            lambda: people.write_submissions(nothing, nothing, nothing, tmp_path, root=tmp_path),  # type: ignore[arg-type]
+        ),
+    ]
+    for words, ask in asks:
+        with pytest.raises(NotImplementedError, match=words):
+            ask()
 
 
 @pytest.mark.usefixtures("checked_once")

@@ -190,10 +190,7 @@ def test_a_pull_that_breaks_off_is_done_again(
 
 
 def test_a_repository_without_tracked_data_is_said(tmp_path: Path) -> None:
-    run(tmp_path, "git", "init", "--initial-branch", "main")
-    (tmp_path / "readme").write_text("x")
-    run(tmp_path, "git", "add", "--all")
-    run(tmp_path, "git", "-c", "user.email=a@example.com", "-c", "user.name=a", "commit", "--message", "x")
+    commit(tmp_path, {"readme": "x"})
     with pytest.raises(BadInput, match=r"data\.dvc"):
         pin(str(tmp_path), "main")
 
@@ -205,3 +202,77 @@ def test_without_a_repository_the_catalogue_is_rendered(tmp_path: Path) -> None:
     assert prints[0] == prints[1]
     assert prints[0].startswith("md5:")
     assert (tmp_path / "a" / "data" / "fashioniq" / "captions").is_dir()
+
+
+@pytest.mark.parametrize("reason", [TimeoutError(), ConnectionAbortedError(103, "Software caused an abort")])
+def test_a_connection_that_fails_without_a_known_word_is_no_mistake_of_the_users(
+    monkeypatch: pytest.MonkeyPatch, reason: Exception
+) -> None:
+    from scmrepo.exceptions import CloneError
+
+    def clone(url: str, folder: str) -> None:
+        raise CloneError(url, folder) from reason
+
+    monkeypatch.setenv("QURE_PATIENCE_SECONDS", "0")
+    monkeypatch.setattr("scmrepo.git.Git.clone", clone)
+    with pytest.raises(StageFailed, match="its server does not answer"):
+        pin("http://127.0.0.1/x.git", "main")
+
+
+@pytest.mark.parametrize(
+    "pointer", ["", "outs: []", "outs: [{md5: 1}]", "outs: [{path: data}]", "outs: [", f"outs: [{{md5: {'0' * 32}}}]"]
+)
+def test_a_pointer_that_tracks_no_folder_is_named(tmp_path: Path, pointer: str) -> None:
+    commit(tmp_path, {"data.dvc": pointer})
+    with pytest.raises(BadInput, match=r"data\.dvc does not track a folder with DVC"):
+        pin(str(tmp_path), "main")
+
+
+def commit(folder: Path, files: dict[str, str]) -> str:
+    run(folder, "git", "init", "--initial-branch", "main")
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    run(folder, "git", "add", "--all")
+    run(folder, "git", "-c", "user.email=a@example.com", "-c", "user.name=a", "commit", "--message", "x")
+    return run(folder, "git", "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def pulled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The configuration with which DVC would be asked for data: it is not asked, and fails."""
+    found: list[str] = []
+
+    def dvc_as_told(folder: Path, *arguments: str) -> None:
+        (folder / ".dvc").mkdir(exist_ok=True)
+        if arguments[0] == "pull":
+            found.append((folder / ".dvc" / "config").read_text())
+            raise StageFailed("not pulled")
+
+    monkeypatch.setattr("qure.catalogue.fetch._dvc", dvc_as_told)
+    return found
+
+
+def test_a_remote_with_an_address_stays_as_it_is(tmp_path: Path, pulled: list[str]) -> None:
+    remotes = "['remote \"far\"']\n    url = s3://bucket/data\n['remote \"near\"']\n    url = /srv/data\n"
+    (tmp_path / "project").mkdir()
+    made = commit(tmp_path / "project", {".dvc/config": remotes})
+    with pytest.raises(StageFailed, match="not pulled"):
+        fetch(SETTINGS, str(tmp_path / "project"), Pinned(made, "0" * 32 + ".dir"), tmp_path / "output")
+    assert [line.split()[-1] for line in pulled[0].splitlines() if "url" in line] == ["s3://bucket/data", "/srv/data"]
+
+
+def test_a_remote_beside_a_repository_elsewhere_is_refused(tmp_path: Path, pulled: list[str]) -> None:
+    (tmp_path / "project").mkdir()
+    made = commit(tmp_path / "project", {".dvc/config": "['remote \"store\"']\n    url = ../../store\n"})
+    with pytest.raises(BadInput, match=r"\.dvc/config: the DVC remote '\.\./\.\./store' is a path inside.*s3://"):
+        fetch(SETTINGS, f"file://{tmp_path}/project", Pinned(made, "0" * 32 + ".dir"), tmp_path / "output")
+    assert pulled == []
+    assert not (tmp_path / "output").exists()
+
+
+def test_a_configuration_that_dvc_could_not_read_is_named(tmp_path: Path, pulled: list[str]) -> None:
+    made = commit(tmp_path, {".dvc/config": "url = before any section\n"})
+    with pytest.raises(BadInput, match=r"\.dvc/config"):
+        fetch(SETTINGS, str(tmp_path), Pinned(made, "0" * 32 + ".dir"), tmp_path / "output")
+    assert pulled == []

@@ -138,6 +138,41 @@ def test_an_unknown_override_is_refused_also_when_it_is_null(elsewhere: Path) ->
         _load(elsewhere, SHIPPED, "{epoch: null}")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ("{early_stop_patience: 2, held_out_share: 0}", r"early_stop_patience needs held_out_share > 0"),
+        ("{batch_size: 4, accumulation_steps: 8}", "accumulation_steps 8 exceeds batch_size 4"),
+        (
+            "{batches: mixed, loss: bradley_terry, negatives: {shared_negatives: true}}",
+            "shared_negatives needs batches of one category: set batches to auto or one_category",
+        ),
+        ("{engine: graph, gradient_checkpointing: true}", "engine graph cannot recompute layers: set engine to auto"),
+        (
+            "{negatives: {rule: reference, consecutive_threshold: 5, search_window: 7}}",
+            r"negatives.*search_window 7 can never hold two drops of the rule 'reference': it must be at least 8",
+        ),
+        ("{negatives: {strategy: top_k, code: x}}", "negatives.*'top_k' and `code` do not agree: it is in no file"),
+    ],
+)
+def test_options_that_contradict_each_other_are_named_with_the_way_out(
+    elsewhere: Path, overrides: str, says: str
+) -> None:
+    with pytest.raises(BadInput, match=f"recipe '{SHIPPED}' with training.fashioniq.overrides.*{says}"):
+        _load(elsewhere, SHIPPED, overrides).training_for("fashioniq")
+
+
+def test_settings_with_a_strategy_whose_file_nobody_has_read_say_how_it_is_read() -> None:
+    with pytest.raises(ValueError, match=r"'own\.py:choose'.*its file was not read: see qure\.config\.with_code"):
+        TrainingSettings.model_validate({"negatives": {"strategy": "own.py:choose"}})
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match=r"file/params\.yaml: cannot be read: Not a directory"):
+        Settings.load(tmp_path / "file" / "params.yaml")
+
+
 def test_under_dvc_a_recipe_is_a_file(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _load(elsewhere, "catalogue").training_for("fashioniq")
     monkeypatch.setenv("DVC_STAGE", "train@fashioniq")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from qure.benchmarks import get_benchmark
 from qure.benchmarks.circo import files as circo
 from qure.errors import BadInput
 
@@ -35,6 +36,8 @@ def test_without_an_index_ids_cannot_be_checked_and_the_gallery_is_an_error(circ
     assert not circo.has_index(circo_root)
     with pytest.raises(BadInput, match=r"image_info_unlabeled2017\.json: the file does not exist"):
         circo.read_gallery(circo_root)
+    with pytest.raises(BadInput, match=r"image_info_unlabeled2017\.json: COCO's index is missing.*Download"):
+        get_benchmark("circo").read(circo_root, "val")
 
 
 def _row(**changes: Any) -> Any:
@@ -51,6 +54,7 @@ def _row(**changes: Any) -> Any:
         (_row(target_img_id=None), "target_img_id", "null"),
         (_row(target_img_id=12), "gt_img_ids", "target 12 is not among the right answers"),
         (_row(target_img_id=12, gt_img_ids=[12]), "target_img_id", "same image '12'"),
+        (_row(gt_img_ids=[15, 12]), "gt_img_ids", "reference 12 is among the right answers"),
         (_row(gt_img_ids=[15, 15]), "gt_img_ids", "occurs twice"),
         (_row(gt_img_ids=[15, "16"]), "gt_img_ids[1]", "whole number"),
         (_row(gt_img_ids=[15, True]), "gt_img_ids[1]", "whole number"),

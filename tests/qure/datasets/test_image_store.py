@@ -54,6 +54,22 @@ def test_a_missing_image_is_named(flat: Path) -> None:
             call("E")
 
 
+def test_a_link_whose_file_went_away_says_where_it_leads(flat: Path) -> None:
+    (flat / "images" / "L.jpg").symlink_to("C.png")
+    store = open_images(flat)
+    (flat / "images" / "C.png").unlink()
+    for call in (store.read, store.size):
+        with pytest.raises(BadInput, match=r"L\.jpg: image 'L' is a link to nothing.*C\.png"):
+            call("L")
+
+
+@pytest.mark.parametrize("folder", ["empty", "missing"])
+def test_where_there_is_no_folder_of_images_no_image_has_a_path(tmp_path: Path, flat: Path, folder: str) -> None:
+    (tmp_path / "empty").mkdir()
+    assert image_store.image_paths(flat)("C") == flat / "images" / "C.png"
+    assert image_store.image_paths(tmp_path / folder)("C") is None
+
+
 def refusals(store: ImageStore) -> dict[str, tuple[str | None, str]]:
     return {one.file: (one.image, one.problem) for one in store.refused}
 

@@ -107,11 +107,15 @@ def test_circos_own_answers_stay_alone(catalogue: Path, tmp_path: Path) -> None:
     assert get_benchmark("circo").read(root, "val").triplets == before
 
 
-def test_a_pipe_in_the_place_of_labels_is_neither_waited_for_nor_taken_for_none(root: Path) -> None:
+def test_what_is_no_file_in_the_place_of_labels_is_neither_waited_for_nor_taken_for_none(root: Path) -> None:
     os.mkfifo(labels_path(root, "val"))
     with pytest.raises(BadInput, match=r"labels\.val\.json: this is a named pipe, not a file"):
         read_labels(root, "val")
     labels_path(root, "val").unlink()
     labels_path(root, "val").symlink_to("gone.json")
     with pytest.raises(BadInput, match=r"a link to nothing: no file is at gone\.json"):
+        read_labels(root, "val")
+    labels_path(root, "val").unlink()
+    labels_path(root, "val").mkdir()
+    with pytest.raises(BadInput, match=r"this is a folder, not a file.*it may be left out"):
         read_labels(root, "val")

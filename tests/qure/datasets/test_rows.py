@@ -183,3 +183,22 @@ def test_a_folder_or_a_missing_file_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(BadInput, match="cannot be read"):
         load_json(tmp_path / "file" / "below.json")
+
+
+@pytest.mark.parametrize("first", [FileNotFoundError(), "[", IsADirectoryError()])
+def test_a_file_that_is_written_anew_while_it_is_read_is_bad_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str | Exception
+) -> None:
+    """What is wrong at the first look is whole at the second, which words the mistake."""
+    looks = iter([first, "[]"])
+
+    def read_text(*_: object, **__: object) -> str:
+        found = next(looks)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    with pytest.raises(BadInput, match="not valid JSON" if first == "[" else "changed while it was read") as caught:
+        load_json(tmp_path / "x.json")
+    assert caught.value.file == tmp_path / "x.json"

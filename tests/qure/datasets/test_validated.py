@@ -75,6 +75,14 @@ def test_what_has_changed_is_named(data: Path, validation: Path, change: Callabl
     assert "qure validate" in str(refused.value)
 
 
+def test_an_image_that_goes_away_after_the_folder_was_looked_at_is_named(data: Path, validation: Path) -> None:
+    opened = ValidatedData(data, validation)
+    assert "b" in opened.images("fashioniq")
+    (data / "fashioniq/images/b.png").unlink()
+    with pytest.raises(BadInput, match=r"image 'b' has changed since .*: no file, then 6 bytes"):
+        opened.require_unchanged()
+
+
 def test_a_file_that_was_not_there_is_new(data: Path, validation: Path) -> None:
     result = json.loads((validation / "result.json").read_text())
     result["annotations"]["fashioniq/captions/cap.dress.test.json"] = None

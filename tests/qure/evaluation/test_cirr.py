@@ -201,6 +201,13 @@ def test_what_is_missing_is_named_before_anything_is_ranked(
         run(cirr_root, unit_embeddings(ids, 1), unit_embeddings([*gallery.ids[:3], *gallery.ids[4:]], 2), settings)
     with pytest.raises(BadInput, match="there is no query"):
         cirr.evaluate([], gallery, unit_embeddings(ids, 1), unit_embeddings(gallery.ids, 2), settings=settings)
+    alone = replace(triplets[0], target=triplets[0].reference)
+    with pytest.raises(BadInput, match=f"{alone.target!r} is not one of the image set's other members") as caught:
+        cirr.evaluate([alone], gallery, unit_embeddings(ids, 1), unit_embeddings(gallery.ids, 2), settings=settings)
+    assert caught.value.file == triplets[0].source
+    alone = replace(triplets[0], target="elsewhere")
+    with pytest.raises(BadInput, match="target 'elsewhere' is not in the gallery of 60 images"):
+        cirr.evaluate([alone], gallery, unit_embeddings(ids, 1), unit_embeddings(gallery.ids, 2), settings=settings)
     strange = replace(triplets[0], members=(*triplets[0].members[:5], "elsewhere"))
     with pytest.raises(BadInput, match="'elsewhere' is not in the gallery"):
         cirr.predict([strange], gallery, unit_embeddings(ids, 1), unit_embeddings(gallery.ids, 2))

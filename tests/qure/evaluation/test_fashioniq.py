@@ -143,6 +143,9 @@ def test_missing_embeddings_are_named_before_anything_is_ranked(
         run(fashioniq_root, "original", unit_embeddings(left, 1), full_gallery, settings)
     with pytest.raises(BadInput, match=r"1 of 90 needed ids .*'toptee29'"):
         run(fashioniq_root, "original", full_queries, unit_embeddings(images[:-1], 2), settings)
+    (fashioniq_root / "captions" / "cap.shirt.val.json").write_text("[]")
+    with pytest.raises(BadInput, match="there is no query of category 'shirt'"):
+        run(fashioniq_root, "original", full_queries, full_gallery, settings)
     with pytest.raises(BadInput, match="dimension 8, but the queries' have dimension 16"):
         run(fashioniq_root, "original", full_queries, unit_embeddings(images, 2, dimension=8), settings)
 

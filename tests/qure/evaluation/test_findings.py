@@ -102,6 +102,13 @@ def test_the_limit_is_the_step_of_half_precision() -> None:
     assert float(one - np.nextafter(one, np.float16(0.0))) == LEAST_SPREAD
 
 
+def test_one_query_shares_its_ranking_with_nobody(judge: Judge, vectors: tuple[Any, Any]) -> None:
+    found = judge(*vectors)
+    (first,) = found.per_query["query_id"][:1]
+    alone = replace(found, per_query=found.per_query[:1], top={first: found.top[first]})
+    assert measured(alone).keys() == {"spread"}
+
+
 def test_a_small_gallery_is_no_collapse(judge: Judge, vectors: tuple[Any, Any]) -> None:
     """With eleven images any two rankings share most of their ten best."""
     found = judge(*vectors)

@@ -1,5 +1,6 @@
 """Precompute: the right features, whole or not at all, resumable, divisible, and refused where they do not belong."""
 
+import json
 import multiprocessing
 import signal
 import time
@@ -91,6 +92,28 @@ def test_parallel_shares_merge_to_the_store_of_one_run(settings, data, backbone,
     assert digests(tmp_path / "merged") == digests(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("damage", ["manifest", "another share", "shard"])
+def test_shares_are_merged_again_where_the_merged_store_is_not_theirs(settings, data, backbone, tmp_path, damage):
+    arguments = {"data": data, "backbone": backbone}
+    outputs = [tmp_path / f"share-{number}" for number in (0, 1)]
+    for number, output in enumerate(outputs):
+        precompute(settings, "fashioniq", **arguments, output=output, shard=(number, 2))
+    merged = tmp_path / "merged"
+    collect(outputs, merged)
+    before, written = digests(merged), merged.stat().st_ino
+    collect(outputs, merged)
+    assert merged.stat().st_ino == written, "what is theirs is left alone"
+    if damage == "manifest":
+        (merged / "manifest.json").write_text("{}")
+    elif damage == "shard":
+        next(merged.glob("*.safetensors")).unlink()
+    else:
+        manifest = json.loads((merged / "manifest.json").read_text())
+        (merged / "manifest.json").write_text(json.dumps(manifest | {"share": [0, 2]}))
+    collect(outputs, merged)
+    assert digests(merged) == before
+
+
 def test_shares_that_do_not_belong_together_are_refused(settings, data, backbone, tmp_path):
     arguments = {"data": data, "backbone": backbone}
     for number in (0, 1):
@@ -137,6 +160,14 @@ def test_images_excluded_by_validation_are_left_out(settings, data, backbone, tm
     assert len(store) == 21
     with pytest.raises(BadInput, match=r"no features of image 'B013' and 1 other\."):
         store.rows(["B001", "B013", "B002"])
+
+
+def test_an_image_set_of_which_nothing_is_left_is_refused(settings, data, backbone, tmp_path, passed):
+    every = [file.stem for file in (data / "fashioniq" / "images").iterdir()]
+    validation = passed(tmp_path / "validation", data, ["fashioniq"], {"fashioniq": {"images": every, "queries": []}})
+    with pytest.raises(BadInput, match="image set 'fashioniq' holds no images"):
+        precompute(settings, "fashioniq", data=data, backbone=backbone, output=tmp_path / "f", validation=validation)
+    assert not (tmp_path / "f").exists()
 
 
 def test_features_that_do_not_fit_the_dtype_are_refused_by_image(settings, data, tmp_path):

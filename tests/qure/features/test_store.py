@@ -10,7 +10,7 @@ import torch
 
 from qure.errors import BadInput
 from qure.features import store as store_module
-from qure.features.memory import _cgroup_available, available_host_bytes
+from qure.features.memory import _cgroup_available, available_device_bytes, available_host_bytes
 from qure.features.store import FeatureStore
 from qure.features.writing import Shard, StoreIdentity, link_or_copy, read_shard_rows, write_shard, write_store
 
@@ -79,6 +79,15 @@ def test_container_limit_counts(tmp_path):
     assert _cgroup_available(tmp_path) is None
     assert _cgroup_available(tmp_path / "nowhere") is None
     assert available_host_bytes() > 0
+
+
+def test_where_nothing_tells_how_much_memory_is_left_none_is_taken(monkeypatch):
+    def read_text(file, *_, **__):
+        raise FileNotFoundError(file)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert available_host_bytes() == 0
+    assert available_device_bytes(torch.device("cpu")) == 0
 
 
 def test_unknown_image_is_named(folder):
@@ -193,6 +202,17 @@ def test_an_index_that_leads_out_of_the_shards_is_refused(folder, column, value)
     index.loc[2, column] = value
     index.to_parquet(folder / "index.parquet", index=False)
     with pytest.raises(BadInput, match=r"image 'c' is in row .* which the manifest does not have"):
+        FeatureStore.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("id", 3), ("sha256", b"digest"), ("shard", 0.0), ("row", "1"), ("row", True)]
+)
+def test_an_index_of_other_types_is_refused(folder, column, value):
+    index = pd.read_parquet(folder / "index.parquet")
+    index[column] = [value] * len(index)
+    index.to_parquet(folder / "index.parquet", index=False)
+    with pytest.raises(BadInput, match=r"index\.parquet: ids and digests must be texts, shards and rows whole numbers"):
         FeatureStore.open(folder)
 
 

@@ -152,6 +152,25 @@ def test_weights_that_do_not_fit_the_dimensions_are_refused_by_name(small_model,
         QureModel.load(folder)
 
 
+def test_a_model_that_could_not_be_read_again_is_not_saved(small_model, tmp_path):
+    small_model.tokenizer = None
+    with pytest.raises(ValueError, match="without a tokenizer cannot be saved"):
+        small_model.save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_buffer_that_is_neither_saved_nor_counted_out_is_named(folder, monkeypatch):
+    made = QureModel.__init__
+
+    def with_buffer(self, *arguments, **named):
+        made(self, *arguments, **named)
+        self.register_buffer("scale", torch.ones(1), persistent=False)
+
+    monkeypatch.setattr(QureModel, "__init__", with_buffer)
+    with pytest.raises(RuntimeError, match="buffer scale is neither saved nor known how to restore"):
+        QureModel.load(folder)
+
+
 # --- without the vision tower ---
 
 

@@ -7,8 +7,10 @@ from qure.models.model import QureModel
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("sharing", [False, True])
-def test_is_the_modules_forward_and_backward_pass(small_model: QureModel, precision: str, sharing: bool) -> None:
+@pytest.mark.parametrize(("sharing", "recomputed"), [(False, False), (True, False), (False, True)])
+def test_is_the_modules_forward_and_backward_pass(
+    small_model: QureModel, precision: str, sharing: bool, recomputed: bool
+) -> None:
     model, config = small_model.eval(), small_model.config
     features = torch.randn(3, config.vision.tokens, config.vision.width, generator=torch.Generator().manual_seed(0))
     ids = torch.tensor([[2, 5, 6, 3], [2, 7, 3, 0], [2, 3, 0, 0]])
@@ -16,6 +18,8 @@ def test_is_the_modules_forward_and_backward_pass(small_model: QureModel, precis
     found = []
     for fused in (False, True):
         model.zero_grad()
+        if fused and recomputed:
+            model.qformer.gradient_checkpointing_enable({"use_reentrant": False})
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
             queries = model.query_tokens.expand(3, -1, -1)
             texts = model.text_embeddings(input_ids=ids, query_embeds=queries)

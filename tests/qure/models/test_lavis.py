@@ -128,6 +128,13 @@ def test_unknown_keys_are_refused_by_name(golden, key):
         convert_state_dict(golden.published | {key: torch.zeros(1)}, golden.config, file="model.pth")
 
 
+def test_a_file_of_another_model_is_called_what_it_is(golden):
+    with pytest.raises(
+        BadInput, match=r"model\.pth: unknown keys: fc\.weight\. This is not a QuRe or BLIP-2 ViT-L file"
+    ):
+        convert_state_dict({"fc.weight": torch.zeros(1)}, golden.config, file="model.pth")
+
+
 @pytest.mark.parametrize(
     "key", ["temp", "query_tokens", "visual_encoder.transformer.resblocks.1.attn.in_proj_bias", "text_proj.weight"]
 )

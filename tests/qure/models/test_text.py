@@ -1,5 +1,7 @@
 """The LAVIS caption processor and the tokenizers."""
 
+import json
+
 import pytest
 import torch
 from hypothesis import given
@@ -106,3 +108,22 @@ def test_damaged_tokenizer_is_refused_by_name(tmp_path, content):
     for read in (CaptionTokenizer.load, lambda folder: CaptionTokenizer.from_bert_folder(folder, 8)):
         with pytest.raises(BadInput, match=r"tokenizer\.json"):
             read(tmp_path)
+
+
+def test_a_tokenizer_without_a_length_names_the_way_to_read_it(tmp_path):
+    tokenizer = json.loads(CaptionTokenizer.build_word_level(CAPTIONS, 8).to_json())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer | {"truncation": None}))
+    with pytest.raises(BadInput, match=r"tokenizer\.json: the tokenizer has no fixed length\. .*from_bert_folder"):
+        CaptionTokenizer.load(tmp_path)
+
+
+def test_an_interruption_is_no_damaged_tokenizer(tmp_path, monkeypatch):
+    class Interrupted:
+        @staticmethod
+        def from_str(_):
+            raise KeyboardInterrupt
+
+    CaptionTokenizer.build_word_level(CAPTIONS, 8).save(tmp_path)
+    monkeypatch.setattr("qure.models.text.Tokenizer", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        CaptionTokenizer.load(tmp_path)

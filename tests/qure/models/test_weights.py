@@ -1,6 +1,7 @@
 """Import of published files: LAVIS .pth and transformers' BLIP-2, without a network."""
 
 import argparse
+import copy
 import json
 import os
 import shutil
@@ -364,6 +365,14 @@ def test_hub_model_of_another_shape_is_refused_by_name(blip2, blip2_folder, tmp_
         import_hub(blip2_folder, tmp_path / "out")
 
 
+def test_hub_model_without_the_biases_of_the_published_one_is_refused_by_name(blip2, blip2_folder, tmp_path):
+    config = copy.deepcopy(blip2.config)
+    config.vision_config.qkv_bias = False
+    Blip2ForImageTextRetrieval(config).save_pretrained(blip2_folder)
+    with pytest.raises(BadInput, match=r"tensors that do not fit the model: .*qkv\.bias"):
+        import_hub(blip2_folder, tmp_path / "out")
+
+
 def test_another_kind_of_model_is_refused(tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text(json.dumps({"model_type": "bert"}))
@@ -401,6 +410,31 @@ def test_kind_of_weights_is_told_by_their_name(golden, blip2_folder, bert_folder
         import_weights(tmp_path / "model.pth", tmp_path / "out", tokenizer=bert_folder)
     with pytest.raises(BadInput, match="leave vision_weights out"):
         import_weights(blip2_folder, tmp_path / "out", vision_weights="clip_vit_L.pth")
+
+
+def test_a_vision_tower_from_a_file_of_its_own_is_the_same_model(golden, bert_folder, tmp_path):
+    prefix = "visual_encoder."
+    tower = {key.removeprefix(prefix): one for key, one in golden.published.items() if key.startswith(prefix)}
+    torch.save(golden.published, tmp_path / "whole.pth")
+    torch.save({k: one for k, one in golden.published.items() if not k.startswith(prefix)}, tmp_path / "frozen.pth")
+    torch.save(tower, tmp_path / "clip_vit_L.pth")
+    arguments = {"tokenizer": bert_folder, "config": golden.config}
+    import_lavis(tmp_path / "whole.pth", tmp_path / "one", **arguments)
+    import_lavis(tmp_path / "frozen.pth", tmp_path / "two", vision_weights=tmp_path / "clip_vit_L.pth", **arguments)
+    assert read_manifest(tmp_path / "one")["fingerprint"] == read_manifest(tmp_path / "two")["fingerprint"]
+    with pytest.raises(BadInput, match=r"clip_vit_L\.pth: the weights hold a vision tower already"):
+        import_lavis(tmp_path / "whole.pth", tmp_path / "x", vision_weights=tmp_path / "clip_vit_L.pth", **arguments)
+
+
+def test_a_file_where_a_folder_is_needed_is_named(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(BadInput, match=r"model\.safetensors: this is a file, and the folder that holds it is needed"):
+        import_hub(tmp_path / "model.safetensors", tmp_path / "out")
+
+
+def test_the_catalogues_backbone_is_not_imported(tmp_path):
+    with pytest.raises(BadInput, match=r"field 'backbone\.name': backbone 'catalogue' is trained, not imported"):
+        import_backbone(BackboneSettings(name="catalogue"), tmp_path / "out")
 
 
 def test_folder_that_does_not_exist_is_not_taken_for_a_hub_name(tmp_path):

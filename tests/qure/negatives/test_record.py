@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from qure.config import NegativeSettings
 from qure.errors import BadInput
@@ -114,3 +115,6 @@ def test_damaged_records_are_named(tmp_path: Path) -> None:
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
     with pytest.raises(BadInput, match="not a whole record"):
         load(tmp_path / "cut.safetensors")
+    save_file({"size": np.array([3])}, tmp_path / "other.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadInput, match=r"other\.safetensors: is no record of a mining.*Train the model again"):
+        load(tmp_path / "other.safetensors")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from qure.config import NegativeSettings
 from qure.errors import BadInput
 from qure.negatives.mining import negatives_from_scores
-from qure.negatives.selection import Fallback, copies_of
+from qure.negatives.ranked import Ranked
+from qure.negatives.selection import Fallback, copies_of, select
 
 STRATEGIES = ["all_corpus", "top_k", "after_target_top_k", "between_steep_drops"]
 #: Ranks: columns 0, 1, 2, ... in that order.
@@ -89,6 +90,12 @@ def test_excluded_columns_are_never_negatives() -> None:
     exclude = torch.tensor([[3, -1, 5]])
     hard, _ = negatives_from_scores(FALLING, torch.tensor([0]), NegativeSettings(), exclude=exclude)
     assert hard.of(0).tolist() == [4]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_corpus_of_the_target_alone_is_an_error_that_names_the_row(strategy: str) -> None:
+    with pytest.raises(BadInput, match="row 0: the query has no negative"):
+        select(Ranked(torch.tensor([[0.5], [0.7]])), torch.tensor([0, 0]), NegativeSettings(strategy=strategy))
 
 
 def test_everything_excluded_is_an_error_that_names_the_row() -> None:

@@ -175,5 +175,8 @@ def test_rows_may_fall_between_queries() -> None:
 def test_a_target_outside_its_corpus_is_refused() -> None:
     with pytest.raises(BadInput, match=r"row 1, field 'targets': the target column 4 is not in the corpus 0 .. 3"):
         whole_corpus([0, 4], 4)
+    for also in ([2, 3], [[2]], [[2], [3], [4]]):
+        with pytest.raises(BadInput, match="field 'also': there must be one row of further columns per query"):
+            whole_corpus([0, 1], 4, also=also)
     with pytest.raises(BadInput, match="one entry per query"):
         WholeCorpus([0], [4, 4], [1, 2])

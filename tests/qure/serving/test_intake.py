@@ -2,7 +2,9 @@
 
 import base64
 import io
+import struct
 import threading
+import zlib
 from typing import Any
 
 import numpy as np
@@ -110,3 +112,17 @@ def test_no_more_requests_are_at_work_than_allowed() -> None:
     for thread in threads:
         thread.join()
     assert most[0] == 2
+
+
+def test_a_header_that_promises_more_than_could_ever_be_decoded_is_refused(intake: Intake) -> None:
+    whole = _file((40, 30), "PNG")
+    header = struct.pack(">4sII", b"IHDR", 60_000, 60_000) + whole[24:29]
+    bomb = whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:]
+    with pytest.raises(BadInput, match=r"row 2, field 'reference': far too many pixels\. Send a smaller image"):
+        intake.admitted([_file((40, 30)), bomb], first=1)
+
+
+def test_a_large_photograph_that_is_cut_off_is_refused_by_its_row(intake: Intake) -> None:
+    whole = _file((4000, 3000))
+    with pytest.raises(BadInput, match=r"row 1, field 'reference': cannot be decoded, truncated or damaged"):
+        intake.admitted([_file((40, 30)), whole[: len(whole) // 2]])

@@ -241,6 +241,19 @@ def test_numbers_that_were_damaged_after_the_index_was_made_answer_nothing(copie
         answers(searched, queries[:1], 10)
 
 
+def test_an_index_that_names_an_image_that_is_not_there_answers_nothing(
+    index: Callable[..., IvfIndex], queries: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Damaged:
+        def search(self, *_: object, **__: object) -> tuple[np.ndarray, np.ndarray]:
+            return np.array([[0.9, 0.8]], np.float32), np.array([[1, IMAGES]])
+
+    searched = index()
+    monkeypatch.setattr(searched, "_parts", [Damaged()])
+    with pytest.raises(StageFailed, match=r"the index is damaged: it names image 3000 of 3,000\. .*qure index"):
+        answers(searched, queries[:1], 10)
+
+
 def test_without_faiss_one_line_says_what_to_install(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)  # what an import finds where a library is not installed
     with pytest.raises(BadInput, match=r"an index needs faiss: .*\. Install it with: pip install 'qure\[index\]'$"):

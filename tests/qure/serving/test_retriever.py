@@ -66,3 +66,19 @@ def test_an_older_gallery_in_half_precision_is_converted_once(
     (found,) = retriever.retrieve([reference], [query.text], top_k=[3], groups=[None], exclude=[None])
     assert len(found) == 3
     assert max(converted, default=0) < stored.vectors.size / 10, "a request converts no gallery"
+
+
+def test_a_query_that_is_none_is_named_by_row_and_field(served: Callable[[str], Any]) -> None:
+    made = served("fashioniq")
+    retriever = Retriever.load(made.model, made.gallery)
+    query: Any = {"references": [b"", b""], "texts": ["is red"] * 2, "top_k": [1] * 2, "groups": [None] * 2}
+    with pytest.raises(BadInput, match="row 1, field 'exclude': 3 is not an image id"):
+        retriever.retrieve(**query, exclude=[None, 3])  # type: ignore[list-item]
+    for ask in (
+        lambda: retriever.embed_images([1.5]),  # type: ignore[list-item]
+        lambda: retriever.embed_queries([None], ["is red"]),  # type: ignore[list-item]
+    ):
+        with pytest.raises(
+            BadInput, match=r"row 0, field 'reference': not the bytes of an image file but (float|None)"
+        ):
+            ask()

@@ -15,7 +15,8 @@ from qure.ablation.arms import read_arms
 from qure.config import NegativeSettings, Settings
 from qure.errors import BadInput
 from qure.negatives.mining import mine, negatives_from_scores
-from qure.strategies import PUBLISHED, Ranking, find, names, registry, require_usable, strategy
+from qure.strategies import PUBLISHED, Ranking, find, names, read_code, registry, require_usable, strategy
+from qure.strategies.options import call_arguments
 
 #: Ranks: columns 0, 1, 2, ... in that order.
 FALLING = torch.tensor([[0.9, 0.8, 0.7, 0.4, 0.35, 0.3, 0.1, 0.05]])
@@ -97,6 +98,27 @@ def test_a_name_belongs_to_one_function(name: str) -> None:
         strategy(name)(other)
 
 
+@pytest.mark.parametrize("name", ["two words", "close.py", ""])
+def test_a_name_that_settings_could_not_have_is_refused(name: str) -> None:
+    with pytest.raises(BadInput, match=f"'{name}' is not a name for a strategy. Use letters, digits and _"):
+        strategy(name)
+
+
+def test_a_strategy_that_is_not_registered_names_those_that_are() -> None:
+    with pytest.raises(BadInput, match=r"field 'strategy': no strategy 'nearest'\. There are all_corpus, top_k, "):
+        registry.get("nearest")
+
+
+@pytest.mark.usefixtures("unregistered")
+def test_an_error_of_a_registered_function_is_the_callers_own() -> None:
+    @strategy("broken")
+    def broken(ranking: Ranking) -> Tensor:
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        _columns(NegativeSettings(strategy="broken"), 2)
+
+
 def test_settings_of_registered_strategies_have_the_fingerprint_that_they_had() -> None:
     assert not {"options", "code"} & set(NegativeSettings().model_dump(mode="json"))
 
@@ -175,6 +197,10 @@ def test_a_file_that_cannot_be_one_is_refused_when_settings_are_read(own: Path, 
     [
         ("import no_such_module_anywhere\ndef f(ranking): ...\n", "close.py, line 1: ModuleNotFoundError"),
         ("def f(): ...\n", "close.py, line 1: the strategy 'close.py:f' takes no ranking"),
+        (
+            "from qure.errors import BadInput\nraise BadInput('not on Mondays', field='today')\ndef f(ranking): ...\n",
+            "field 'today': not on Mondays",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_run_is_refused_before_the_work(own: Path, text: str, said: str) -> None:
@@ -195,6 +221,10 @@ def test_a_file_that_cannot_be_run_is_refused_before_the_work(own: Path, text: s
         ),
         ("    return ranking.scores[:, :3] > 0\n", "gave bool (1, 3)"),
         ("    return None\n", "gave NoneType"),
+        (
+            "    return (ranking.scores > 0).to('meta')\n",
+            "gave a tensor on meta where the scores are on cpu",
+        ),
     ],
 )
 def test_a_function_that_fails_is_named_with_its_line(own: Path, body: str, said: str) -> None:
@@ -222,6 +252,44 @@ def test_options_are_checked_by_the_functions_signature(
     with pytest.raises(BadInput) as caught:
         require_usable(_negatives(own, strategy=name, options=options))
     assert said in str(caught.value)
+
+
+def test_a_mistake_that_a_function_names_itself_is_told_in_its_words(own: Path) -> None:
+    (own / "close.py").write_text(
+        "from qure.errors import BadInput\n\n\ndef f(ranking):\n    raise BadInput('no such shelf', field='shelf')\n"
+    )
+    with pytest.raises(BadInput, match=r"^field 'shelf': no such shelf$"):
+        _columns(_negatives(own, strategy="close.py:f"), 1)
+
+
+def test_a_function_may_look_at_the_columns_themselves(own: Path) -> None:
+    (own / "close.py").write_text("def odd(ranking):\n    return ranking.order % 2 == 1\n")
+    shuffled = FALLING[:, torch.tensor([3, 0, 2, 1, 7, 5, 4, 6])]
+    assert _columns(_negatives(own, strategy="close.py:odd"), 1, shuffled) == [3, 5, 7]
+
+
+@pytest.mark.parametrize("name", ["close.py", "close.py:", "close.txt:f", ":f"])
+def test_what_names_no_function_of_a_file_says_how_it_is_written(own: Path, name: str) -> None:
+    with pytest.raises(BadInput, match=r"does not name a function of a file\. Write FILE\.py:FUNCTION"):
+        read_code(name, own)
+
+
+def test_a_file_that_cannot_be_opened_is_named(own: Path) -> None:
+    with pytest.raises(BadInput, match=r"close\.py/inner\.py: the strategy .* cannot be read: Not a directory"):
+        _negatives(own, strategy="close.py/inner.py:f")
+
+
+def test_an_option_without_an_annotation_may_be_anything(own: Path) -> None:
+    (own / "close.py").write_text("def f(ranking, *, margin=0.1): ...\n")
+    chosen = _negatives(own, strategy="close.py:f", options={"margin": ["wide"]})
+    require_usable(chosen)
+    assert call_arguments(find(chosen), chosen) == {"margin": ["wide"]}
+
+
+def test_an_annotation_that_means_nothing_is_named_with_its_line(own: Path) -> None:
+    (own / "close.py").write_text("from __future__ import annotations\n\n\ndef f(ranking, *, margin: Width = 1): ...\n")
+    with pytest.raises(BadInput, match=r"close\.py, line 4: the annotation of 'margin': name 'Width' is not defined"):
+        require_usable(_negatives(own, strategy="close.py:f", options={"margin": 2}))
 
 
 def test_annotations_are_read_where_they_are_texts(own: Path) -> None:

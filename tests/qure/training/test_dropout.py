@@ -68,6 +68,12 @@ def test_attention_without_drops_is_the_fused_one(values: Tensor, boolean: bool)
     assert torch.allclose(written, fused, atol=1e-6)
 
 
+def test_attention_that_looks_ahead_is_not_written_out(values: Tensor) -> None:
+    heads = values[:, None]
+    with BatchDropout(torch.arange(6), 6), pytest.raises(NotImplementedError, match="causal"):
+        functional.scaled_dot_product_attention(heads, heads, heads, dropout_p=0.4, is_causal=True)
+
+
 def test_evaluation_mode_drops_nothing(values: Tensor) -> None:
     with BatchDropout(torch.arange(6), 6):
         assert functional.dropout(values, 0.5, training=False) is values

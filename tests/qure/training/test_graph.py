@@ -37,18 +37,29 @@ def data_of(world: Any, store: FeatureStore, model: QureModel) -> TrainingData:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "gathered"),
     [
-        {},
-        {"accumulation_steps": 3},
-        {"negatives": {"shared_negatives": True, "negatives_per_query": 2, "definitions": 1}},
-        {"loss": "contrastive", "gradient_clipping": 0.1},
+        ({}, False),
+        ({}, True),
+        ({"accumulation_steps": 3}, False),
+        ({"negatives": {"shared_negatives": True, "negatives_per_query": 2, "definitions": 1}}, False),
+        ({"loss": "contrastive", "gradient_clipping": 0.1}, False),
     ],
 )
 def test_steps_from_fixed_buffers_are_plain_steps(
-    changes: dict[str, Any], world: Any, store: FeatureStore, tmp_path: Path
+    changes: dict[str, Any],
+    gathered: bool,
+    world: Any,
+    store: FeatureStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """45 triplets in batches of 8: the last one is short. Dropout is torch's own, from one seed a step."""
+    """45 triplets in batches of 8: the last one is short. Dropout is torch's own, from one seed a step.
+
+    Gathered: features lie in a table, as on a GPU that has room for them, and a step is told their rows alone.
+    """
+    if gathered:
+        monkeypatch.setattr(FeatureStore, "table", property(lambda features: features._held))
     found = []
     for fixed in (False, True):
         model = QureModel.load(world.root / "backbone", vision=False)

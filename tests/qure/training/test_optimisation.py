@@ -109,3 +109,15 @@ def test_learning_rate_is_set_on_every_group() -> None:
     optimizer = torch.optim.SGD([{"params": [one]} for one in parameters], lr=1.0)
     set_learning_rate(optimizer, 0.25)
     assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
+
+
+def test_a_learning_rate_that_is_a_tensor_is_changed_where_it_lies() -> None:
+    """A captured graph reads that memory, and would not see another tensor."""
+    rate = torch.tensor(0.5)
+    parameter = torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([parameter], lr=rate)
+    set_learning_rate(optimizer, 0.25)
+    assert optimizer.param_groups[0]["lr"] is rate
+    parameter.sum().backward()
+    optimizer.step()
+    assert (rate.item(), parameter.item()) == (0.25, 0.75)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qure.benchmarks.circo import tables as circo
+from qure.benchmarks.circo.files import INDEX
 from qure.benchmarks.cirr import tables as cirr
 from qure.benchmarks.fashioniq import tables as fashioniq
 from qure.benchmarks.hp_fashioniq import tables as hp_fashioniq
@@ -107,6 +108,14 @@ def test_any_json_is_a_table_or_one_error(small: Path, file: str, value: Any) ->
         with pytest.raises(BadInput, match="must hold") as caught:
             read(FILES[file], small)
         assert caught.value.file == small / file
+
+
+@pytest.mark.parametrize(("index", "said"), [({}, "not null"), ({"images": {"1": "x"}}, "not an object")])
+def test_an_index_of_coco_without_a_list_of_images_is_one_error(small: Path, index: Any, said: str) -> None:
+    write(small / "circo" / INDEX, index)
+    with pytest.raises(BadInput, match=said) as caught:
+        read("circo", small)
+    assert (caught.value.file, caught.value.field) == (small / "circo" / INDEX, "images")
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if "image_splits" not in file])

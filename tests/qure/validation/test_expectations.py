@@ -65,3 +65,10 @@ def test_a_pair_of_alike_values_is_listed_with_both(found: Any) -> None:
     columns = {"column_A": "candidate", "column_B": "target"}
     rows = found(ExpectColumnPairValuesToDiffer, ["B1", "B2", None], ["B1", "B3", None], **columns)
     assert rows == [("a.json", 0, "target", "train/0", "['B1', 'B1']")]
+
+
+def test_an_expectation_that_could_not_be_evaluated_is_no_passed_one(found: Any) -> None:
+    from qure.validation.expectations import ExpectColumnPairValuesToDiffer
+
+    with pytest.raises(RuntimeError, match=r"fashioniq\.triplets: .*differ could not be evaluated: .*nowhere"):
+        found(ExpectColumnPairValuesToDiffer, ["B1"], ["B2"], column_A="candidate", column_B="nowhere")

@@ -14,7 +14,7 @@ from qure.errors import StageFailed
 from qure.validation import images
 from qure.validation.cache import ImageCache, Stamp
 from qure.validation.decode import ImageFacts, check_image, decoded_facts
-from qure.validation.images import ImageChecks
+from qure.validation.images import ImageChecks, stamp_of
 
 BYTES = ValidationSettings().max_image_bytes
 
@@ -59,6 +59,16 @@ def test_larger_files_are_not_read(store: ImageStore) -> None:
     assert facts.sha256 == ""
     assert facts.refused is not None
     assert "more than 10" in facts.refused
+
+
+def test_a_file_that_goes_away_while_images_are_checked_is_told(store: ImageStore) -> None:
+    image = store.ids[7]
+    assert stamp_of(store, image) is not None
+    Path(store.name(image)).unlink()
+    facts = check_image(store, image, frozenset(), BYTES)
+    assert (facts.sha256, facts.refused) == ("", None)
+    assert "cannot be read: No such file" in str(facts.unreadable)
+    assert stamp_of(store, image) is None
 
 
 def test_reasons_hold_no_memory_address() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from qure.images import MAX_PIXELS
 from qure.validation.decode import decoded_facts
 from qure.validation.pixels import NEAR_BITS, as_words, damage_of, look_of, near_pairs, perceptual_hashes, whole_jpeg
 
@@ -132,6 +133,22 @@ def test_a_png_without_its_end_is_damage_and_is_decoded_all_the_same() -> None:
     assert damage_of(cut) == "the PNG ends before its last chunk (IEND)"
 
 
+@pytest.mark.parametrize(
+    ("kind", "last"), [("PNG", "the PNG ends before its last chunk (IEND)"), ("WEBP", "the WebP ends before its last")]
+)
+def test_a_file_that_ends_inside_a_chunk_is_damage(kind: str, last: str) -> None:
+    whole = saved(picture(6), kind)
+    for kept in (len(whole) // 2, len(whole) - 1):
+        assert str(damage_of(whole[:kept])).startswith(last)
+
+
+@pytest.mark.parametrize("size", [(1, 12_000), (12_000, 1)])
+def test_a_picture_that_padding_would_make_too_large_is_refused(size: tuple[int, int]) -> None:
+    facts = decoded_facts(saved(Image.new("L", size), "PNG"))
+    assert facts.refused == f"{size[0]} x {size[1]} pixels, padded more than {MAX_PIXELS}"
+    assert (facts.width, facts.unreadable) == (0, None)
+
+
 def test_a_bit_of_a_png_that_has_turned_is_damage_or_cannot_be_decoded() -> None:
     """Stored as they are, so that a turned bit is a turned bit of one pixel. Pillow compares no chunk's checksum."""
     whole = saved(picture(7), "PNG", compress_level=0)
@@ -152,6 +169,7 @@ def test_a_gif_cut_inside_its_picture_is_damage_whatever_its_last_byte_is() -> N
     whole = saved(picture(8).convert("P"), "GIF")
     assert damage_of(whole) is None
     assert damage_of(whole + b"\0\0 and more") is None
+    assert damage_of(whole[:-1] + b"\x07;") == "the GIF ends before its last block", "a block of no known kind"
     for kept in (len(whole) // 2, len(whole) - 1):
         for last in (b"", b";"):
             if whole[:kept] + last != whole:

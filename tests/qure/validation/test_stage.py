@@ -213,6 +213,14 @@ def test_an_output_folder_of_something_else_is_left_alone(workplace: Any) -> Non
     assert (workplace.output / "thesis.txt").read_text() == "mine"
 
 
+def test_a_file_in_the_place_of_the_output_is_left_alone(workplace: Any) -> None:
+    workplace.output.parent.mkdir(parents=True, exist_ok=True)
+    workplace.output.write_text("mine")
+    with pytest.raises(BadInput, match=r"validation: the output is a file, not a folder\. Name another"):
+        workplace.validate()
+    assert workplace.output.read_text() == "mine"
+
+
 def test_unknown_training_set_is_refused(workplace: Any) -> None:
     with pytest.raises(BadInput, match="no training set 'coco'"):
         workplace.validate("coco")

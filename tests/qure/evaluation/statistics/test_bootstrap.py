@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from qure.errors import BadInput
-from qure.evaluation.statistics.bootstrap import Measure, interval, resamples, summarise
+from qure.evaluation.statistics.bootstrap import Measure, interval, percentiles, resamples, summarise
 from qure.evaluation.statistics.paired import paired_difference
 from qure.evaluation.statistics.results import Evaluation
 
@@ -190,3 +190,19 @@ def test_other_queries_are_refused_by_name() -> None:
     counted = dataclasses.replace(first, metrics={**first.metrics, "queries": 10})
     with pytest.raises(BadInput, match="no metric 'queries'"):
         paired_difference(counted, counted, "queries")
+
+
+def test_a_measure_of_rows_that_are_not_there_is_no_number() -> None:
+    """A category without a query has no mean; what no resample holds, no interval."""
+    table = pd.DataFrame({"hit": [0.0, 1.0], "category": ["dress", "dress"]})
+    own, missing = (Measure(name, "hit", where=("category", name)) for name in ("dress", "shirt"))
+    metrics, intervals = summarise(table, [own, missing])
+    assert (metrics, intervals.keys()) == ({"dress": 50.0}, {"dress"})
+    assert np.isnan(percentiles(np.array([np.nan, np.nan]), 0.95)).all()
+    assert percentiles(np.array([np.nan, 3.0, np.nan]), 0.95) == (3.0, 3.0)
+
+
+def test_strata_and_clusters_together_are_refused() -> None:
+    table = pd.DataFrame({"hit": [0.0, 1.0], "category": ["dress", "shirt"], "person": ["a", "b"]})
+    with pytest.raises(ValueError, match="strata and clusters cannot be combined"):
+        summarise(table, [HIT], strata="category", cluster="person")

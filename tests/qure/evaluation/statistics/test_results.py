@@ -17,7 +17,7 @@ from qure.config import EvaluationSettings
 from qure.errors import BadInput
 from qure.evaluation.ranking.embeddings import Embeddings
 from qure.evaluation.statistics.paired import paired_difference
-from qure.evaluation.statistics.results import Evaluation, load_results, save_results
+from qure.evaluation.statistics.results import Evaluation, load_results, save_results, summarised
 
 
 @pytest.fixture
@@ -124,3 +124,9 @@ def test_damaged_results_are_named(two: list[Evaluation], tmp_path: Path) -> Non
     (folder / "evaluation.json").write_text('{"format": 0}')
     with pytest.raises(BadInput, match="not an evaluation of format 1"):
         Evaluation.load(folder)
+
+
+def test_an_evaluation_without_a_query_is_refused() -> None:
+    nothing = pd.DataFrame({"query_id": [], "rank": []})
+    with pytest.raises(BadInput, match="no query is left to evaluate 'cirr' on"):
+        summarised("cirr", "val", nothing, [], settings=EvaluationSettings(), counts={}, top={}, data_fingerprint="x")
