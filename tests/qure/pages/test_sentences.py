@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
+from PIL import Image
 
+from qure.datasets.benchmarks import read_training
 from qure.evaluation.findings import Finding
 from qure.evaluation.provenance import Provenance
 from qure.files import write_json
@@ -19,6 +21,7 @@ from qure.pages.markdown import Page
 from qure.pages.numbers import headline_numbers
 from qure.pages.pictures import Images
 from qure.pages.registry import check_page, promotion_page, registration_page
+from qure.pages.training import training_page
 from qure.pages.validation import drift_page
 
 METRICS = {"recall_at_1": 9.0, "recall_at_10": 52.63, "recall_at_50": 71.0, "average": 60.0, "queries": 1200.0}
@@ -216,3 +219,63 @@ def test_a_picture_that_cannot_be_shown_is_left_out(tmp_path: Path, catalogue: P
     picture = images.picture(split[0], "a dress")
     assert picture is not None
     assert picture.shows == "a dress"
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Callable[..., Path]:
+    """A train stage's folder, as far as its page reads it."""
+
+    def write(*findings: str, **more: Any) -> Path:
+        summary = {
+            "epochs": 2, "findings": findings, "model_fingerprint": "f" * 64, "triplets": 4500, "held_out": 50,
+            "steps": 140, "stopped_early": False, "selected_epoch": 1, "selected_by": "recall_at_10",
+            "pair_accuracy": 0.875, "temperature": 0.07, "excluded": {"triplets": 3},
+        }  # fmt: skip
+        write_json(tmp_path / "summary.json", summary | more)
+        epochs = [{"epoch": 0, "loss": 2.5, "pair_accuracy": 0.5}, {"epoch": 1, "loss": 1.25, "pair_accuracy": 0.875}]
+        (tmp_path / "history.jsonl").write_text("\n".join(json.dumps(one) for one in epochs))
+        return tmp_path
+
+    return write
+
+
+def test_a_training_says_how_it_went(training: Callable[..., Path]) -> None:
+    folder = training()
+    said = shown(training_page("fashioniq", folder, folder))
+    assert "2 epochs, loss 2.5000 to 1.2500: nothing stood out." in said
+    assert "4,500, held out 50" in said
+    assert "Steps: 140 Weights of: epoch 2" in said
+    assert "87.50%" in said
+    assert "Left out: 3 triplets" in said
+    assert "Hard negatives" not in said
+    folder = training("the loss rises", stopped_early=True)
+    said = shown(training_page("fashioniq", folder, folder))
+    assert "1 finding to look at." in said
+    assert "the loss rises" in said
+    assert "140, stopped early" in said
+
+
+def test_a_mined_query_is_shown_with_what_can_be_had_of_it(training: Callable[..., Path], catalogue: Path) -> None:
+    folder = training()
+    query = read_training("fashioniq", catalogue)[0][0]
+    example = {
+        "query_id": query.query_id, "reference": query.reference, "target": query.target, "epoch": 0,
+        "target_rank": 6, "corpus_size": 1200, "size": 9, "first": 7, "last": 15,
+        "negatives": [query.reference, "no such image"],
+    }  # fmt: skip
+    write_json(folder / "example.json", example)
+    for name in ("sizes.png", "example.png"):
+        Image.new("RGB", (1000, 20), "white").save(folder / name)
+    page = training_page("fashioniq", folder, catalogue)
+    said = shown(page)
+    assert query.text in said
+    assert "The target is at rank 7 of 1,200; 9 hard negatives at ranks 8 to 16." in said
+    assert "1 of its hard negatives:" in said
+    pictures = [one.shows for part in page.parts if not isinstance(part, str) for one in part]
+    assert f"reference {query.reference}" in pictures
+    assert f"target {query.target}" in pictures
+    assert "hard negatives per query at each mining" in pictures
+    assert not any("no such image" in one for one in pictures)
+    without = shown(training_page("fashioniq", folder, folder))
+    assert "rank 7 of 1,200" in without, "also where its data is not at hand"
+    assert "Reference and target" not in without
