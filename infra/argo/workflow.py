@@ -134,9 +134,7 @@ def _tasks(workflow: dict[str, Any], found: dict[str, Any]) -> list[Task]:
     """One for each task. Its level and the level's attempts have one name but for the attempt's number."""
     heads: dict[str, dict[str, Any]] = {}
     for node in found.values():
-        template = node.get("templateName") or ""
-        is_driver = template.endswith(_DRIVER)
-        if not template.endswith(_TASK) and not (is_driver and node["phase"] in _BROKEN):
+        if not (node.get("templateName") or "").endswith((_TASK, _DRIVER)):
             continue
         key = _ATTEMPT.sub("", node["name"])
         # The node around the attempts has the outcome; without one the only attempt has it.
@@ -145,7 +143,7 @@ def _tasks(workflow: dict[str, Any], found: dict[str, Any]) -> list[Task]:
     told = []
     for key, head in heads.items():
         if head.get("templateName", "").endswith(_DRIVER) and head["phase"] not in _BROKEN:
-            continue  # another attempt has mended it
+            continue  # a driver is told of where it has failed, and no other attempt has mended it
         told.append((head.get("startedAt") or "", key, _task(workflow, found, key, head)))
     return [task for _, _, task in sorted(told, key=lambda one: one[:2])]
 

@@ -101,9 +101,7 @@ def ending(error: BaseException) -> Ending | None:
         if isinstance(one, ModuleNotFoundError) and (extra := EXTRAS.get((one.name or "").split(".")[0])):
             return Ending(f"{one.name} is not installed. Install it: pip install 'qure[{extra}]'", 2)
     for one in _chain(error):
-        if isinstance(one, MemoryError) or (
-            isinstance(one, RuntimeError | OSError | ImportError) and _out_of_memory(one)
-        ):
+        if _out_of_memory(one):
             return Ending(f"not enough memory ({_first_line(one) or 'the system gave none'}). {MEMORY_WAY_OUT}", 1)
         if isinstance(one, BrokenExecutor):  # from precomputing's and validation's processes
             return Ending(f"a helper process was killed, most likely because memory ran out. {MEMORY_WAY_OUT}", 1)

@@ -90,8 +90,8 @@ def name_of(host: str) -> str:
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches an address.
 
-    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
-    (True, True, False)
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0"), is_loopback("studio.example")
+    (True, True, False, False)
     """
     try:
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback

@@ -50,3 +50,20 @@ def test_a_stale_readme_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(component.python_func, "__doc__", component.python_func.__doc__ + "\n    More.")
     monkeypatch.setattr(component.python_func, "__doc__", "Something else.\n\n    Args:\n        params: Text.\n    ")
     assert "find_champion" in readme.outdated()
+
+
+def test_stale_readmes_are_named_and_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in NAMES:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "README.md").write_text((ROOT / name / "README.md").read_text())
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    monkeypatch.setattr(readme, "names", lambda: NAMES)
+    assert readme.main(["--check"]) == 0
+    file = tmp_path / "find_champion" / "README.md"
+    file.write_text("older")
+    assert readme.main(["--check"]) == 1
+    assert capsys.readouterr().err.startswith("components/find_champion/README.md is not current: run `python -m")
+    assert readme.main([]) == 0
+    assert file.read_text() == (ROOT / "find_champion" / "README.md").read_text()

@@ -70,6 +70,8 @@ def test_leaked_triplets_can_be_left_out() -> None:
         ),
         ("training:\n  fashioniq: {recipe: catalogue}\nevaluation: {bootstrap_samples: many}\n", "line 3, column 14"),
         ('{"training": {"fashioniq": {"recipe": "catalogue"}}, "nothing": 1}', "nothing"),
+        ('{"training": 3}', "line 1, column 2, field 'training"),
+        ('{"training": {"fashioniq": 3}}', "line 1, column 15, field 'training.fashioniq"),
     ],
 )
 def test_a_broken_text_is_refused_with_line_and_key(text: str, said: str) -> None:

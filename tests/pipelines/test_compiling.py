@@ -9,10 +9,13 @@ import pytest
 import yaml
 
 from components import readme
-from pipelines.compiling import COMPILED, PIPELINES, compile_one, compile_to, outdated
+from pipelines.compiling import COMPILED, PIPELINES, compile_one, compile_to, outdated, pipeline
 from pipelines.config import PipelineConfig
 from pipelines.placement import HANDLER, RUN_LABEL, RUN_VARIABLE, USER
+from pipelines.release import Release
 from qure.benchmarks import judged_on, training_sets
+from qure.config import Settings
+from qure.errors import BadInput
 
 NEVER_CACHED = {"resolve-inputs", "find-champion", "promote-model", "report-outcome"}
 #: What names the content of what a task without cache has found.
@@ -304,3 +307,31 @@ def test_a_train_job_compiles_without(missing: str, tmp_path: Path) -> None:
     settings = TrainJobSettings.model_validate(stated)
     assert getattr(settings, missing) is None
     assert settings.namespace is None, "the task's own"
+
+
+def test_a_pipeline_that_is_none_is_refused_with_those_that_are() -> None:
+    with pytest.raises(BadInput, match="no pipeline 'nothing'; there are training, evaluate_champion, ablation"):
+        pipeline("nothing", PipelineConfig.load())
+
+
+def test_code_that_was_installed_without_settings_proposes_the_catalogues(tmp_path: Path) -> None:
+    proposed = Release.load("0123abc", tmp_path / "none.yaml")
+    settings = Settings.model_validate_json(proposed.params)
+    assert {name: one.recipe for name, one in settings.training.items()} == {
+        "fashioniq": "catalogue",
+        "cirr": "catalogue",
+    }
+    assert proposed.code_version == "0123abc"
+
+
+def test_a_task_is_placed_on_the_nodes_and_nested_where_that_is_configured(tmp_path: Path) -> None:
+    values = yaml.safe_load((Path(readme.ROOT).parent / "pipelines" / "config.yaml").read_text())
+    values["tasks"]["train_qure"]["node_selector"] = {"gpu": "h100"}
+    values["service"]["nest_in_kubeflow"] = True
+    file = compile_one("training", PipelineConfig.model_validate(values), tmp_path / "training.yaml")
+    spec, platform = yaml.safe_load_all(file.read_text())
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert pods["exec-train-qure"]["nodeSelector"] == {"labels": {"gpu": "h100"}}
+    assert [name for name, pod in pods.items() if "nodeSelector" in pod] == ["exec-train-qure"]
+    for name, one in spec["deploymentSpec"]["executors"].items():
+        assert {"name": "QURE_NEST_IN_KUBEFLOW", "value": "true"} in one["container"]["env"], name

@@ -29,6 +29,11 @@ def test_the_examples_images_are_refused_at_submission() -> None:
         PipelineConfig.load().require_real_images(DEFAULT_CONFIG)
 
 
+def schedule(cron: str) -> dict[str, Any]:
+    """A configuration with a schedule."""
+    return {"schedules": {"x": {"pipeline": "training", "training_set": "cirr", "cron": cron}}}
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -44,10 +49,16 @@ def test_the_examples_images_are_refused_at_submission() -> None:
         ({"shards": 0}, "shards"),
         ({"shards": 129}, "less than or equal to 128"),
         ({"data": {"repository": "https://user:secret@git.test/x.git"}}, "repository"),
-        ({"schedules": {"x": {"pipeline": "training", "training_set": "cirr", "cron": "0 2 * * 0"}}}, "cron"),
-        ({"schedules": {"x": {"pipeline": "training", "training_set": "cirr", "cron": "0 0 2 * * 7"}}}, "maximum (6)"),
-        ({"schedules": {"x": {"pipeline": "training", "training_set": "cirr", "cron": "0 0 2 L * *"}}}, "int from L"),
-        ({"schedules": {"x": {"pipeline": "training", "training_set": "cirr", "cron": "0 0 2 * *"}}}, "five fields"),
+        (schedule("0 2 * * 0"), "cron"),
+        (schedule("0 0 2 * * 7"), "maximum (6)"),
+        (schedule("0 0 2 L * *"), "int from L"),
+        (schedule("0 0 2 * *"), "five fields"),
+        (schedule("@now"), "Unrecognized descriptor: @now"),
+        (schedule("0 0 2 1-2-3 * *"), "Too many hyphens: 1-2-3"),
+        (schedule("0 0 1/2/3 * * *"), "Too many slashes: 1/2/3"),
+        (schedule("0 0 10-5 * * *"), "Beginning of range (10) beyond end of range (5): 10-5"),
+        (schedule("0 0 0 0 * *"), "Beginning of range (0) below minimum (1): 0"),
+        (schedule("0 */0 2 * * *"), "Step of range should be a positive number: */0"),
         ({"defaults": {"retry": {"backoff_factor": 1.5}}}, "backoff_factor"),
         ({"defaults": {"retry": {"longest_seconds": 60}}}, "longest_seconds"),
         ({"service": {"mlflow_page": "https://user:secret@mlflow.test"}}, "mlflow_page"),

@@ -99,3 +99,23 @@ def test_without_a_kubeconfig_every_run_leads_to_its_page(row: Any, monkeypatch:
     explain(runs, None, PAGES)
     assert all(run["links"]["run"].endswith(run["id"]) for run in runs)
     assert "unexplained" in runs[0]
+
+
+def test_a_success_whose_workflow_is_gone_is_clear_all_the_same(row: Any, tmp_path: Path) -> None:
+    run = row("training-from-cache")
+    before = copy.deepcopy(run)
+    explain([run], None, PAGES, Recorded(tmp_path))
+    assert run.pop("links") == {"run": f"https://kubeflow.test/#/runs/details/{run['id']}"}
+    assert run == before
+
+
+def test_a_failure_whose_log_is_gone_is_told_without_its_last_line(row: Any, recordings: Path) -> None:
+    class Forgetful(Recorded):
+        def log(self, pod: str) -> list[str]:
+            raise StageFailed("gone")
+
+    run = row("failed")
+    explain([run], None, {}, Forgetful(recordings / "workflows"))
+    (task, _) = run["tasks"]
+    assert (task["state"], task["message"], task["error"]) == ("failed", "main: Error (exit code 1)", "")
+    assert "unexplained" not in run

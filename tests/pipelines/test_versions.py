@@ -47,3 +47,9 @@ def test_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("a: 1\n")
     with pytest.raises(BadInput, match="not a compiled pipeline"):
         upload_of(tmp_path / "params.yaml")
+
+
+def test_without_git_a_change_is_named_by_its_commit_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QURE_COMMIT", "a1b2c3d4e5f6")
+    monkeypatch.setenv("PATH", "")
+    assert upload_of(COMPILED / "training.yaml", now=NOW).change == "Commit a1b2c3d, uploaded 2026-11-27"

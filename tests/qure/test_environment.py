@@ -1,5 +1,7 @@
 """Damage that a full disk or a killed installation leaves: it is found, named, and mended by set-up."""
 
+import gc
+import importlib
 import importlib.util
 import os
 import py_compile
@@ -13,7 +15,15 @@ from pathlib import Path
 import pytest
 
 import qure.environment
-from qure.environment import belongs_elsewhere, cut_bytecode, damage, damaged_packages, missing_packages
+from qure.environment import (
+    belongs_elsewhere,
+    cut_bytecode,
+    damage,
+    damaged_packages,
+    missing_packages,
+    naming_damage,
+    without_collecting,
+)
 
 LONG = "\n".join(f"def function_{number}(value):\n    return value + {number}" for number in range(200)) + "\n"
 
@@ -60,6 +70,30 @@ def test_the_command_line_names_the_damaged_file_in_one_line(tmp_path: Path, mod
     assert done.stderr.startswith(f"error: {cut}: this bytecode file is damaged")
     assert "make setup" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_import_that_reads_damaged_bytecode_ends_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = _cut_module(tmp_path, "qure_test_of_cut_bytecode")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SystemExit) as ended, naming_damage():
+        importlib.import_module("qure_test_of_cut_bytecode")
+    assert str(ended.value.code).startswith(f"error: {cut}: this bytecode file is damaged")
+    with pytest.raises(RuntimeError, match="anything else"), naming_damage():
+        raise RuntimeError("anything else stays itself")
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_who_does_not_collect_garbage_does_not_afterwards_either(collects: bool) -> None:
+    before = gc.isenabled()
+    try:
+        (gc.enable if collects else gc.disable)()
+        with without_collecting():
+            assert not gc.isenabled()
+        assert gc.isenabled() == collects
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 def test_an_end_of_file_of_another_kind_is_no_damage() -> None:
@@ -161,3 +195,20 @@ def test_set_up_removes_cut_bytecode_and_ends_red_for_packages(site: Path, tmp_p
     done = check()
     assert done.returncode == 1
     assert done.stdout == f"two: {site}/two/__init__.py is missing\n"
+
+
+def test_set_up_names_what_is_not_installed_and_a_project_that_was_moved(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment, lock = tmp_path / ".venv", tmp_path / "lock"
+    lock.write_text("one==1.0\nthree==2.0\n")
+    monkeypatch.setattr(sys, "executable", str(environment / "bin" / "python"))
+    monkeypatch.setattr(qure.environment, "__file__", str(tmp_path / "qure" / "environment.py"))
+    monkeypatch.setattr(qure.environment, "UNLOCKED", ("two",))
+    assert qure.environment.main([str(lock)]) == 1
+    assert capsys.readouterr().out == "not installed: three\n"
+    lock.write_text("one==1.0\n")
+    assert qure.environment.main([str(lock)]) == 0
+    (environment / "bin" / "qure").write_text("#!/where/it/was/.venv/bin/python\n")
+    assert qure.environment.main([str(lock)]) == 1
+    assert capsys.readouterr().out == f"{environment}: was made as /where/it/was/.venv\n"

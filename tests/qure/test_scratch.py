@@ -288,3 +288,32 @@ def test_when_a_process_began_is_told_in_ticks_since_the_machine_did(faults: Any
     os.kill(child, signal.SIGKILL)
     faults.ended(child)
     assert scratch._started(child) == "-"
+
+
+def test_a_holder_that_has_not_signed_yet_is_told_too(tmp_path: Path) -> None:
+    """Between locking and signing, and on a file system that has lost what was written."""
+    with alone(tmp_path / "out"):
+        (tmp_path / ".out.lock").write_text("")
+        with (
+            pytest.raises(StageFailed, match=r"at work on .*/out: it has not said which\. Wait"),
+            alone(tmp_path / "out"),
+        ):
+            pytest.fail("two are at it")
+
+
+def test_a_folder_that_another_process_removes_before_the_lock_is_there_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, make = [], scratch.make_folder
+
+    def removed_at_once(folder: Path) -> None:
+        make(folder)
+        made.append(folder)
+        if len(made) < 3:
+            folder.rmdir()
+
+    monkeypatch.setattr(scratch, "make_folder", removed_at_once)
+    with alone(tmp_path / "new" / "out"):
+        assert made == [tmp_path / "new"] * 3
+        with pytest.raises(StageFailed, match="another process"), alone(tmp_path / "new" / "out"):
+            pytest.fail("two are at it")

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from infra.argo.cluster import Cluster, error_line
-from infra.argo.report import outcome
+from infra.argo.report import links_to_mlflow, outcome
+from infra.argo.workflow import ending
 from qure.errors import StageFailed
 
 POD = "probe-exit-bad-f4nhd-system-container-impl-3801720876"
@@ -130,6 +131,29 @@ def test_an_api_that_is_away_for_a_moment_is_asked_again(
     cluster.failures = [503]
     assert outcome("qure-training", "cirr", "RUNNING", "", {}).state == "FAILED"
     assert "trying again" in caplog.text
+
+
+def test_a_cluster_that_does_not_answer_is_said(cluster: Kubernetes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QURE_PATIENCE_SECONDS", "0")
+    reader = Cluster("team-a")
+    cluster.server.shutdown()
+    cluster.server.server_close()
+    with pytest.raises(StageFailed, match=r"Workflow 'x' cannot be read: .*refused"):
+        reader.workflow("x")
+
+
+def test_a_log_that_is_gone_hides_no_other_tasks_run(cluster: Kubernetes, recorded: Any) -> None:
+    workflow = recorded("training-compressed-nodes")
+    cluster.workflows["x"] = workflow
+    found = ending(workflow)
+    last, before = [task.pod for task in found.tasks if task.pod and not task.is_handler][:-3:-1]
+    cluster.logs[before] = LOG
+    links = links_to_mlflow(found, Cluster("team-a"), PAGES)
+    assert links == {
+        "mlflow": "https://mlflow.test/#/experiments/7/runs/2c3d",
+        "report": "https://mlflow.test/#/experiments/7/runs/0a1b/artifacts",
+    }
+    assert any(last in path for path in cluster.asked), "it was asked for first"
 
 
 def test_no_credentials_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -99,6 +99,47 @@ def test_a_driver_that_fails_is_named(failed: Callable[..., dict[str, Any]]) -> 
     assert found.broken[0].pod == "probe-exit-bad-f4nhd-system-container-driver-2375021295"
 
 
+def test_a_driver_whose_second_attempt_succeeds_has_not_failed(recorded: Callable[[str], dict[str, Any]]) -> None:
+    workflow = recorded("training-compressed-nodes")
+    every = nodes(workflow)
+    key, pod = next((key, one) for key, one in every.items() if one["displayName"].endswith("-driver(0)"))
+    second = copy.deepcopy(pod) | {"name": pod["name"][:-2] + "1)", "id": f"{key}7"}
+    every[second["id"]] = second
+    pod |= {"phase": "Error", "message": "pod deleted"}
+    del workflow["status"]["compressedNodes"]
+    workflow["status"]["nodes"] = every
+    found = ending(workflow)
+    assert (found.state, found.broken, len(found.tasks)) == ("SUCCEEDED", (), 17)
+
+
+@pytest.mark.parametrize(
+    ("phases", "state"),
+    [
+        ({"status": "Error"}, "FAILED"),  # before any task: the Workflow itself cannot go on
+        ({"exit-handler-1": "Failed"}, "FAILED"),
+        ({"exit-handler-1": "Running"}, "RUNNING"),
+        ({}, "SUCCEEDED"),
+    ],
+)
+def test_where_no_task_has_failed_the_level_decides(
+    failed: Callable[..., dict[str, Any]], phases: dict[str, str], state: str
+) -> None:
+    workflow = failed("", "Succeeded")
+    workflow["status"]["phase"] = phases.get("status", "Running")
+    for node in workflow["status"]["nodes"].values():
+        if node["displayName"] in phases:
+            node["phase"] = phases[node["displayName"]]
+    assert ending(workflow, NOW).state == state
+
+
+def test_a_pod_is_named_as_argo_is_configured_to(recorded: Callable[[str], dict[str, Any]]) -> None:
+    workflow = recorded("failed")
+    workflow["metadata"]["annotations"] = {"workflows.argoproj.io/pod-name-format": "v1"}
+    (task,) = ending(workflow).broken
+    assert task.pod in workflow["status"]["nodes"]
+    assert workflow["status"]["nodes"][task.pod]["name"].endswith("fail(0).executor(0)")
+
+
 @pytest.mark.parametrize(("status", "words"), [({}, "no nodes yet"), ({"offloadNodeStatusVersion": "1"}, "database")])
 def test_nodes_that_are_not_there(status: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):

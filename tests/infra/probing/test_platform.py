@@ -58,6 +58,29 @@ def test_a_workspace_is_written_to_and_left_clean(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_workspace_that_gives_back_something_else_is_no_workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda self, **_: "of another pod")
+    finding = probe_workspace(str(tmp_path))
+    assert (finding.state, finding.text) == ("failed", "ValueError: what was written is not what is read")
+
+
+@pytest.mark.parametrize(
+    ("total", "state", "text"),
+    [(4096.0, "ok", "computes on Pretended GPU"), (0.0, "failed", "64 x 64 ones sum to 0.0")],
+)
+def test_a_gpu_is_asked_to_compute(monkeypatch: pytest.MonkeyPatch, total: float, state: str, text: str) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Pretended GPU")
+    monkeypatch.setattr(torch, "ones", lambda *size, device: torch.tensor([total]))
+    finding = probe_gpu()
+    assert finding.state == state
+    assert text in finding.text
+
+
 def test_a_workspace_that_cannot_be_written_names_the_user(tmp_path: Path) -> None:
     finding = probe_workspace(str(tmp_path / "none"))
     assert finding.state == "failed"

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -82,6 +83,27 @@ def test_a_real_mlflow_is_written_read_and_left_clean(tmp_path: Path, monkeypatc
         findings = probed(TRACKING)
         assert findings["secret qure-tracking"].state == "ok"
         assert findings["MLflow"].state == "ok", findings["MLflow"].text
+    client = mlflow.MlflowClient(uri)
+    experiment = client.get_experiment_by_name("qure-check")
+    assert experiment is not None
+    assert client.search_runs([experiment.experiment_id]) == []
+
+
+def test_an_mlflow_that_keeps_something_else_is_said_and_left_clean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    for method, answer, words in (
+        ("get_run", SimpleNamespace(data=SimpleNamespace(params={"probe": "other"})), "is not what is read"),
+        ("list_artifacts", [], "the artifact store does not list what was written"),
+    ):
+        monkeypatch.setenv("QURE_CHECK_0_0", uri)
+        with monkeypatch.context() as patch:
+            patch.setattr(mlflow.MlflowClient, method, lambda *_, answer=answer: answer)
+            finding = probed(TRACKING)["MLflow"]
+        assert (finding.state, words in finding.text) == ("failed", True), finding.text
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("qure-check")
     assert experiment is not None

@@ -278,3 +278,20 @@ def test_no_credentials_are_said_in_one_line(monkeypatch: pytest.MonkeyPatch, tm
     with pytest.raises(BadInput, match="no credentials for the cluster") as refusal:
         ClusterTrainJobs()
     assert "automountServiceAccountToken" in str(refusal.value)
+
+
+@pytest.mark.parametrize(("text", "namespace"), [("team-a\n", "team-a"), (None, "default")])
+def test_a_pod_works_in_its_own_namespace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, namespace: str
+) -> None:
+    if text is not None:
+        (tmp_path / "namespace").write_text(text)
+    monkeypatch.setattr("kubernetes.config.load_incluster_config", lambda: None)
+    monkeypatch.setattr("infra.trainer.cluster._NAMESPACE_FILE", tmp_path / "namespace")
+    assert ClusterTrainJobs().namespace == namespace
+    assert ClusterTrainJobs("team-b").namespace == "team-b"
+
+
+def test_the_log_of_a_pod_that_is_gone_is_empty(cluster: Any, jobs: ClusterTrainJobs) -> None:
+    cluster.fail["GET", "/log"] = [(404, "pods not found")]
+    assert list(jobs.follow("gone")) == []

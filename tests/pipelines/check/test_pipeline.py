@@ -101,3 +101,13 @@ def test_through_the_local_runner_the_exit_handler_and_the_findings_are_heard(
     assert states["MLflow"] == states["secret qure-tracking"] == "ok", findings["MLflow"].text
     assert states["rights"] == states["claim"] == "failed"
     assert list((tmp_path / "workspace").iterdir()) == []
+
+
+def test_the_gpu_is_asked_for_on_the_nodes_that_have_one(tmp_path: Path) -> None:
+    values = yaml.safe_load(DEFAULT_CONFIG.read_text())
+    for one in values["tasks"].values():
+        if one.get("accelerator"):
+            one |= {"node_selector": {"gpu": "h100"}, "tolerations": [{"key": "gpu"}]}
+    _, placed = compiled(tmp_path, PipelineConfig.model_validate(values))
+    assert placed["exec-probe-accelerator"]["nodeSelector"] == {"labels": {"gpu": "h100"}}
+    assert [one["key"] for one in placed["exec-probe-accelerator"]["tolerations"]] == ["gpu"]

@@ -1,5 +1,6 @@
 """A run of the check as it is followed: states from Kubeflow, pods and logs from the cluster over HTTP."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ def pod(task: str, phase: str, *, waiting: tuple[str, str] | None = None, attemp
     }
 
 
-def line(subject: str, state: str = "ok", text: str = "fine") -> bytes:
-    return f'QURE-CHECK {{"subject": "{subject}", "state": "{state}", "text": "{text}", "remedy": ""}}\n'.encode()
+def line(subject: str, state: str = "ok", text: str = "fine", remedy: str = "") -> bytes:
+    found = {"subject": subject, "state": state, "text": text, "remedy": remedy}
+    return f"QURE-CHECK {json.dumps(found)}\n".encode()
 
 
 @pytest.fixture
@@ -146,6 +148,24 @@ def test_a_log_that_may_not_be_read_is_said_and_one_that_is_away_is_read_later(c
     assert found(pods, "succeeded")["exit handler"].state == "ok"
 
 
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_container_that_never_began_is_asked_for_its_log_once(cluster: Any, pods: RunPods, status: int) -> None:
+    cluster.pods = [pod("probe-end", "Failed")]
+    cluster.fail["GET", "/log"] = [(status, "waiting to start")]
+    pods.look()
+    cluster.logs = {("probe-end-0", False): [line("exit handler")]}
+    pods.look()
+    assert (pods.findings, pods.unseen, pods.ended) == ({}, "", {"exit handler"})
+
+
+def test_without_a_kubeconfig_the_runs_state_is_all_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    assert command._pods(PipelineConfig.load(SMALL), RUN) is None
+    assert capsys.readouterr().err == "no kubeconfig: only the run's state can be shown\n"
+
+
 def test_drivers_belong_to_no_probe() -> None:
     driver = pod("probe-end", "Running")
     driver["metadata"]["annotations"]["workflows.argoproj.io/node-name"] = "c(0).root(0).probe-end-driver(0)"
@@ -203,12 +223,14 @@ def test_the_command_prints_a_table_and_says_what_to_change(
     monkeypatch.setattr(watching.watch, "__kwdefaults__", {"seconds": 0.0, "poll_seconds": 0.0})
     cluster.pods = [pod("probe-surroundings", "Succeeded")]
     lines = [line(one) for one in subjects if one != "MLflow"]
-    cluster.logs = {("probe-surroundings-0", False): [*lines, line("MLflow", "failed", "no route")]}
+    cluster.logs = {("probe-surroundings-0", False): [*lines, line("MLflow", "failed", "no route", "Open the route")]}
     with pytest.raises(SystemExit) as end:
         app(["check", "--config", str(config_file)])
     said = capsys.readouterr()
     assert end.value.code == 1
-    assert "no route" in said.out
+    told = said.out.splitlines()
+    (number,) = [number for number, one in enumerate(told) if "no route" in one]
+    assert told[number + 1].split() == ["->", "Open", "the", "route"]
     assert f"1 of {len(subjects) + 1} checks failed: MLflow" in said.err
     assert service.stopped == (state == "RUNNING")
 

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 from qure.cli import chain, demo
 from qure.cli.chain import ABOUT, Chain, Follower
 from qure.cli.demo import announcement, read_seconds
+from qure.errors import StageFailed
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -234,6 +236,35 @@ def test_a_second_run_says_that_nothing_had_to_be_done(
     assert (ended.exit_code, ended.out) == (0, "the results\n")
     assert "nothing had to be done: all 6 stages are up to date" in said.messages
     assert not _asked(project)
+
+
+def test_without_a_lock_file_dvc_is_not_asked_whether_all_is_done(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("it was asked"))
+    assert not chain.up_to_date()
+
+
+def test_stages_that_dvc_cannot_read_are_told_with_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 255, stdout=""))
+    with pytest.raises(StageFailed, match=r"DVC cannot read dvc\.yaml \(exit 255\); its message stands above"):
+        chain.list_stages()
+
+
+def test_only_the_main_thread_says_what_signals_do() -> None:
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def within() -> None:
+        with chain.ended_together():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=within)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+    with chain.ended_together():
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_elsewhere_it_says_where_it_belongs(qure: Callable[..., Any], project: Path) -> None:

@@ -76,7 +76,10 @@ def test_what_a_library_wraps_is_found() -> None:
     assert end.message.startswith("artifacts/x: No space left on device. Make space")
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), ModuleNotFoundError("no", name="qure.nowhere")])
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("out of memory"), KeyError("x"), ModuleNotFoundError("no", name="qure.nowhere")],
+)
 def test_a_fault_of_qure_keeps_its_traceback(error: Exception) -> None:
     assert ending(error) is None
 

@@ -67,6 +67,29 @@ def test_a_refused_model_is_told_and_not_searched(qure: Callable[..., Any], fini
     assert "qure search" not in said
 
 
+def test_a_registry_that_was_removed_and_a_champion_that_stays_are_told(
+    qure: Callable[..., Any], finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = {"outcome": "champion already", "version": 2, "champion_before": 2, "reason": "it is champion"}
+    _write(finished / "artifacts" / "cirr" / "promotion.json", again)
+    (finished / "artifacts" / "cirr" / "evaluation" / "plots" / "hard-negatives.json").unlink()
+    assert "qure-cirr version 2 is champion, as before" in qure("results").out
+    monkeypatch.setattr("qure.registry.asking.is_champion_gone", lambda settings, training_set: training_set == "cirr")
+    said = " ".join(qure("results").out.split())
+    assert "qure-cirr has no champion: the registry is new or was removed." in said
+    assert "qure-fashioniq version 1 is champion (there was no champion)" in said
+
+
+def test_a_search_whose_picture_is_not_a_file_is_not_proposed(qure: Callable[..., Any], finished: Path) -> None:
+    (finished / "data" / "fashioniq" / "images" / "B01.jpg").unlink()
+    assert "qure search" not in qure("results").out
+
+
+def test_a_picture_that_is_not_there_is_named(qure: Callable[..., Any], project: Path) -> None:
+    said = qure("search", "none.jpg", "is blue")
+    assert (said.exit_code, "none.jpg: the image does not exist" in said.err) == (2, True)
+
+
 def test_results_for_programs(qure: Callable[..., Any], finished: Path) -> None:
     found = json.loads(qure("results", "--json").out)
     assert found["cirr"]["metrics"]["cirr"] == SHOWN

@@ -7,12 +7,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from mlflow.exceptions import RestException
 
 from qure.config import Settings
 from qure.errors import BadInput
-from qure.registry.asking import _ask_mlflow, ask_champion, is_champion_gone
+from qure.registry import asking
+from qure.registry.asking import _ask_mlflow, _champion_folder, ask_champion, is_champion_gone
 from qure.registry.stage import promote, register
 from qure.tracking.connection import URI_VARIABLE, sqlite_file
 
@@ -126,6 +130,31 @@ def test_a_champion_whose_files_are_gone_is_told(settings: Settings, picture: Pa
     shutil.rmtree(database.parent / "mlruns")
     with pytest.raises(BadInput, match=r"version 1, does not load: .*qure rollback"):
         ask_champion(settings, "fashioniq", picture, "is red", 4, None)
+
+
+def test_what_the_database_does_not_tell_mlflow_is_asked_for(settings: Settings) -> None:
+    database = sqlite_file(str(settings.tracking.uri))
+    assert database is not None
+    assert _champion_folder(settings, "qure-fashioniq") is None, "there is no champion"
+    database.write_text("no database" * 100)
+    assert _champion_folder(settings, "qure-fashioniq") is None
+    database.unlink()
+    assert _champion_folder(settings, "qure-fashioniq") is None
+
+
+def test_a_registry_that_is_not_well_is_told_from_one_without_a_champion(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(code: str) -> Any:
+        def current() -> int:
+            raise RestException({"error_code": code, "message": "no such thing"})
+
+        return lambda client, name: SimpleNamespace(current=current)
+
+    client: Any = None
+    monkeypatch.setattr(asking, "Champions", failing("RESOURCE_DOES_NOT_EXIST"))
+    assert asking._champion(client, "qure-fashioniq") is None
+    monkeypatch.setattr(asking, "Champions", failing("INTERNAL_ERROR"))
+    with pytest.raises(RestException, match="no such thing"):
+        asking._champion(client, "qure-fashioniq")
 
 
 def test_a_server_is_not_asked_for_a_table_of_results(settings: Settings) -> None:

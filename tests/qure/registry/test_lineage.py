@@ -130,6 +130,12 @@ def test_on_the_command_line(
         app(["lineage", "models:/qure-fashioniq@champion", "--json"])
     assert not end.value.code
     assert json.loads(capsys.readouterr().out)["champion"][0]["why"] == "there was no champion"
+    with pytest.raises(SystemExit) as end:
+        app(["lineage", "models:/qure-fashioniq@champion"])
+    assert not end.value.code
+    said = capsys.readouterr().out
+    assert "qure-fashioniq" in said.splitlines()[0]
+    assert "there was no champion" in said
 
 
 def _git(folder: Path, *arguments: str) -> str:

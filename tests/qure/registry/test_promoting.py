@@ -334,8 +334,21 @@ def test_a_package_whose_code_raises_does_not_pass(world: World) -> None:
     assert world.promote(2, 0.9)["promoted"]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"name": "qure-cirr", "version": "1"}'])
-def test_a_broken_registration_is_named(world: World, content: str) -> None:
+OF_ANOTHER = '{"name": "qure-cirr", "version": 1, "model_fingerprint": "a", "data_fingerprint": "b"}'
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "not valid JSON"),
+        ("[]", "not what the register stage writes. Register again"),
+        ("{}", "field 'name': not what the register stage writes"),
+        ('{"name": "qure-cirr", "version": "1"}', "field 'version': not what the register stage writes"),
+        (OF_ANOTHER, "field 'name': this is 'qure-cirr', not 'qure-fashioniq'"),
+    ],
+)
+def test_a_broken_registration_is_named(world: World, content: str, words: str) -> None:
     (world.folder / "registration-1.json").write_text(content)
-    with pytest.raises(BadInput, match=r"registration-1\.json"):
+    with pytest.raises(BadInput, match=r"registration-1\.json") as refusal:
         world.promote(1, 0.5)
+    assert words in str(refusal.value)

@@ -54,5 +54,7 @@ def test_rolling_back_to_nothing(world: World) -> None:
     world.enter(1, 0.3)
     with pytest.raises(BadInput, match="has no version 7"):
         stage.rollback(world.settings, "fashioniq", to_version=7)
+    with pytest.raises(BadInput, match=r"version 1 had no champion before it\. .*--to-version N"):
+        stage.rollback(world.settings, "fashioniq")
     with pytest.raises(BadInput, match="version 1 is champion already"):
         stage.rollback(world.settings, "fashioniq", to_version=1)

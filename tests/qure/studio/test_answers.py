@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from qure.errors import BadInput, StageFailed
+from qure.studio import answers as module
 from qure.studio.answers import Answers, new_token, person_of
 
 
@@ -104,6 +106,28 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
         database.execute("CREATE TABLE t (x)")
     with pytest.raises(BadInput, match="format 7"):
         Answers(newer)
+
+
+def test_an_answer_that_cannot_be_kept_stands_in_nobodys_way(answers: Answers) -> None:
+    def fail(before: int) -> dict[str, int]:
+        raise KeyError(before)
+
+    with pytest.raises(KeyError):
+        answers.add_decided("mark", "ann", "dress/1", fail)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        answers.add("mark", "ann", "dress/1", {"score": float("nan")})
+    answers.add("mark", "bob", "dress/1", {"right": True})
+    assert [one.person for one in answers.of("mark")] == ["bob"]
+
+
+def test_a_database_that_somebody_else_holds_is_said(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers.add("mark", "ann", "dress/1", {})
+    monkeypatch.setattr(module, "_BUSY", 0.01)
+    with closing(sqlite3.connect(answers.file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StageFailed, match=r"answers\.db: .*written: database is locked\. Make .* --folder"):
+            answers.add("mark", "bob", "dress/1", {})
+        assert len(answers.of("mark")) == 1, "it can be read all the same"
 
 
 def test_tokens_are_not_kept(answers: Answers) -> None:

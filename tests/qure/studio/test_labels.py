@@ -63,6 +63,8 @@ def test_images_above_the_first_drop_are_proposed_the_most_first(answers: Answer
     both = above_first_drops([(QUERY, late), (QUERY, short), (QUERY, ranked)])
     assert [images for images, _ in both] == [["a", "b"], ["x"], ["a", "b"]]
     assert both[1][1] == 0.0
+    ((others, drop),) = above_first_drops([(Triplet("dress/2", "t", "", "none of them"), ranked)])
+    assert (others, drop) == (list("abrcdefgh"), 0.0), "all of the ten, where the target is out of sight"
 
 
 def test_labels_go_into_the_data_and_are_read_there(answers: Answers, catalogue: Path, tmp_path: Path) -> None:

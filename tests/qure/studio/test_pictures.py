@@ -1,5 +1,6 @@
 """What visitors bring: pictures are kept anew, everything else gets a sentence."""
 
+import asyncio
 import errno
 import io
 import os
@@ -9,7 +10,11 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from starlette.requests import Request
 
+from qure.errors import BadInput
+from qure.studio import pictures
+from qure.studio.pages import pictures as page
 from qure.studio.pictures import KEPT, MOST_BYTES
 
 
@@ -86,3 +91,46 @@ def test_a_hundred_megabytes_get_a_sentence(visitor: Any) -> None:
     answer = visitor.post("/uploads", _file() + b"\0" * 100_000_000)
     assert answer.status_code == 400
     assert f"larger than {MOST_BYTES // 1_000_000} MB" in answer.json()["error"]
+
+
+def test_what_does_not_end_is_not_heard_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "MOST_BYTES", 1000)
+    monkeypatch.setattr(page, "_HEARD_OUT", 3000)
+    sent = []
+
+    async def endless() -> dict[str, Any]:
+        sent.append(100)
+        assert sum(sent) < 10_000, "it is still listened to"
+        return {"type": "http.request", "body": b"x" * 100, "more_body": True}
+
+    with pytest.raises(BadInput, match="larger than"):
+        asyncio.run(page._body(Request({"type": "http"}, endless)))
+    assert sum(sent) > 3000, "else browsers show a broken connection"
+
+
+def test_too_many_pictures_get_a_sentence(visitor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "MOST_PICTURES", 1)
+    first = visitor.post("/uploads", _file())
+    assert visitor.post("/uploads", _file()).json() == first.json(), "the same picture is there already"
+    answer = visitor.post("/uploads", _file((32, 32)))
+    assert answer.status_code == 400
+    assert "1 pictures were brought already. Remove some of them" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (f"/uploads/{'0' * 64}", "There is no such picture."),
+        ("/uploads/..%2fanswers.db", "no such"),
+        ("/uploads/answers.db", "There is no such picture."),
+        ("/static/studio.py", "There is no such file."),
+    ],
+)
+def test_what_is_not_there_is_said(visitor: Any, place: str, words: str) -> None:
+    answer = visitor.get(place)
+    assert (answer.status_code, words in answer.text) == (404, True)
+
+
+def test_a_browser_that_asks_for_an_icon_gets_none(visitor: Any) -> None:
+    answer = visitor.get("/favicon.ico")
+    assert (answer.status_code, answer.content) == (204, b"")

@@ -9,7 +9,7 @@ from qure.studio.answers import Answers
 from qure.studio.application import application
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8765", "", "localhost@evil.example"])
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8765", "", "localhost@evil.example", "[::1"])
 def test_other_names_are_refused(visitor: Any, host: str) -> None:
     answer = visitor.get("/static/studio.css", host=host)
     assert answer.status_code == 403
@@ -53,6 +53,13 @@ def test_read_only_takes_nothing(make_visitor: Any, studio: Any) -> None:
     page = visitor.get("/")
     assert "shown only" in page.text
     assert 'type="file"' not in page.text
+
+
+def test_a_conversation_instead_of_a_page_is_refused(visitor: Any) -> None:
+    from starlette.websockets import WebSocketDisconnect
+
+    with pytest.raises(WebSocketDisconnect), visitor.client.websocket_connect("/survey/answer"):
+        pytest.fail("it was taken")
 
 
 def test_every_answer_has_the_headers(visitor: Any) -> None:

@@ -3,9 +3,11 @@
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 
 from qure.config import Settings, TrackingSettings
 from qure.errors import BadInput, StageFailed
-from qure.tracking import connect, connection, tracking_uri
+from qure.tracking import connect, connection, database, tracking_uri
 
 
 def test_the_variable_wins_and_null_means_no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +50,13 @@ def test_postgresql_means_the_driver_that_is_installed() -> None:
 def test_a_uri_that_cannot_be_right_is_bad_input(uri: str, told: str) -> None:
     with pytest.raises(BadInput, match=told) as error:
         connect(TrackingSettings(uri=uri))
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_variable_that_cannot_be_right_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:hunter2hunter2@[::1")
+    with pytest.raises(BadInput, match=r"not a URI: .*Invalid IPv6 URL") as error:
+        connect(TrackingSettings(uri="sqlite:///mlflow.db"))
     assert "hunter2" not in str(error.value)
 
 
@@ -86,6 +95,22 @@ def test_a_connection_does_not_decide_where_the_next_one_goes(sqlite_uri: str, t
     import mlflow
 
     assert mlflow.get_tracking_uri() == mlflow.get_registry_uri() == f"sqlite:///{tmp_path}/second.db"
+
+
+def test_the_variable_of_whoever_set_it_stays_as_it_was(sqlite_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_uri)
+    connect(TrackingSettings(uri="sqlite:///elsewhere.db"))
+    assert os.environ["MLFLOW_TRACKING_URI"] == sqlite_uri
+    assert "MLFLOW_REGISTRY_URI" not in os.environ
+
+
+def test_a_database_that_is_locked_is_told(sqlite_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_BUSY", 0.01)
+    settings = TrackingSettings(uri=sqlite_uri)
+    with closing(sqlite3.connect(sqlite_uri.removeprefix("sqlite:///"), isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StageFailed, match=r"mlflow\.db': database is locked\. Stop what uses it"):
+            connection.prepare_database(sqlite_uri, settings)
 
 
 def test_errors_that_are_not_mlflows_stay_themselves() -> None:
@@ -235,6 +260,21 @@ def test_an_experiment_that_another_process_makes_meanwhile_is_taken(sqlite_uri:
 
     slow: Any = Slow()
     assert [connection.experiment_id(slow, settings)] == made
+
+
+def test_an_experiment_that_cannot_be_made_is_no_lost_race() -> None:
+    from mlflow.exceptions import MlflowException
+
+    class Full:
+        def get_experiment_by_name(self, name: str) -> None:
+            """There is none."""
+
+        def create_experiment(self, *_: Any) -> None:
+            raise MlflowException("the disk is full")
+
+    full: Any = Full()
+    with pytest.raises(MlflowException, match="the disk is full"):
+        connection.experiment_id(full, TrackingSettings(uri="sqlite:///x.db"))
 
 
 def test_a_search_gives_all_its_pages(sqlite_uri: str) -> None:

@@ -93,6 +93,18 @@ def test_without_dvcs_listing_number_and_size_are_compared(
     assert "2 files instead of 3" in found.says
 
 
+@pytest.mark.parametrize("content", [b"[cache\n", b"\xff"])
+def test_with_a_broken_configuration_of_dvc_too(
+    changes: Callable[[], Changes | None], tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / ".dvc" / "config.local").write_bytes(content)
+    assert changes() is None
+    (tmp_path / "data" / "set" / "images" / "b.png").unlink()
+    found = changes()
+    assert found is not None
+    assert "2 files instead of 3" in found.says
+
+
 def test_a_cache_elsewhere_is_found(changes: Callable[[], Changes | None], tmp_path: Path) -> None:
     (tmp_path / ".dvc" / "cache").rename(tmp_path / "shared cache")
     with (tmp_path / ".dvc" / "config.local").open("a") as stream:

@@ -132,6 +132,20 @@ def test_a_database_that_was_left_unfinished_is_named_with_the_way_out(file: Pat
     assert [one.name for one in file.parent.iterdir()] == ["mlflow.db"]
 
 
+def test_a_database_that_was_left_before_it_could_hold_a_run_holds_none(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with contextlib.closing(sqlite3.connect(file)) as begun, begun:
+        begun.execute("CREATE TABLE experiments (experiment_id INTEGER)")
+
+    def stuck(engine: Any) -> None:
+        raise RuntimeError("table experiments already exists\nand more")
+
+    monkeypatch.setattr("mlflow.store.db.utils._initialize_tables", stuck)
+    with pytest.raises(StageFailed, match=r"table experiments already exists\. It holds no run: move it away \(mv "):
+        database.ensure_database(file)
+
+
 def _made_by_an_older_mlflow(file: Path) -> str:
     """One revision back, with a run in it: that revision."""
     from alembic import command
@@ -246,6 +260,17 @@ def test_an_older_database_that_somebody_writes_to_meanwhile_stays_as_it_is(
     with contextlib.closing(sqlite3.connect(file)) as found:
         assert found.execute("SELECT count(*) FROM runs").fetchone() == (2,)
         assert found.execute("SELECT version_num FROM alembic_version").fetchone() == (revision,)
+
+
+def test_an_older_database_that_another_process_has_upgraded_meanwhile_is_taken(
+    sqlite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = Path(sqlite_uri.removeprefix("sqlite:///"))
+    before, look = file.read_bytes(), database._look
+    monkeypatch.setattr(database, "_await_whole", lambda file, latest: look(file)._replace(revision="older"))
+    database.ensure_database(file)
+    assert file.read_bytes() == before
+    assert [one.name for one in file.parent.iterdir()] == [file.name]
 
 
 def test_a_new_database_is_on_the_disk_before_it_has_its_name(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

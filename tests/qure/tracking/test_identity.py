@@ -198,3 +198,58 @@ def test_an_odd_pipeline_run_is_refused(monkeypatch: pytest.MonkeyPatch, told: s
 def test_the_environment_names_what_decides_results() -> None:
     facts = identity.environment()
     assert {"python", "torch", "transformers", "numpy", "qure"} <= facts.keys()
+
+
+def test_a_library_that_is_not_installed_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = identity.metadata.version
+
+    def installed(package: str) -> str:
+        if package == "transformers":
+            raise identity.metadata.PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr(identity.metadata, "version", installed)
+    facts = identity.environment()
+    assert "transformers" not in facts
+    assert "torch" in facts
+
+
+def test_a_file_that_cannot_be_read_counts_as_one(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _git(package, "add", ".")
+    _git(package, "commit", "-q", "-m", "first")
+    head = _git(package, "rev-parse", "HEAD")
+    (package / "new.py").write_text("A")
+    whole = _commit()
+
+    def refuse(file: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(identity, "file_digest", refuse)
+    unreadable = _commit()
+    assert unreadable.startswith(f"{head}+")
+    assert unreadable != whole
+
+
+def test_the_repository_is_told_without_credentials(
+    refused: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("QURE_REPOSITORY", raising=False)
+    assert identity.repository() is None, "git refuses to say"
+    monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
+    assert identity.repository() is None, "it has no remote"
+    _git(refused, "remote", "add", "origin", "https://anna:hunter2hunter2@git.example.org/qure.git")
+    assert identity.repository() == "https://***@git.example.org/qure.git"
+    monkeypatch.setenv("QURE_REPOSITORY", " https://ci:hunter2hunter2@git.example.org/of-the-image.git\n")
+    assert identity.repository() == "https://***@git.example.org/of-the-image.git"
+
+
+def test_an_installation_on_a_machine_without_git_has_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if any((folder / ".git").exists() for folder in tmp_path.parents):
+        pytest.skip("temporary files lie in a checkout")
+    monkeypatch.setattr(identity, "_PACKAGE", tmp_path / "qure")
+    monkeypatch.setenv("PATH", "")
+    assert _commit() == "v0.1.0"
+    assert not caplog.text
+    identity._commit_of_package.cache_clear()

@@ -301,6 +301,15 @@ def test_a_claim_on_a_number_of_the_past_is_refused(sqlite_uri: str) -> None:
         owner.check()
 
 
+def test_a_claim_that_comes_too_late_leaves_nothing_behind(sqlite_uri: str) -> None:
+    """It is made, and a later generation is there already."""
+    client: Any = connect(TrackingSettings(uri=sqlite_uri))
+    assert _experiment_lock(sqlite_uri)._claim(2)
+    assert not _experiment_lock(sqlite_uri)._claim(1)
+    held = client.search_experiments(filter_string="name LIKE 'qure-lock/%'")
+    assert [one.name for one in held] == ["qure-lock/test-lock/2"]
+
+
 def test_a_claim_whose_answer_got_lost_is_ones_own(sqlite_uri: str) -> None:
     lock = _experiment_lock(sqlite_uri)
     assert lock._claim(1)

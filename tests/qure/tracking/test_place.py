@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from qure.config import TrackingSettings
+from qure.errors import StageFailed
 from qure.files import folder_digest
-from qure.tracking import connect, stage_run
+from qure.tracking import __main__ as preparing
+from qure.tracking import connect, database, stage_run
 from qure.tracking.place import lead_artifacts_here
 
 
@@ -156,6 +158,46 @@ def test_a_location_that_is_an_address_is_read_and_written_as_one(project: Path,
     assert f"'file://{tmp_path}/a%20new%20place/mlruns/address'" in _recorded(moved)
     assert f"'{moved}/mlruns/qure'" in _recorded(moved)
     assert "100%" not in _recorded(moved)
+
+
+def test_a_database_that_was_moved_and_is_in_use_is_told(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_BUSY", 0.01)
+    moved = project.rename(tmp_path / "moved")
+    recorded = _recorded(moved)
+    with closing(sqlite3.connect(moved / "mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        told = r"mlflow\.db' was moved or copied here, .* cannot be rewritten: database is locked\. .*stop what uses"
+        with pytest.raises(StageFailed, match=told):
+            lead_artifacts_here(moved / "mlflow.db")
+    assert _recorded(moved) == recorded
+
+
+def test_where_there_is_no_database_one_is_prepared(
+    sqlite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made anew it takes seconds: here a copy of an empty one stands for it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("training: {}\n")
+    monkeypatch.setattr(
+        preparing, "ensure_database", lambda file: shutil.copy(sqlite_uri.removeprefix("sqlite:///"), file)
+    )
+    level = logging.getLogger("qure").level
+    try:
+        assert preparing.main() == 0
+    finally:
+        logging.getLogger("qure").setLevel(level)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as made:
+        assert made.execute("SELECT artifact_location FROM experiments").fetchall() == [(f"{tmp_path}/mlruns/0",)]
+
+
+def test_a_database_that_is_not_mlflows_is_left_alone(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "notes.db")) as made, made:
+        made.execute("CREATE TABLE notes (text)")
+    before = (tmp_path / "notes.db").read_bytes()
+    assert lead_artifacts_here(tmp_path / "notes.db") == 0
+    assert (tmp_path / "notes.db").read_bytes() == before
 
 
 def test_whoever_starts_mlflow_without_qure_prepares_the_database(project: Path, tmp_path: Path) -> None:

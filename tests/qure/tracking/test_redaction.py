@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qure.tracking.redaction import holds_secret, is_secret, names_a_secret, redacted
+from qure.tracking.redaction import HIDDEN, holds_secret, is_secret, names_a_secret, redacted
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,7 @@ SECRETS = {
     "MLFLOW_TRACKING_PASSWORD": "hunter2hunter2",
     "MLFLOW_TRACKING_TOKEN": "dG9rZW4tdmFsdWU",
     "PGPASSWORD": "correct horse battery",
+    "password": "/" + "q7" * 200,  # no name of a file, which is at most 255 bytes long
     "MYSQL_PWD": "letmein-please",
     "DB_PASS": "letmein-please",
     "PWD": "hunter2hunter2",
@@ -128,6 +129,10 @@ NO_SECRETS = {
     "AUTHOR": "Somebody Else",
     "HISTORY_KEY": "seventy-seven",
     "use_password": True,
+    "a_token": "True",
+    "API_KEY": "none",
+    "DB_PASSWORD": "",
+    "DB_PASSWD": HIDDEN,
     "pwd": "/a/folder/that/is/gone",
     "GOOGLE_APPLICATION_CREDENTIALS": "/run/elsewhere/account.json",
     "AUTH_METHOD": "kerberos",

@@ -5,6 +5,8 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -40,6 +42,73 @@ def test_one_worker_on_loopback_without_jobs_or_reports(monkeypatch: pytest.Monk
     told = server.environment()
     assert told["MLFLOW_DISABLE_TELEMETRY"] == "true"
     assert told["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+
+
+class _Server:
+    """Stands for MLflow's: how it is there when it is looked at, and what ends it."""
+
+    pid = 4_194_305  # no process has this number
+
+    def __init__(self, *, ended_with: int | None = None, hears: bool = True) -> None:
+        self.returncode, self.hears = ended_with, hears
+        self.heard: list[int] = []
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def hear(self, group: int, number: int) -> None:
+        assert group == self.pid
+        self.heard.append(number)
+        if self.hears or number == signal.SIGKILL:
+            self.returncode = -number
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired("mlflow", timeout or 0)
+        return self.returncode
+
+
+@pytest.fixture
+def show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[_Server], tuple[int, str]]:
+    """Shows a database's pages by a server: the exit code, and what was said."""
+    (tmp_path / "mlflow.db").touch()
+    monkeypatch.setattr(server, "_PATIENCE", 0.05)
+
+    def shown(one: _Server) -> tuple[int, str]:
+        monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: one)
+        monkeypatch.setattr(server.os, "killpg", one.hear)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        code = server.main(["--uri", f"sqlite:///{tmp_path}/mlflow.db", "--port", str(port)])
+        return code, capsys.readouterr().err
+
+    return shown
+
+
+def test_a_server_that_ends_before_it_answers_is_told(show: Callable[[_Server], tuple[int, str]]) -> None:
+    one = _Server(ended_with=3)
+    code, said = show(one)
+    assert code == 1
+    assert "MLflow's server ended with 3 before it answered; it says why above" in said
+    assert one.heard == []
+
+
+@pytest.mark.parametrize("hears", [True, False])
+def test_a_server_that_does_not_answer_is_told_and_ended(
+    show: Callable[[_Server], tuple[int, str]], hears: bool
+) -> None:
+    one = _Server(hears=hears)
+    begun = time.monotonic()
+    before = signal.getsignal(signal.SIGTERM)
+    code, said = show(one)
+    assert code == 1
+    assert "MLflow's server does not answer within" in said
+    assert one.heard == ([signal.SIGTERM] if hears else [signal.SIGTERM, signal.SIGKILL])
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert time.monotonic() - begun < 10
 
 
 #: Shows pages of Python's own: MLflow's server takes ten seconds to start.

@@ -61,3 +61,12 @@ def test_champion_and_challenger_and_the_queries_that_differ_most(visitor: Any, 
 
 def test_one_version_with_itself_is_said(visitor: Any) -> None:
     assert "nothing to compare" in visitor.get("/compare?a=1&b=1").text
+
+
+def test_an_evaluation_that_is_gone_is_no_comparison(visitor: Any, project: Any, monkeypatch: Any) -> None:
+    difference = re.compile(r"<b>[+-]\d+\.\d\d</b>")
+    assert difference.search(visitor.get("/compare").text)
+    monkeypatch.setattr(project, "evaluation", lambda version, key: None)
+    page = visitor.get("/compare")
+    assert page.status_code == 200
+    assert not difference.search(page.text)

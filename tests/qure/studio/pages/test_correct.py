@@ -62,3 +62,8 @@ def test_what_nobody_was_shown_cannot_be_marked(visitor: Any, studio: Any, form:
     }
     assert visitor.post("/correct/mark", good | {"right": "yes"} | form).status_code == status
     assert studio.answers.of("mark") == []
+
+
+def test_a_query_that_is_not_there_is_said(visitor: Any) -> None:
+    page = visitor.get("/correct?split=val&query=dress/999999")
+    assert (page.status_code, "There is no such query." in page.text) == (404, True)

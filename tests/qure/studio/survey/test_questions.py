@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,6 +45,15 @@ def test_what_cannot_be_asked_is_refused(project: Any, tmp_path: Path) -> None:
         new_survey(project, versions[2], versions[1], sets=1000, questions=200)
     with pytest.raises(BadInput, match="qure survey new"):
         Survey.load(tmp_path / "none.json")
+    with pytest.raises(BadInput, match="at least one set of one question"):
+        new_survey(project, versions[2], versions[1], sets=0)
+    without: Any = SimpleNamespace(gallery={"": ("a", "b")}, training_set="cirr")
+    with pytest.raises(BadInput, match=r"--training-set.*: cirr has no categories, .*with fashioniq"):
+        new_survey(without, versions[2], versions[1])
+    for text in ("[]", '{"format": "qure-survey", "version": 2}', '{"format": "another", "version": 1}'):
+        (tmp_path / "other.json").write_text(text)
+        with pytest.raises(BadInput, match=r"other\.json: is no survey of version 1\. Make a survey: qure survey new"):
+            Survey.load(tmp_path / "other.json")
     (tmp_path / "half.json").write_text('{"format": "qure-survey", "version": 1, "sets": [[{"id": 1}]]}')
     with pytest.raises(BadInput, match="not a whole survey"):
         Survey.load(tmp_path / "half.json")

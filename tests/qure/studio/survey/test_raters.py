@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from qure.errors import BadInput
 from qure.studio.answers import Answers
 from qure.studio.survey.export import export_rows
-from qure.studio.survey.progress import answer, consent, participations
+from qure.studio.survey.progress import answer, consent, participation, participations
 from qure.studio.survey.questions import Survey, SurveyQuestion
 from qure.studio.survey.raters import krippendorff, rater_report, sentences
 
@@ -87,3 +88,25 @@ def test_alpha_is_krippendorffs() -> None:
     assert krippendorff(units) == pytest.approx(expected)
     assert krippendorff([[True], [False]]) is None
     assert krippendorff([[True, True]]) is None
+
+
+def test_nobody_has_said_anything(answers: Answers) -> None:
+    survey = _survey()
+    assert participation(answers, survey, "a stranger") is None
+    told = rater_report(survey, participations(answers, survey))
+    assert (told["people"], told["answers"], told["prefers_a"], told["agreement"]) == (0, 0, None, None)
+    assert len(sentences(told)) == 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "preferred", "words"),
+    [((0, 3), 1, "scores go from 1 to 5"), ((3, 6), 1, "scores go from 1 to 5"), ((3, 3), 3, "one of the two sides")],
+)
+def test_a_number_outside_its_scale_is_not_kept(
+    answers: Answers, scores: tuple[int, int], preferred: int, words: str
+) -> None:
+    survey = _survey()
+    person = consent(answers, survey, "ann")
+    with pytest.raises(BadInput, match=words):
+        answer(answers, person, survey.sets[0][0], scores=scores, preferred=preferred, nothing=False)
+    assert answers.of("preference") == []
