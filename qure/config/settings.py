@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from qure.config.base import Frozen, TrainingSetName
 from qure.config.evaluation import EvaluationSettings, PromotionSettings
@@ -28,7 +28,7 @@ class Settings(Frozen):
     promotion: PromotionSettings = PromotionSettings()
     serving: ServingSettings = ServingSettings()
     validation: ValidationSettings = ValidationSettings()
-    tracking: TrackingSettings = TrackingSettings()
+    tracking: TrackingSettings = Field(default_factory=TrackingSettings)  # of its own: it is told where its file lies
 
     @model_validator(mode="after")
     def _recipes_hold(self) -> "Settings":

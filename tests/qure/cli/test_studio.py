@@ -57,12 +57,14 @@ def test_report_and_export(qure: Callable[..., Any], project: Path, survey: Surv
 def test_the_page_is_asked_for_as_the_options_say(
     qure: Callable[..., Any], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from qure.studio import server
+
     asked = {}
 
     def serve(project: Any, folder: Path, **options: Any) -> None:
         asked.update(options, training_set=project.training_set, folder=folder)
 
-    monkeypatch.setattr("qure.studio.server.serve", serve)
+    monkeypatch.setattr(server, "serve", serve)
     options = ("--host", "::1", "--port", "0", "--allow-host", "studio.example", "--training-set", "cirr")
     (project / "file").touch()
     assert qure("studio", *options, "--folder", "file/studio", "--read-only").exit_code == 0

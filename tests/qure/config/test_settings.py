@@ -6,6 +6,7 @@ import pytest
 
 from qure.config import Settings, TrainingSettings, read_recipe, read_yaml
 from qure.errors import BadInput
+from qure.tracking import tracking_uri
 
 SHIPPED = "qure/recipes/catalogue.yaml"
 
@@ -96,6 +97,22 @@ def test_an_infinite_learning_rate_in_a_recipe_is_refused(tmp_path: Path) -> Non
     (tmp_path / "my.yaml").write_text("learning_rate: .inf\n")
     with pytest.raises(BadInput, match=r"learning_rate.*finite"):
         _load(tmp_path, str(tmp_path / "my.yaml"))
+
+
+def test_two_projects_without_settings_of_tracking_have_a_database_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "params.yaml").write_text("training: {}\n")
+    monkeypatch.chdir(tmp_path / "two")
+    found = [Settings.load(tmp_path / name / "params.yaml").tracking for name in ("two", "one", "two")]
+    assert [tracking_uri(one) for one in found] == [
+        "sqlite:///mlflow.db",
+        f"sqlite:///{tmp_path}/one/mlflow.db",
+        "sqlite:///mlflow.db",
+    ]
 
 
 def test_in_the_projects_own_folder_the_settings_say_what_the_file_says(
