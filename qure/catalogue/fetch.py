@@ -189,7 +189,10 @@ def _configure(workshop: Path, repository: str, commit: str, cache: Path | None)
         try:
             parser.read_string(_file(git, commit, ".dvc/config", repository))
         except configparser.Error as error:
-            raise BadInput(f"{redacted(repository)!r}: not a configuration: {error}", file=".dvc/config") from None
+            problem = redacted(
+                f"{repository!r}: not a configuration: {error}"
+            )  # it quotes lines, which may hold secrets
+            raise BadInput(problem, file=".dvc/config") from None
     for section in parser.sections():
         if section.startswith(("remote ", "'remote ")) and parser.has_option(section, "url"):
             parser.set(section, "url", _absolute(parser.get(section, "url"), repository))

@@ -276,3 +276,11 @@ def test_a_configuration_that_dvc_could_not_read_is_named(tmp_path: Path, pulled
     with pytest.raises(BadInput, match=r"\.dvc/config"):
         fetch(SETTINGS, str(tmp_path), Pinned(made, "0" * 32 + ".dir"), tmp_path / "output")
     assert pulled == []
+
+
+def test_a_configuration_that_cannot_be_read_is_quoted_without_its_secrets(tmp_path: Path) -> None:
+    line = "url = https://anna:sentinel-password@storage.example/dvc\n"
+    made = commit(tmp_path, {".dvc/config": line})
+    with pytest.raises(BadInput, match=r"not a configuration: .*storage\.example") as refusal:
+        fetch(SETTINGS, str(tmp_path), Pinned(made, "0" * 32 + ".dir"), tmp_path / "output")
+    assert "sentinel-password" not in str(refusal.value)
