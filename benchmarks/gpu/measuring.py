@@ -26,7 +26,7 @@ def new_model(config: QureConfig, device: torch.device, *, vision: bool = True, 
     class AsItWas(QureModel):
         """Hands features and mask to transformers' module, which casts and asks as it sees fit."""
 
-        def _attend_on_gpu(self, sequence: Tensor, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        def _attend_fused(self, sequence: Tensor, image: Tensor, mask: Tensor | None = None) -> Tensor:
             states: Tensor = self.qformer(
                 query_embeds=sequence,
                 query_length=self.config.query_tokens,

@@ -21,7 +21,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,8 @@ from qure.errors import StageFailed
 from qure.images import normalise
 from qure.models.model import INITIAL_TEMPERATURE, QureModel
 from qure.models.relevance import relevance
+from qure.models.text import longest_text
+from qure.models.threads import deterministic_algorithms
 from qure.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -176,14 +178,13 @@ def _require_learned(metrics: Mapping[str, float], settings: PretrainingSettings
 
 @contextlib.contextmanager
 def _reproducible() -> Iterator[None]:
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
     try:
-        yield
+        with deterministic_algorithms():
+            yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)
 
 
 def _workers() -> ThreadPoolExecutor:
@@ -237,14 +238,14 @@ def _backward(model: QureModel, pairs: _Pairs, rows: torch.Tensor, pool: Executo
     upstream = zip(texts.grad.split(sizes), images.grad.split(sizes), strict=True)
     gradients = pool.map(lambda part, above: torch.autograd.grad(part, encoders, above), encoded, upstream)
     for parameter, *parts in zip(encoders, *gradients, strict=True):
-        parameter.grad = torch.stack(parts).sum(dim=0)
+        parameter.grad = reduce(torch.add, parts)
     return loss.item(), float((logits.argmax(dim=1) == right).float().mean())
 
 
 def _encode(model: QureModel, pairs: _Pairs, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Text embeddings (rows, D) and image embeddings (rows, T, D)."""
     assert model.vision is not None
-    longest = int(pairs.mask[rows].sum(dim=1).max())  # what lies behind is padding for all of them
+    longest = longest_text(pairs.mask[rows])
     features = model.vision(pixel_values=normalise(pairs.pixels[rows])).last_hidden_state
     texts = model.encode_texts(pairs.ids[rows, :longest], pairs.mask[rows, :longest])
     return texts, model.encode_images(features)

@@ -150,8 +150,8 @@ class QureModel(FolderModel):
         shapes when there is text, and all image tokens count anyway.
         """
         image = self.ln_vision(features.to(self.ln_vision.weight.dtype))
-        if features.device.type == "cuda":
-            return self._attend_on_gpu(sequence, image, mask)
+        if features.device.type == "cuda" or self._fused.is_sharing:
+            return self._attend_fused(sequence, image, mask)
         states: torch.Tensor = self.qformer(
             query_embeds=sequence,
             query_length=self.config.query_tokens,
@@ -160,7 +160,7 @@ class QureModel(FolderModel):
         ).last_hidden_state
         return states
 
-    def _attend_on_gpu(
+    def _attend_fused(
         self, sequence: torch.Tensor, image: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The same in fewer operations, none of which waits for the device (`qure.models.fused`).
@@ -186,7 +186,7 @@ class QureModel(FolderModel):
         return states
 
     def sharing_weights(self) -> AbstractContextManager[None]:
-        """Inside, the weights do not change: what passes on a GPU make of them is made once."""
+        """Inside, the weights do not change: what fused passes make of them is made once, and a CPU takes these too."""
         return self._fused.sharing()
 
     def trainable_parameters(self) -> list[nn.Parameter]:

@@ -38,6 +38,18 @@ def clean_caption(text: str) -> str:
     return " ".join(spaced.split(" ")[:_MAX_WORDS])
 
 
+def longest_text(attention_mask: torch.Tensor) -> int:
+    """Tokens of the longest of some texts; what lies behind them is padding in all of them, and need not be computed.
+
+    Args:
+        attention_mask: (B, L) from `CaptionTokenizer`, B >= 1.
+
+    >>> longest_text(torch.tensor([[1, 1, 0, 0], [1, 1, 1, 0]]))
+    3
+    """
+    return int(attention_mask.sum(dim=1).max())
+
+
 class CaptionTokenizer:
     """Texts -> token ids of one fixed length: `[CLS] text [SEP] [PAD] ...`.
 

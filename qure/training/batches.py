@@ -13,6 +13,7 @@ from torch import Tensor
 
 from qure.config import TrainingSettings
 from qure.features.store import FeatureStore
+from qure.models.text import longest_text
 from qure.negatives.sampling import draw, shared_mask
 from qure.negatives.schedule import mining_and_age
 from qure.negatives.sets import NegativeSets
@@ -76,16 +77,21 @@ def batch_numbers(
     *,
     length: int | None = None,
 ) -> BatchNumbers:
-    """One process's share of the batch that holds the triplets `rows`, filled to `length` rows with weight 0."""
+    """One process's share of the batch that holds the triplets `rows`, filled to `length` rows with weight 0.
+
+    Texts end with the longest of the whole batch, so that dropout masks do not depend on who computes which row. With
+    `length` every batch has the same shapes, padding included.
+    """
     own, weights = part_of(rows, rank=group.rank, world=group.world, length=length)
     places, _ = part_of(np.arange(len(rows)), rank=group.rank, world=group.world, length=length)
     columns = _candidate_columns(own, data, negatives)
+    tokens = data.input_ids.shape[1] if length is not None else longest_text(data.attention_mask[rows])
     shared = candidate_mask(rows, data, negatives, group, length=length) if settings.shares_candidates else None
     return BatchNumbers(
         references=torch.from_numpy(data.references[own]),
         candidates=torch.from_numpy(data.corpus[columns]),
-        input_ids=data.input_ids[own],
-        attention_mask=data.attention_mask[own],
+        input_ids=data.input_ids[own, :tokens],
+        attention_mask=data.attention_mask[own, :tokens],
         weights=torch.from_numpy(weights),
         rows=torch.from_numpy(places),
         size=len(rows) if length is None else length * group.world,

@@ -10,6 +10,7 @@ from torch import Tensor
 from qure.features.store import FeatureStore
 from qure.models.model import QureModel
 from qure.models.precision import PrecisionPolicy
+from qure.models.text import longest_text
 from qure.negatives.relevance import relevance_block
 from qure.progress import track
 from qure.training.data import Integers, TrainingData
@@ -61,7 +62,8 @@ class TrainingEncoder:
         """Query embeddings of the triplets, (N, D) fp32."""
 
         def encode(places: Integers) -> Tensor:
-            ids, mask = data.input_ids[places], data.attention_mask[places]
+            tokens = longest_text(data.attention_mask[places])
+            ids, mask = data.input_ids[places, :tokens], data.attention_mask[places, :tokens]
             device = self._group.device
             return self._model.encode_queries(self._read(data.references[places]), ids.to(device), mask.to(device))
 

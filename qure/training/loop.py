@@ -23,6 +23,7 @@ from qure.errors import StageFailed
 from qure.features.store import FeatureStore
 from qure.models.model import QureModel
 from qure.models.precision import PrecisionPolicy
+from qure.models.threads import deterministic_algorithms
 from qure.negatives.schedule import is_mining_epoch
 from qure.negatives.statistics import findings as mining_findings
 from qure.progress import progress_bar
@@ -362,12 +363,7 @@ def _reproducible(device: torch.device) -> Iterator[None]:
     On a GPU the same holds but for the atomic additions of the embedding's gradient: forbidding them would cost
     speed, so a resumed GPU run equals the uninterrupted one to rounding.
     """
-    before = torch.are_deterministic_algorithms_enabled()
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        if device.type == "cpu":
-            torch.use_deterministic_algorithms(True)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(before)
+    same_bits = deterministic_algorithms() if device.type == "cpu" else contextlib.nullcontext()
+    with torch.random.fork_rng(devices=devices), same_bits:
+        yield

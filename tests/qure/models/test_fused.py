@@ -27,7 +27,7 @@ def test_is_the_modules_forward_and_backward_pass(
                 context = model.sharing_weights() if sharing else torch.enable_grad()
                 with context:
                     image = model.ln_vision(features)
-                    states = model._attend_on_gpu(texts, image, mask), model._attend_on_gpu(queries, image)
+                    states = model._attend_fused(texts, image, mask), model._attend_fused(queries, image)
             else:
                 states = model._attend(texts, features, mask), model._attend(queries, features)
         torch.stack([(one.float() ** 3).mean() for one in states]).sum().backward()

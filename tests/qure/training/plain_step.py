@@ -49,9 +49,9 @@ def plain_step(
     with torch.no_grad(), _dropout_by_definition():
         if seed is not None:
             torch.manual_seed(seed)
-        queries = model.encode_queries(
-            store.read(data.references[rows]), data.input_ids[rows], data.attention_mask[rows]
-        )
+        ids, mask = data.input_ids[rows], data.attention_mask[rows]
+        used = mask.any(dim=0)  # padding of every row is left out, and drops nothing
+        queries = model.encode_queries(store.read(data.references[rows]), ids[:, used], mask[:, used])
         candidates = model.encode_images(store.read(data.corpus[columns]))
         temperature = float(model.temperature)
 

@@ -67,7 +67,12 @@ def test_a_batch_holds_what_its_triplets_name(data: TrainingData, store: Feature
     assert torch.equal(batch.candidates[:3], store.read(data.corpus[data.targets[rows]]))
     assert torch.equal(batch.candidates[3:6], store.read(data.corpus[negatives.drawn[rows, 0]]))
     assert torch.equal(batch.candidates[6:], store.read(data.corpus[negatives.drawn[rows, 1]]))
-    assert torch.equal(batch.input_ids, data.input_ids[rows])
+    lengths = data.attention_mask[rows].sum(dim=1)
+    assert batch.input_ids.shape[1] == batch.attention_mask.shape[1] == lengths.max() < data.input_ids.shape[1]
+    for read, row, length in zip(batch.input_ids, rows, lengths.tolist(), strict=True):
+        assert torch.equal(read[:length], data.input_ids[row, :length])
+        assert not data.input_ids[row, length:].any(), "what was cut off is padding"
+    assert batch.attention_mask.sum(dim=1).tolist() == lengths.tolist()
     assert (batch.size, batch.shared, batch.weights.tolist()) == (3, None, [1, 1, 1])
 
 
@@ -83,6 +88,8 @@ def test_processes_share_a_batch(data: TrainingData, store: FeatureStore) -> Non
     assert (first.weights.tolist(), second.weights.tolist()) == ([1, 1], [1, 0])
     assert (first.size, second.size) == (3, 3)
     assert torch.equal(second.references[0], store.read(data.references[[17]])[0])
+    longest = int(data.attention_mask[rows].sum(dim=1).max())
+    assert first.input_ids.shape[1] == second.input_ids.shape[1] == longest, "the whole batch's, not one's own"
 
 
 def test_an_image_that_a_batch_has_twice_counts_where_one_process_has_it_first(data: TrainingData) -> None:

@@ -54,12 +54,12 @@ def test_weight_decay_is_on_everything_trainable(model: QureModel) -> None:
     assert not {"itm_head.weight", "itm_head.bias"} & names
 
 
-def test_a_small_model_on_a_processor_takes_plain_steps(model: QureModel) -> None:
-    """A fused kernel rounds otherwise, and a learning rate that lives on a GPU is a tensor."""
+def test_a_processor_takes_one_kernel_and_a_plain_learning_rate(model: QureModel) -> None:
+    """One that lives on a GPU is a tensor."""
     settings = TrainingSettings(learning_rate=3e-4)
     (group,) = make_optimizer(model, settings).param_groups
     assert type(group["lr"]) is float
-    assert (group["lr"], group["fused"], group["capturable"]) == (3e-4, False, False)
+    assert (group["lr"], group["fused"], group["capturable"]) == (3e-4, True, False)
 
 
 @pytest.mark.parametrize("scale", [None, 1024.0])

@@ -238,7 +238,9 @@ def _named(
     return named
 
 
-def test_recomputing_layers_changes_nothing(model: QureModel, data: TrainingData, store: FeatureStore) -> None:
+def test_recomputing_layers_changes_nothing_but_rounding(
+    model: QureModel, data: TrainingData, store: FeatureStore
+) -> None:
     gradients = []
     for recompute in (False, True):
         settings = recipe(gradient_checkpointing=recompute)
@@ -248,7 +250,8 @@ def test_recomputing_layers_changes_nothing(model: QureModel, data: TrainingData
         loss(batch_of([0, 1, 2, 3], data, store, settings)).loss.backward()
         gradients.append(torch.cat([one.grad.flatten() for one in model.parameters() if one.grad is not None]))
         assert model.qformer.is_gradient_checkpointing == recompute
-    assert torch.equal(*gradients)
+    kept, recomputed = gradients
+    assert (kept - recomputed).norm() <= 1e-6 * kept.norm()
 
 
 def test_half_precision_encodes_but_scores_in_fp32(model: QureModel, data: TrainingData, store: FeatureStore) -> None:
