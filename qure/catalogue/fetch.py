@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import yaml
 
+from qure.catalogue.pointer import tracked_folder
 from qure.catalogue.stage import render
 from qure.config import Settings
 from qure.errors import BadInput, StageFailed
@@ -173,11 +174,8 @@ def _file(git: object, commit: str, name: str, repository: str) -> str:
 
 
 def _hash(pointer: str, repository: str) -> str:
-    try:
-        found = str(yaml.safe_load(pointer)["outs"][0]["md5"])
-    except (yaml.YAMLError, KeyError, IndexError, TypeError):
-        found = ""
-    if not _DVC_HASH.fullmatch(found) or not found.endswith(".dir"):
+    found = tracked_folder(pointer)
+    if found is None:
         raise BadInput(f"{redacted(repository)!r}: {POINTER} does not track a folder with DVC", file=POINTER)
     return found
 

@@ -7,8 +7,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import yaml
-
+from qure.catalogue.pointer import tracked_folder
 from qure.catalogue.stage import render
 from qure.config import Settings
 from qure.datasets.links import REMEDY, linked_folders
@@ -75,14 +74,14 @@ def _render_exactly(settings: Settings, data: Path, pointer: Path) -> str:
 
 
 def _md5(text: str, pointer: Path) -> str:
-    try:
-        return str(yaml.safe_load(text)["outs"][0]["md5"])
-    except (yaml.YAMLError, KeyError, IndexError, TypeError):
+    found = tracked_folder(text)
+    if found is None:
         raise BadInput(
             "does not describe one folder by its hash, and DVC does not bring its data",
             file=pointer,
             remedy="Bring the file back as it was committed",
-        ) from None
+        )
+    return found
 
 
 def _remotes() -> bool:
