@@ -9,7 +9,7 @@ from benchmarks import __main__ as suite
 from benchmarks import page
 
 #: `mutation`, with its `guards`, is asked about modules by name: it judges tests, and costs hours for all of them.
-OTHERS = {"__main__", "common", "faults", "guards", "page", "mutation"}
+OTHERS = {"__main__", "common", "faults", "guards", "page", "sections", "mutation"}
 FOLDER = Path(suite.__file__).parent
 SCRIPTS = {file.stem for file in FOLDER.glob("*.py")} - OTHERS | {
     file.parent.name for file in FOLDER.glob("*/__main__.py")

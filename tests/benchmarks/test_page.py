@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import page
 from benchmarks.common import RESULTS
+from benchmarks.sections import SECTIONS, Row
 
 MEASURED = {
     "date": "2026-01-02T03:04:05+00:00",
@@ -59,13 +60,13 @@ def test_rates_of_planted_faults_are_of_those_that_somebody_can_tell(tmp_path: P
 
 
 def test_a_rate_is_better_when_it_is_more() -> None:
-    assert page.Row("images", 200.0, "a second", before=50.0, more_is_better=True).times == 4
-    assert page.Row("step", 50.0, "ms", before=200.0).times == 4
-    assert page.Row("step", 50.0, "ms").times is None
+    assert Row("images", 200.0, "a second", before=50.0, more_is_better=True).times == 4
+    assert Row("step", 50.0, "ms", before=200.0).times == 4
+    assert Row("step", 50.0, "ms").times is None
 
 
 def test_every_section_reads_the_result_that_is_kept() -> None:
-    for section in page.SECTIONS:
+    for section in SECTIONS:
         file = RESULTS / f"{section.name}.json"
         if file.is_file():
             assert list(section.rows(json.loads(file.read_text()))), section.name
