@@ -115,7 +115,7 @@ def _within(seconds: float, url: str, content: bytes, message: str, key: bytes |
     thread.start()
     thread.join(seconds)
     if not outcome:
-        raise _Away(f"was not answered within {seconds:.0f} s")
+        raise _Away(f"was not answered within {seconds:.2g} s")
     if outcome[0] is not None:
         raise outcome[0]
 

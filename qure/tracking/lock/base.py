@@ -49,7 +49,7 @@ class RegistryLock(abc.ABC):
         while not self._take():
             if time.monotonic() > deadline:
                 raise StageFailed(
-                    f"the lock {self.name!r} was not free within {self.wait:.0f} s; {self._holder()!r} holds it. "
+                    f"the lock {self.name!r} was not free within {self.wait:g} s; {self._holder()!r} holds it. "
                     "Wait for the other run to end and start this one again"
                 )
             if not announced:

@@ -131,3 +131,22 @@ def test_a_sheet_that_cannot_be_written_is_refused_before_the_champion_is_asked(
     said = qure("search", "data/fashioniq/images/B01.jpg", "is blue", "--sheet", sheet)
     assert said.exit_code == 2
     assert problem in said.err
+
+
+def test_an_ablation_is_a_table_or_json(
+    qure: Callable[..., Any], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def row(title: str, ndcg: float, difference: dict[str, Any]) -> dict[str, Any]:
+        return {"title": title, "metrics": {"ndcg_at_10": {"mean": ndcg}}, "differences": difference}
+
+    worse = {"ndcg_at_10": {"value": -3.25, "verdict": "below"}}
+    found = {"training_set": "cirr", "arms": [row("In-batch contrast", 60.14, {}), row("Published", 56.89, worse)]}
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr("qure.ablation.stage.ablate", lambda *_, **given: asked.append(given) or found)
+    said = qure("ablate", "--training-set", "cirr", "--epochs", "2", "--seeds", "4", "--arm", "published").out
+    lines = [" ".join(line.replace("│", " ").split()) for line in said.splitlines()]
+    assert "In-batch contrast 60.1" in lines
+    assert "Published 56.9 -3.2, below" in lines
+    assert "report.html, table.md" in said
+    assert (asked[0]["epochs"], list(asked[0]["seeds"]), asked[0]["arms"]) == (2, [0, 1, 2, 3], ["published"])
+    assert json.loads(qure("ablate", "--training-set", "cirr", "--json").out) == found
