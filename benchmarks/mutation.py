@@ -39,6 +39,8 @@ EXAMINED = ("qure", "pipelines", "infra")
 
 #: Share of the faults that somebody can tell, which a module's tests are to kill.
 FLOOR = 0.9
+#: In less than that a module's tests have hardly been run without a fault.
+LEAST_SECONDS = 20.0
 
 
 def examined(
@@ -135,6 +137,15 @@ def changed(since: str, root: Path = ROOT) -> list[str]:
     return [module for module in modules if len(guarding(module, root)) > 1 and mutants((root / module).read_bytes())]
 
 
+def share_of(left: float, modules: int) -> float:
+    """Seconds for the next of so many modules: an equal part, but enough to plant something.
+
+    >>> share_of(600, 10), share_of(60, 80), share_of(5, 80)
+    (60.0, 20.0, 5)
+    """
+    return min(left, max(LEAST_SECONDS, left / modules))
+
+
 def below_floor(found: Iterable[Mapping[str, Any]]) -> bool:
     """Whether so many faults survived as tests that kill 90 % would let live once in a hundred draws.
 
@@ -177,7 +188,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="qure-mutation.") as scratch:
         copied = copied_project(Path(scratch, "project"))
         for number, module in enumerate(modules):
-            share = (stop - time.monotonic()) / (len(modules) - number)
+            left, modules_left = stop - time.monotonic(), len(modules) - number
+            if left <= 0:
+                print(f"the time is over: {modules_left} modules were not looked at", flush=True)
+                break
+            share = share_of(left, modules_left)
             result = examined(module, copied, sample=options.sample, seed=options.seed, seconds=share)
             around = circumstances()
             rate = result["kill_rate"]
