@@ -46,6 +46,9 @@ def main() -> None:
         importlib.import_module(name)
     # What MLflow finds out about all installed packages once in a process, each time that it loads a first model.
     importlib.import_module("mlflow.utils.requirements_utils")._init_packages_to_modules_map()
+    # A package's description is read several times: by libyaml in a tenth of the time.
+    yaml = importlib.import_module("yaml")
+    yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     assert not [name for name in sys.modules if name.partition(".")[0] == "qure"]
     spec = importlib.util.spec_from_file_location("answering", sys.argv[1])
     assert spec is not None

@@ -4,13 +4,14 @@ import importlib.util
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from qure.config import BackboneSettings, Settings
 from qure.files import fingerprint, folder_digest
@@ -40,6 +41,20 @@ def _asked_by_fork(
         from qure.registry import packaging
 
         monkeypatch.setattr(packaging, "_ask", ask_by_fork)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _copied_downloads(copied_downloads: None) -> None:
+    """Each promotion brings a whole model."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_yaml() -> Iterator[None]:
+    """MLflow reads and writes a model's description several times each time: by libyaml in a tenth of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("SafeLoader", "SafeDumper"):
+            patch.setattr(yaml, name, getattr(yaml, f"C{name}", getattr(yaml, name)))
+        yield
 
 
 @pytest.fixture(scope="session")
