@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import importlib
 import importlib.util
 import json
 import logging
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 # Before torch is imported: two test processes with as many threads as cores each wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# DVC's commands start a process each that tells its makers about them.
+os.environ["DVC_NO_ANALYTICS"] = "1"
 
 #: These copy their process many times: begun before it has grown.
 FORKING = ("tests/qure/test_files.py", "tests/qure/test_scratch.py")
@@ -222,6 +225,8 @@ def _count(event: str, arguments: tuple[Any, ...]) -> None:
 @pytest.fixture(scope="session")
 def dvc_by_fork() -> Callable[..., None]:
     """In place of `qure.catalogue.fetch._dvc`: in a copy of this process, which need not import DVC again."""
+    for name in ("dvc.cli", "dvc.repo", "dvc.rwlock", "dvc.scm", "dvc_render", "networkx", "rich.progress"):
+        importlib.import_module(name)
     return _dvc_by_fork
 
 

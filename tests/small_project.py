@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from qure.backbone.stage import prepare_backbone
 from qure.config import Settings
 from qure.features.stage import precompute
@@ -27,8 +29,16 @@ def prepare(settings: Settings, folder: Path, data: Path) -> SetLayout:
     return layout
 
 
-def train(settings: Settings, layout: SetLayout, *, plots: bool = True) -> None:
-    """Trains on the data without validation."""
+def train(settings: Settings, layout: SetLayout, *, drawn: bool = True) -> None:
+    """Trains on the data without validation; what minings find is kept, and `drawn` or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not drawn:
+            for function in ("mining.draw_ranks", "mining.draw_sorted_scores", "outputs.draw_sizes"):
+                patch.setattr(f"qure.training.{function}", lambda *_, **__: None)
+        _train(settings, layout)
+
+
+def _train(settings: Settings, layout: SetLayout) -> None:
     train_stage(
         settings,
         "fashioniq",
@@ -39,5 +49,4 @@ def train(settings: Settings, layout: SetLayout, *, plots: bool = True) -> None:
         output=layout.folder,
         work=layout.scratch("train"),
         device="cpu",
-        plots=plots,
     )

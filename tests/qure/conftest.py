@@ -4,6 +4,7 @@ import contextlib
 import copy
 import functools
 import hashlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -306,32 +308,34 @@ def copied_downloads() -> Iterator[None]:
         yield
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Who asks packages is copied from this process before it has threads and files of tests."""
+    if not session.config.option.collectonly and any("ask_by_fork" in item.fixturenames for item in session.items):
+        session.config.stash[_ASKER] = _asked_by_fork().Asker()
+
+
+_ASKER: pytest.StashKey[Any] = pytest.StashKey()
+
+
+def _asked_by_fork() -> ModuleType:
+    """A helper module of this folder: tests are no package, so it is loaded by its path."""
+    file = Path(__file__).with_name("asked_by_fork.py")
+    spec = importlib.util.spec_from_file_location("qure_tests_asked_by_fork", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="session")
-def ask_by_fork() -> Iterator[Callable[..., dict[str, Any]]]:
+def ask_by_fork(pytestconfig: pytest.Config) -> Iterator[Callable[..., dict[str, Any]]]:
     """In place of `qure.registry.packaging._ask`: in a fork of a process that has imported torch and no qure.
 
     A package that was asked before, to the byte, is not asked again.
     """
-    begun: list[subprocess.Popen[str]] = []
     answered: dict[str, dict[str, Any]] = {}
-
-    def process() -> "subprocess.Popen[str]":
-        if not begun:
-            from qure.registry import answering
-
-            script, asking = Path(__file__).with_name("asked_by_fork.py"), Path(answering.__file__)
-            environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-            begun.append(
-                subprocess.Popen(
-                    [sys.executable, "-P", str(script), str(asking), str(asking.parents[1])],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                    env=environment | {"PYTHONDONTWRITEBYTECODE": "1", "MLFLOW_DISABLE_TELEMETRY": "true"},
-                )
-            )
-        return begun[0]
+    asker = pytestconfig.stash[_ASKER]
 
     def ask(python: str, folder: Path, scratch: Path) -> dict[str, Any]:
         from qure.files import read_json
@@ -339,18 +343,12 @@ def ask_by_fork() -> Iterator[Callable[..., dict[str, Any]]]:
         content = _content(folder, scratch)
         if content not in answered:
             output = scratch / "answer.json"
-            asked = process()
-            assert asked.stdin is not None
-            assert asked.stdout is not None
-            print(folder.resolve(), output, sep="\t", file=asked.stdin, flush=True)
-            assert asked.stdout.readline().strip() == "0"
+            assert asker.ask(folder.resolve(), output) == 0
             answered[content] = dict(read_json(output))
         return copy.deepcopy(answered[content])
 
     yield ask
-    for one in begun:  # it has answered all that it was asked
-        one.kill()
-        one.communicate()
+    asker.end()
 
 
 def _content(package: Path, scratch: Path) -> str:

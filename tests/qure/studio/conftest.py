@@ -52,7 +52,7 @@ def world(
     ask_by_fork: Callable[..., dict[str, Any]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> World:
-    """FashionIQ of the small catalogue: trained for three epochs, evaluated, registered, promoted."""
+    """FashionIQ of the small catalogue: trained for four epochs, evaluated, registered, promoted."""
     from qure.evaluation.stage import evaluate
     from qure.models.build import build_catalogue_model
     from qure.registry.stage import promote, register
@@ -73,7 +73,7 @@ def world(
                     "embedding": 24,
                 },
             },
-            "training": {"fashioniq": {"recipe": "catalogue", "overrides": {"epochs": 3}}},
+            "training": {"fashioniq": {"recipe": "catalogue", "overrides": {"epochs": 4}}},
             "evaluation": {"bootstrap_samples": 100},
             "promotion": {"refuse_collapsed": False},
             "tracking": {"uri": f"sqlite:///{folder / 'mlflow.db'}"},
@@ -86,7 +86,7 @@ def world(
         layout.backbone, notes={"training": "fashioniq", "backbone": "untrained"}
     )
     small, features = helper("small_project"), layout.feature_stores
-    small.train(settings, small.prepare(settings, folder, catalogue), plots=False)
+    small.train(settings, small.prepare(settings, folder, catalogue), drawn=False)
     for model, place in ((layout.backbone, folder / "before"), (layout.model, layout.evaluation)):
         evaluate(settings, "fashioniq", data=data, features=features, model=model, output=place, device="cpu")
         registration = folder / f"{place.name}.json"
