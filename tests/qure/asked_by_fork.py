@@ -47,7 +47,7 @@ class Asker:
 
 
 def _alone(line: socket.socket) -> None:
-    """Nothing is left open but `line`, which becomes file 3; nothing of qure, of pytest's hooks, and of the checkout."""
+    """Nothing is left open but `line`, which becomes file 3; nothing of qure, of pytest's hooks, of the checkout."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)

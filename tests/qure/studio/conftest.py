@@ -86,9 +86,11 @@ def world(
         layout.backbone, notes={"training": "fashioniq", "backbone": "untrained"}
     )
     small, features = helper("small_project"), layout.feature_stores
-    small.train(settings, small.prepare(settings, folder, catalogue), drawn=False)
+    with small.undrawn():
+        small.train(settings, small.prepare(settings, folder, catalogue))
+        for model, place in ((layout.backbone, folder / "before"), (layout.model, layout.evaluation)):
+            evaluate(settings, "fashioniq", data=data, features=features, model=model, output=place, device="cpu")
     for model, place in ((layout.backbone, folder / "before"), (layout.model, layout.evaluation)):
-        evaluate(settings, "fashioniq", data=data, features=features, model=model, output=place, device="cpu")
         registration = folder / f"{place.name}.json"
         register(
             settings,
