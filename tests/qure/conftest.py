@@ -352,10 +352,14 @@ def ask_by_fork(pytestconfig: pytest.Config) -> Iterator[Callable[..., dict[str,
 
 
 def _content(package: Path, scratch: Path) -> str:
-    """What a package holds, hidden files too, but for the asker's scratch and what is said of the single upload."""
+    """What a package holds, hidden files too, but for the asker's scratch and what is said of the single upload.
+
+    Beside the scratch lies its lock (qure/scratch.py), of another name each time.
+    """
     upload = ("model_id:", "model_uuid:", "run_id:", "utc_time_created:", "artifact_path:")
     digest = hashlib.sha256()
-    for file in sorted(set(package.rglob("*")) - {package / "registered_model_meta", scratch}):
+    left_out = {package / "registered_model_meta", scratch, *scratch.parent.glob("*.lock")}
+    for file in sorted(set(package.rglob("*")) - left_out):
         content = file.read_bytes() if file.is_file() else b""
         if file == package / "MLmodel":
             content = b"".join(line for line in content.splitlines() if not line.decode().startswith(upload))

@@ -110,19 +110,29 @@ def settings_at(uri: str) -> Settings:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def settings_for() -> Callable[[str], Settings]:
     """Tracking URI -> settings."""
     return settings_at
 
 
 @pytest.fixture
-def judged(catalogue: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Model folder and quality (0..1) -> an evaluate stage's folder, as far as the registry reads it.
+def judged(judged_in: Callable[[Path], Callable[..., Path]], tmp_path: Path) -> Callable[..., Path]:
+    """`judged_in` this test's own folder."""
+    return judged_in(tmp_path)
 
-    FashionIQ's own protocol on the catalogue's queries; the embeddings are the targets' with noise, so that quality
+
+@pytest.fixture(scope="session")
+def judged_in(catalogue: Path) -> Callable[[Path], Callable[..., Path]]:
+    """Folder -> (model folder, quality 0..1) -> an evaluate stage's folder, as far as the registry reads it."""
+    return lambda folder: _judging(catalogue, folder)
+
+
+def _judging(catalogue: Path, folder: Path) -> Callable[..., Path]:
+    """FashionIQ's own protocol on the catalogue's queries; the embeddings are the targets' with noise, so that quality
     can be chosen and two qualities differ on the same queries. `collapsed`: "queries" or "candidates" have become one.
     """
+    evaluations = folder / "evaluations"
 
     def judge(model: Path, quality: float, *, images: str = "the images", seed: int = 0, collapsed: str = "") -> Path:
         from qure.benchmarks.fashioniq import files as files
@@ -133,7 +143,7 @@ def judged(catalogue: Path, tmp_path: Path) -> Callable[..., Path]:
         from qure.files import write_json
         from qure.models.manifest import read_manifest
 
-        folder = tmp_path / "evaluations" / f"{model.name}-{quality}-{seed}-{images}-{collapsed}"
+        folder = evaluations / f"{model.name}-{quality}-{seed}-{images}-{collapsed}"
         if folder.is_dir():
             return folder
         root = catalogue / "fashioniq"
