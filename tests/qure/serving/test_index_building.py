@@ -164,7 +164,7 @@ def test_a_served_gallery_gets_the_index_that_the_settings_want(
     from qure.serving.gallery import write_gallery
 
     made = served("fashioniq")
-    wanted = {"kind": "ivf_pq", "lists": 4, "bytes_per_token": 8, "images": 30, "probes": 4, "queries": 25}
+    wanted = {"kind": "ivf_pq", "lists": 4, "bytes_per_token": 2, "images": 30, "probes": 4, "queries": 25}
     chosen = Settings.model_validate(
         {"training": {"fashioniq": {"recipe": "catalogue"}}, "serving": {"index": wanted}, "tracking": {"uri": None}}
     )
