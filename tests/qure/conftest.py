@@ -58,14 +58,21 @@ def _commands_are_put_together_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables in a SQLite file; making them takes seconds."""
+def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """MLflow's tables in a SQLite file; making them takes seconds.
+
+    From then on the revision that MLflow wants is known: to find it out, it reads 67 files for each database.
+    """
+    from mlflow.store.db import utils
+
     from qure.config import TrackingSettings
     from qure.tracking import connect
 
     file = tmp_path_factory.mktemp("mlflow") / "empty.db"
     connect(TrackingSettings(uri=f"sqlite:///{file}"))
-    return file
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "_get_latest_schema_revision", functools.cache(utils._get_latest_schema_revision))
+        yield file
 
 
 @pytest.fixture
