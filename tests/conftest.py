@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import importlib
 import importlib.util
 import json
 import logging
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 # Before torch is imported: two test processes with as many threads as cores each wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# DVC's commands start a process each that tells its makers about them.
+os.environ["DVC_NO_ANALYTICS"] = "1"
 
 #: These copy their process many times: begun before it has grown.
 FORKING = ("tests/qure/test_files.py", "tests/qure/test_scratch.py")
@@ -81,12 +84,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """What is imported for all tests stays for all of them: looked through by no garbage collection, at 0.6 s each."""
+    """What is imported for all tests stays for all of them: looked through by no garbage collection, at 0.6 s each.
+
+    Nor is the rest looked through as often: what tests import later lives as long, and was a twelfth of their time.
+    """
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
         gc.enable()
 
 
@@ -213,6 +220,35 @@ _counting: "list[Counter[Path] | None]" = []
 def _count(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open" and _counting[-1] is not None and isinstance(arguments[0], str | os.PathLike):
         _counting[-1][Path(arguments[0]).resolve()] += 1
+
+
+@pytest.fixture(scope="session")
+def dvc_by_fork() -> Callable[..., None]:
+    """In place of `qure.catalogue.fetch._dvc`: in a copy of this process, which need not import DVC again."""
+    for name in ("dvc.cli", "dvc.repo", "dvc.rwlock", "dvc.scm", "dvc_render", "networkx", "rich.progress"):
+        importlib.import_module(name)
+    return _dvc_by_fork
+
+
+def _dvc_by_fork(folder: Path, *arguments: str) -> None:
+    import dvc.cli
+
+    from qure.errors import StageFailed
+
+    with tempfile.TemporaryFile("w+") as said:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.chdir(folder)
+                sys.stdout = sys.stderr = said
+                status = dvc.cli.main(list(arguments))
+            finally:
+                said.flush()
+                os._exit(status)
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+            said.seek(0)
+            raise StageFailed(f"`dvc {' '.join(arguments)}` failed: {said.read()}")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ The expensive ones (backbone, features, training, evaluation, registry) run in t
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,14 @@ def _checked_once(checked_once: dict[str, Any]) -> None:
     """The same data is prepared several times."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _dvc_by_fork(dvc_by_fork: Callable[..., None]) -> Iterator[None]:
+    """Data is rendered and added several times; DVC as a process of its own is asked in test_fetch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qure.catalogue.fetch._dvc", dvc_by_fork)
+        yield
+
+
 @pytest.fixture
 def call(tmp_path: Path) -> Callable[..., Any]:
     """Calls a component's function with artifacts below tmp_path; returns (result, artifacts)."""
@@ -46,8 +54,8 @@ def call(tmp_path: Path) -> Callable[..., Any]:
     return run
 
 
-@pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def prepared(_dvc_by_fork: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The artifacts that prepare_data makes of a tiny catalogue."""
     root = tmp_path_factory.mktemp("prepared")
     artifacts: dict[str, Any] = {

@@ -28,7 +28,8 @@ def project(catalogue: Path, helper: Callable[[str], ModuleType], tmp_path_facto
     torch.set_num_threads(1)
     small, folder = helper("small_project"), tmp_path_factory.mktemp("project")
     settings = Settings.model_validate({**SETTINGS, "backbone": small.BACKBONE})
-    small.train(settings, small.prepare(settings, folder, catalogue), plots=False)
+    with small.undrawn():
+        small.train(settings, small.prepare(settings, folder, catalogue))
     return folder
 
 

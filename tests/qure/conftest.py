@@ -4,6 +4,7 @@ import contextlib
 import copy
 import functools
 import hashlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -56,14 +58,21 @@ def _commands_are_put_together_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables in a SQLite file; making them takes seconds."""
+def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """MLflow's tables in a SQLite file; making them takes seconds.
+
+    From then on the revision that MLflow wants is known: to find it out, it reads 67 files for each database.
+    """
+    from mlflow.store.db import utils
+
     from qure.config import TrackingSettings
     from qure.tracking import connect
 
     file = tmp_path_factory.mktemp("mlflow") / "empty.db"
     connect(TrackingSettings(uri=f"sqlite:///{file}"))
-    return file
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "_get_latest_schema_revision", functools.cache(utils._get_latest_schema_revision))
+        yield file
 
 
 @pytest.fixture
@@ -289,31 +298,51 @@ def _browser(chromium: str, driver: str, size: tuple[int, int], profile: Path) -
 
 
 @pytest.fixture(scope="session")
-def ask_by_fork() -> Iterator[Callable[..., dict[str, Any]]]:
+def copied_downloads() -> Iterator[None]:
+    """A folder that MLflow keeps on this machine comes in one copy: file by file, a package's 370 take 0.3 s."""
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    download: Callable[..., str] = LocalArtifactRepository.download_artifacts
+
+    def copy_whole(kept: Any, artifact_path: str, dst_path: str | None = None) -> str:
+        source = Path(kept.artifact_dir)
+        if artifact_path or dst_path is None or not Path(dst_path).is_dir() or not source.is_dir():
+            return download(kept, artifact_path, dst_path)
+        return str(shutil.copytree(source, dst_path, copy_function=shutil.copyfile, dirs_exist_ok=True))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalArtifactRepository, "download_artifacts", copy_whole)
+        yield
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Who asks packages is copied from this process before it has threads and files of tests."""
+    if not session.config.option.collectonly and any("ask_by_fork" in item.fixturenames for item in session.items):
+        session.config.stash[_ASKER] = _asked_by_fork().Asker()
+
+
+_ASKER: pytest.StashKey[Any] = pytest.StashKey()
+
+
+def _asked_by_fork() -> ModuleType:
+    """A helper module of this folder: tests are no package, so it is loaded by its path."""
+    file = Path(__file__).with_name("asked_by_fork.py")
+    spec = importlib.util.spec_from_file_location("qure_tests_asked_by_fork", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def ask_by_fork(pytestconfig: pytest.Config) -> Iterator[Callable[..., dict[str, Any]]]:
     """In place of `qure.registry.packaging._ask`: in a fork of a process that has imported torch and no qure.
 
     A package that was asked before, to the byte, is not asked again.
     """
-    begun: list[subprocess.Popen[str]] = []
     answered: dict[str, dict[str, Any]] = {}
-
-    def process() -> "subprocess.Popen[str]":
-        if not begun:
-            from qure.registry import answering
-
-            script, asking = Path(__file__).with_name("asked_by_fork.py"), Path(answering.__file__)
-            environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-            begun.append(
-                subprocess.Popen(
-                    [sys.executable, "-P", str(script), str(asking), str(asking.parents[1])],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                    env=environment | {"PYTHONDONTWRITEBYTECODE": "1", "MLFLOW_DISABLE_TELEMETRY": "true"},
-                )
-            )
-        return begun[0]
+    asker = pytestconfig.stash[_ASKER]
 
     def ask(python: str, folder: Path, scratch: Path) -> dict[str, Any]:
         from qure.files import read_json
@@ -321,25 +350,23 @@ def ask_by_fork() -> Iterator[Callable[..., dict[str, Any]]]:
         content = _content(folder, scratch)
         if content not in answered:
             output = scratch / "answer.json"
-            asked = process()
-            assert asked.stdin is not None
-            assert asked.stdout is not None
-            print(folder.resolve(), output, sep="\t", file=asked.stdin, flush=True)
-            assert asked.stdout.readline().strip() == "0"
+            assert asker.ask(folder.resolve(), output) == 0
             answered[content] = dict(read_json(output))
         return copy.deepcopy(answered[content])
 
     yield ask
-    for one in begun:  # it has answered all that it was asked
-        one.kill()
-        one.communicate()
+    asker.end()
 
 
 def _content(package: Path, scratch: Path) -> str:
-    """What a package holds, hidden files too, but for the asker's scratch and what is said of the single upload."""
+    """What a package holds, hidden files too, but for the asker's scratch and what is said of the single upload.
+
+    Beside the scratch lies its lock (qure/scratch.py), of another name each time.
+    """
     upload = ("model_id:", "model_uuid:", "run_id:", "utc_time_created:", "artifact_path:")
     digest = hashlib.sha256()
-    for file in sorted(set(package.rglob("*")) - {package / "registered_model_meta", scratch}):
+    left_out = {package / "registered_model_meta", scratch, *scratch.parent.glob("*.lock")}
+    for file in sorted(set(package.rglob("*")) - left_out):
         content = file.read_bytes() if file.is_file() else b""
         if file == package / "MLmodel":
             content = b"".join(line for line in content.splitlines() if not line.decode().startswith(upload))

@@ -24,7 +24,7 @@ SETTINGS = {
 
 ARMS = """
 baseline: contrast
-base: {loss: bradley_terry, batch_size: 16, temperature: learned, negatives: {shared_negatives: false}}
+base: {loss: bradley_terry, batch_size: 64, temperature: learned, negatives: {shared_negatives: false}}
 arms:
   contrast: {title: The baseline, group: first, changes: {loss: contrastive}}
   mined: {title: Mined negatives, group: second, changes: {negatives: {search_window: 20}}}

@@ -88,6 +88,7 @@ def test_storage_that_is_away_and_comes_back(
         unused.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{unused.getsockname()[1]}"
     monkeypatch.setenv("AWS_ENDPOINT_URL", nobody)
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)  # its pauses between attempts, seconds
     code, said = qure("backbone")
     assert code == 1
     assert nobody in said

@@ -4,7 +4,7 @@ import contextlib
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -69,6 +69,12 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     return Repository(path, store, *commits)
 
 
+@pytest.fixture
+def quick_dvc(monkeypatch: pytest.MonkeyPatch, dvc_by_fork: Callable[..., None]) -> None:
+    """No process of its own for each of half a dozen calls: whoever does without this fixture has them."""
+    monkeypatch.setattr("qure.catalogue.fetch._dvc", dvc_by_fork)
+
+
 def test_a_revision_becomes_a_fixed_commit_and_hash(repository: Repository) -> None:
     newest, oldest = pin(str(repository.path), "main"), pin(str(repository.path), "v1")
     assert (newest.commit, oldest.commit) == (repository.new, repository.old)
@@ -77,6 +83,7 @@ def test_a_revision_becomes_a_fixed_commit_and_hash(repository: Repository) -> N
     assert pin(str(repository.path), repository.old) == oldest
 
 
+@pytest.mark.usefixtures("quick_dvc")
 def test_data_of_a_revision_is_fetched_once(repository: Repository, tmp_path: Path) -> None:
     pinned, output = pin(str(repository.path), "v1"), tmp_path / "output"
     fingerprint = fetch(SETTINGS, str(repository.path), pinned, output, cache=tmp_path / "cache")
@@ -88,6 +95,7 @@ def test_data_of_a_revision_is_fetched_once(repository: Repository, tmp_path: Pa
     assert (output / "data" / "captions.json").stat().st_ctime_ns == before
 
 
+@pytest.mark.usefixtures("quick_dvc")
 def test_data_is_fetched_by_its_hash(repository: Repository, tmp_path: Path) -> None:
     wanted = pin(str(repository.path), "v1").data_hash
     pinned = pin(str(repository.path), wanted.removesuffix(".dir"))
@@ -168,6 +176,7 @@ def test_a_git_server_that_never_answers_is_no_mistake_of_the_users(monkeypatch:
     assert "sentinel-password" not in str(failure.value)
 
 
+@pytest.mark.usefixtures("quick_dvc")
 def test_a_pull_that_breaks_off_is_done_again(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -162,7 +163,9 @@ class Evaluated:
 
 
 @pytest.fixture(scope="session")
-def evaluated(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+def evaluated(
+    catalogue: Path, helper: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathFactory
+) -> Evaluated:
     """FashionIQ and HP-FashionIQ: trained for three epochs, beside the backbone as champion."""
     from qure.evaluation.stage import evaluate
     from qure.training.stage import train
@@ -180,7 +183,8 @@ def evaluated(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Eval
         work=folder / "work",
         device="cpu",
     )
-    evaluate(found.settings, "fashioniq", model=folder / "backbone", output=folder / "champion", **inputs)
+    with helper("small_project").undrawn():
+        evaluate(found.settings, "fashioniq", model=folder / "backbone", output=folder / "champion", **inputs)
     evaluate(
         found.settings,
         "fashioniq",

@@ -4,8 +4,10 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -34,16 +36,18 @@ class Built:
     backbone: Path
     model: Path
     features: dict[str, Path]
+    undrawn: Callable[[], AbstractContextManager[None]]
 
-    def evaluate(self, training_set: str, output: Path, **more: Path | None) -> dict:
+    def evaluate(self, training_set: str, output: Path, *, drawn: bool = False, **more: Path | None) -> dict:
         sets = {"fashioniq": ["fashioniq"], "cirr": ["cirr", "circo"]}[training_set]
         folders = {"data": self.data, "model": self.model, "backbone": self.backbone, "device": "cpu"}
         features = {name: self.features[name] for name in sets}
-        return evaluate(self.settings, training_set, output=output, features=features, **{**folders, **more})
+        with nullcontext() if drawn else self.undrawn():
+            return evaluate(self.settings, training_set, output=output, features=features, **{**folders, **more})
 
 
 @pytest.fixture(scope="module")
-def built(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def built(catalogue: Path, helper: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathFactory) -> Built:
     settings = Settings.model_validate(
         {
             "training": {"fashioniq": {"recipe": "catalogue"}, "cirr": {"recipe": "catalogue"}},
@@ -64,13 +68,14 @@ def built(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     for name in ("fashioniq", "cirr", "circo"):
         features[name] = folder / "features" / name
         precompute(settings, name, data=catalogue, backbone=folder / "backbone", output=features[name], device="cpu")
-    return Built(settings, catalogue, folder / "backbone", folder / "model", features)
+    undrawn = helper("small_project").undrawn
+    return Built(settings, catalogue, folder / "backbone", folder / "model", features, undrawn)
 
 
 @pytest.fixture(scope="module")
 def evaluated(built: Built, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     output = tmp_path_factory.mktemp("evaluated") / "evaluation"
-    return output, built.evaluate("fashioniq", output)
+    return output, built.evaluate("fashioniq", output, drawn=True)
 
 
 def test_writes_every_file(evaluated: tuple[Path, dict]) -> None:
@@ -161,7 +166,7 @@ def test_the_curve_goes_through_the_metrics(evaluated: tuple[Path, dict]) -> Non
 
 def test_again_gives_the_same_bytes(built: Built, evaluated: tuple[Path, dict], tmp_path: Path) -> None:
     output, _ = evaluated
-    built.evaluate("fashioniq", tmp_path / "again")
+    built.evaluate("fashioniq", tmp_path / "again", drawn=True)
     for path in sorted(output.rglob("*")):
         if path.is_file():
             assert (tmp_path / "again" / path.relative_to(output)).read_bytes() == path.read_bytes(), path
@@ -180,7 +185,7 @@ def test_compares_with_a_champion_that_was_asked_the_same(
     narrow = built.settings.model_copy(
         update={"evaluation": built.settings.evaluation.model_copy(update={"gallery_protocol": "val"})}
     )
-    other = Built(narrow, built.data, built.backbone, built.model, built.features)
+    other = replace(built, settings=narrow)
     other.evaluate("fashioniq", tmp_path / "other", backbone=None, champion=champion)
     found = json.loads((tmp_path / "other" / "comparisons.json").read_text())["champion"]
     assert found.keys() == {"hp_fashioniq"}
@@ -305,7 +310,7 @@ def test_parts_judged_side_by_side_join_to_the_same_folder(
     built: Built, tmp_path: Path, training_set: str, benchmarks: list[str]
 ) -> None:
     """To the byte, and in whatever order the parts come."""
-    metrics = built.evaluate(training_set, tmp_path / "whole")
+    metrics = built.evaluate(training_set, tmp_path / "whole", drawn=True)
     parts = judged_apart(built, training_set, benchmarks, tmp_path)
     again = join_evaluations(built.settings, training_set, parts=parts, data=built.data, output=tmp_path / "joined")
     assert again == metrics

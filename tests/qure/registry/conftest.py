@@ -4,13 +4,14 @@ import importlib.util
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from qure.config import BackboneSettings, Settings
 from qure.files import fingerprint, folder_digest
@@ -40,6 +41,20 @@ def _asked_by_fork(
         from qure.registry import packaging
 
         monkeypatch.setattr(packaging, "_ask", ask_by_fork)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _copied_downloads(copied_downloads: None) -> None:
+    """Each promotion brings a whole model."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_yaml() -> Iterator[None]:
+    """MLflow reads and writes a model's description several times each time: by libyaml in a tenth of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("SafeLoader", "SafeDumper"):
+            patch.setattr(yaml, name, getattr(yaml, f"C{name}", getattr(yaml, name)))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -95,19 +110,29 @@ def settings_at(uri: str) -> Settings:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def settings_for() -> Callable[[str], Settings]:
     """Tracking URI -> settings."""
     return settings_at
 
 
 @pytest.fixture
-def judged(catalogue: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Model folder and quality (0..1) -> an evaluate stage's folder, as far as the registry reads it.
+def judged(judged_in: Callable[[Path], Callable[..., Path]], tmp_path: Path) -> Callable[..., Path]:
+    """`judged_in` this test's own folder."""
+    return judged_in(tmp_path)
 
-    FashionIQ's own protocol on the catalogue's queries; the embeddings are the targets' with noise, so that quality
+
+@pytest.fixture(scope="session")
+def judged_in(catalogue: Path) -> Callable[[Path], Callable[..., Path]]:
+    """Folder -> (model folder, quality 0..1) -> an evaluate stage's folder, as far as the registry reads it."""
+    return lambda folder: _judging(catalogue, folder)
+
+
+def _judging(catalogue: Path, folder: Path) -> Callable[..., Path]:
+    """FashionIQ's own protocol on the catalogue's queries; the embeddings are the targets' with noise, so that quality
     can be chosen and two qualities differ on the same queries. `collapsed`: "queries" or "candidates" have become one.
     """
+    evaluations = folder / "evaluations"
 
     def judge(model: Path, quality: float, *, images: str = "the images", seed: int = 0, collapsed: str = "") -> Path:
         from qure.benchmarks.fashioniq import files as files
@@ -118,7 +143,7 @@ def judged(catalogue: Path, tmp_path: Path) -> Callable[..., Path]:
         from qure.files import write_json
         from qure.models.manifest import read_manifest
 
-        folder = tmp_path / "evaluations" / f"{model.name}-{quality}-{seed}-{images}-{collapsed}"
+        folder = evaluations / f"{model.name}-{quality}-{seed}-{images}-{collapsed}"
         if folder.is_dir():
             return folder
         root = catalogue / "fashioniq"

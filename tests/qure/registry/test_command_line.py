@@ -46,31 +46,48 @@ class Candidates:
         return Champions(connect(self.settings.tracking), "qure-fashioniq").current()
 
 
-@pytest.fixture
-def candidates(
-    settings: Settings,
+@pytest.fixture(scope="module")
+def registered(
+    _empty_database: Path,
     few_images: Path,
     model_of: Callable[[int], Path],
-    judged: Callable[..., Path],
+    judged_in: Callable[[Path], Callable[..., Path]],
     passed: Callable[..., Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    settings_for: Callable[[str], Settings],
+    ask_by_fork: Callable[..., dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Candidates:
     """With version 1 as champion, and version 2, whose results are given, registered."""
     from qure.features.stage import precompute
 
-    monkeypatch.chdir(tmp_path)
-    made = Candidates(tmp_path, settings, few_images)
+    root = tmp_path_factory.mktemp("candidates")
+    shutil.copy(_empty_database, root / "mlflow.db")
+    settings, judged = settings_for(f"sqlite:///{root / 'mlflow.db'}"), judged_in(root)
+    made = Candidates(root, settings, few_images)
     passed(made.folder / "validation", few_images)
-    for seed, quality in ((1, 0.5), (2, 0.3)):
-        made.put(model_of(seed), judged(model_of(seed), quality))
-        features = made.folder / "features" / "fashioniq"
-        precompute(settings, "fashioniq", data=few_images, backbone=model_of(seed), output=features)
-        assert made.run("register") == 0
-        if seed == 1:
-            assert made.run("promote") == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr("qure.registry.packaging._ask", ask_by_fork)
+        for seed, quality in ((1, 0.5), (2, 0.3)):
+            made.put(model_of(seed), judged(model_of(seed), quality))
+            features = made.folder / "features" / "fashioniq"
+            precompute(settings, "fashioniq", data=few_images, backbone=model_of(seed), output=features)
+            assert made.run("register") == 0
+            if seed == 1:
+                assert made.run("promote") == 0
+    shutil.copytree(made.folder, root / "as registered")
     assert made.champion() == 1
     return made
+
+
+@pytest.fixture
+def candidates(registered: Candidates, monkeypatch: pytest.MonkeyPatch) -> Candidates:
+    """As they were registered; what tests do to the artifacts' folder is undone, and none promotes."""
+    monkeypatch.chdir(registered.root)
+    registered.require(promotion=False)
+    shutil.rmtree(registered.folder)
+    shutil.copytree(registered.root / "as registered", registered.folder)
+    return registered
 
 
 def test_a_worse_model_is_registered_and_not_promoted(candidates: Candidates, capsys: Any) -> None:
@@ -97,9 +114,11 @@ def test_a_model_that_does_not_load_is_not_promoted(
     version = client.get_model_version("qure-fashioniq", "2")
     location = Path(client.get_logged_model(version.tags["qure.logged_model"]).artifact_location)
     weights = location / "artifacts" / "model" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-10])
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-10])
     candidates.require(promotion=True)
     assert candidates.run("promote") == 1
+    weights.write_bytes(whole)
     assert "does not load or answer" in " ".join(capsys.readouterr().err.split())
     assert not candidates.promotion()["checks"]["loads"]
     assert candidates.champion() == 1

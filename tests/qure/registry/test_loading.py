@@ -31,7 +31,12 @@ def picture(few_images: Path) -> Path:
 
 @pytest.fixture
 def champion(
-    settings: Settings, few_images: Path, model_of: Callable[[int], Path], judged: Callable[..., Path], tmp_path: Path
+    packaged_once: None,
+    settings: Settings,
+    few_images: Path,
+    model_of: Callable[[int], Path],
+    judged: Callable[..., Path],
+    tmp_path: Path,
 ) -> str:
     """Address of a registered and promoted model."""
     model, registration = model_of(1), tmp_path / "registration.json"

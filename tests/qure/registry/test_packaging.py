@@ -456,7 +456,7 @@ def large(model_of: Callable[[int], Path], tmp_path_factory: pytest.TempPathFact
     ids = [f"image-{number}" for number in range(len(vectors))]
     write_embeddings(folder / "embeddings.safetensors", ids, vectors)
     write_json(folder / "groups.json", {"even": ids[::2], "odd": ids[1::2]})
-    build_index(folder, IndexSettings(kind="ivf_pq", bytes_per_token=4, least_recall=0.95))
+    build_index(folder, IndexSettings(kind="ivf_pq", bytes_per_token=1, tokens=6000, images=1000, queries=20))
     return folder
 
 

@@ -182,7 +182,7 @@ def test_a_version_with_an_index_says_what_it_finds(
     from qure.serving import gallery
     from qure.serving.index_building import build_index
 
-    wanted = {"index": {"kind": "ivf_pq", "bytes_per_token": 4, "least_recall": 0.5}}
+    wanted = {"index": {"kind": "ivf_pq", "bytes_per_token": 1, "least_recall": 0.5, "queries": 20}}
     settings = world.settings.model_validate(world.settings.model_dump() | {"serving": wanted})
     vectors = np.random.default_rng(0).standard_normal((3000, 4, 16)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)

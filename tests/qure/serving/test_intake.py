@@ -20,8 +20,10 @@ SIZE = 224
 
 def _file(size: tuple[int, int], kind: str = "JPEG", **options: Any) -> bytes:
     """A smooth picture with a bright corner."""
-    across, down = np.meshgrid(np.linspace(0, 255, size[0]), np.linspace(0, 255, size[1]))
-    pixels = np.stack([across, down, (across + down) / 2], axis=-1).astype(np.uint8)
+    across, down = (np.linspace(0, 255, length).astype(np.uint16) for length in size)
+    pixels = np.empty((size[1], size[0], 3), np.uint8)
+    pixels[:, :, 0], pixels[:, :, 1] = across, down[:, None]
+    pixels[:, :, 2] = (across + down[:, None]) // 2
     pixels[: size[1] // 4, : size[0] // 4] = 255
     output = io.BytesIO()
     Image.fromarray(pixels).save(output, kind, **options)

@@ -52,7 +52,7 @@ def world(
     ask_by_fork: Callable[..., dict[str, Any]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> World:
-    """FashionIQ of the small catalogue: trained for two epochs, evaluated, registered, promoted."""
+    """FashionIQ of the small catalogue: trained for four epochs, evaluated, registered, promoted."""
     from qure.evaluation.stage import evaluate
     from qure.models.build import build_catalogue_model
     from qure.registry.stage import promote, register
@@ -63,7 +63,7 @@ def world(
     settings = Settings.model_validate(
         {
             "backbone": {
-                "vision": {"width": 48, "layers": 1, "heads": 2, "patch_size": 16},
+                "vision": {"image_size": 32, "width": 48, "layers": 1, "heads": 2, "patch_size": 16},
                 "qformer": {
                     "hidden": 48,
                     "layers": 2,
@@ -86,9 +86,11 @@ def world(
         layout.backbone, notes={"training": "fashioniq", "backbone": "untrained"}
     )
     small, features = helper("small_project"), layout.feature_stores
-    small.train(settings, small.prepare(settings, folder, catalogue))
+    with small.undrawn():
+        small.train(settings, small.prepare(settings, folder, catalogue))
+        for model, place in ((layout.backbone, folder / "before"), (layout.model, layout.evaluation)):
+            evaluate(settings, "fashioniq", data=data, features=features, model=model, output=place, device="cpu")
     for model, place in ((layout.backbone, folder / "before"), (layout.model, layout.evaluation)):
-        evaluate(settings, "fashioniq", data=data, features=features, model=model, output=place, device="cpu")
         registration = folder / f"{place.name}.json"
         register(
             settings,
