@@ -5,6 +5,7 @@ qure: each fork is as free of it as a fresh interpreter is, and need not import 
 Nor need it compile a package's code again where a module's text is one of the checkout's own.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -52,7 +53,9 @@ def _alone(line: socket.socket) -> None:
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)
     os.dup2(line.detach(), 3)
-    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+    for opened in [int(one.name) for one in Path("/dev/fd").iterdir() if int(one.name) > 3]:
+        with contextlib.suppress(OSError):  # the list's own
+            os.close(opened)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.pop("PYTHONPATH", None)

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ Qure = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture(scope="module")
-def trained(new_project: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def trained(
+    new_project: Callable[[Path], Any], helper: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
     """A project with a broken image in train and one in val, both tolerated, run up to the evaluation."""
     from qure.cli import app
 
@@ -27,7 +30,7 @@ def trained(new_project: Callable[[Path], Any], tmp_path_factory: pytest.TempPat
         both = ("fashioniq", "cirr")
         commands = [*(("validate", "--training-set", name) for name in both), ("backbone",)]
         for command in [*commands, ("precompute", *SET), ("train", *SET), ("evaluate", *SET)]:
-            with pytest.raises(SystemExit) as end:
+            with pytest.raises(SystemExit) as end, helper("small_project").undrawn():
                 app(list(command))
             assert end.value.code == 0, command
         yield project

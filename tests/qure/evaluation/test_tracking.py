@@ -1,6 +1,8 @@
 """What the evaluate stage leaves in MLflow."""
 
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -10,7 +12,11 @@ from qure.evaluation.stage import evaluate
 
 
 def test_the_report_is_attached_to_the_mlflow_run(
-    evaluated: Any, sqlite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    evaluated: Any,
+    sqlite_uri: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    helper: Callable[[str], ModuleType],
 ) -> None:
     from mlflow import MlflowClient
     from mlflow.artifacts import download_artifacts
@@ -18,16 +24,17 @@ def test_the_report_is_attached_to_the_mlflow_run(
     monkeypatch.chdir(tmp_path)
     folder = evaluated.folder
     tracking = evaluated.settings.tracking.model_copy(update={"uri": sqlite_uri})
-    metrics = evaluate(
-        evaluated.settings.model_copy(update={"tracking": tracking}),
-        "fashioniq",
-        data=evaluated.data,
-        features={"fashioniq": folder / "features" / "fashioniq"},
-        model=folder / "model",
-        training=folder / "training",
-        output=tmp_path / "evaluation",
-        device="cpu",
-    )
+    with helper("small_project").undrawn():
+        metrics = evaluate(
+            evaluated.settings.model_copy(update={"tracking": tracking}),
+            "fashioniq",
+            data=evaluated.data,
+            features={"fashioniq": folder / "features" / "fashioniq"},
+            model=folder / "model",
+            training=folder / "training",
+            output=tmp_path / "evaluation",
+            device="cpu",
+        )
     client = MlflowClient(sqlite_uri)
     runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
     (run,) = [one for one in runs if one.data.tags.get("qure.role") == "stage"]
