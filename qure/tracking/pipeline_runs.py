@@ -67,19 +67,27 @@ def name_after(client: "MlflowClient", parent: str, training_set: str | None) ->
 
 
 def settle(client: "MlflowClient", run: "Run") -> None:
-    """The pipeline run's status follows from its stages': failed if one has failed, running while one runs."""
+    """The pipeline run's status follows from its stages': failed if one has failed, running while one runs.
+
+    Stages that end together ask and write in any order, and one of them may write what another has overtaken. So each
+    asks again after it has written: whoever writes last has seen all.
+    """
     parent = run.data.tags[PARENT]
+    written = None
+    while (status := _joint_status(client, run.info.experiment_id, parent)) != written:
+        if status == "RUNNING":
+            client.update_run(parent, status=status)
+        else:
+            client.set_terminated(parent, status)
+        written = status
+
+
+def _joint_status(client: "MlflowClient", experiment: str, parent: str) -> str:
     condition = f"tags.`{PARENT}` = '{parent}' and tags.`{ROLE}` = 'stage'"
     for status in ("RUNNING", "FAILED", "KILLED"):
-        one_such = f"{condition} and attributes.status = '{status}'"
-        if client.search_runs([run.info.experiment_id], one_such, max_results=1):
-            break
-    else:
-        status = "FINISHED"
-    if status == "RUNNING":
-        client.update_run(parent, status=status)
-    else:
-        client.set_terminated(parent, status)
+        if client.search_runs([experiment], f"{condition} and attributes.status = '{status}'", max_results=1):
+            return status
+    return "FINISHED"
 
 
 def find_runs(client: "MlflowClient", experiment: str, tags: Mapping[str, str]) -> "list[Run]":

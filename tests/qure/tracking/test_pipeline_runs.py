@@ -8,6 +8,7 @@ from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from qure.config import TrackingSettings
 from qure.tracking import StageRun, connect, connection, pipeline_runs, registry_lock, stage_run
@@ -113,6 +114,26 @@ def test_a_pipeline_run_runs_while_a_stage_runs(settings: TrackingSettings, reco
         assert [parent.info.status for parent in recorded(settings, "pipeline")] == ["RUNNING"]
     assert [parent.info.status for parent in recorded(settings, "pipeline")] == ["FINISHED"]
     assert len(recorded(settings, "stage")) == 2
+
+
+def test_a_status_that_is_overtaken_is_put_right(
+    settings: TrackingSettings, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage ends, sees another one run, and writes so only when that one has ended, too."""
+    other = stage_run(settings, stage="precompute", run_key="1")
+    other.__enter__()
+    update = MlflowClient.update_run
+
+    def overtaken(self: Any, run_id: str, **changes: Any) -> None:
+        monkeypatch.setattr(MlflowClient, "update_run", update)
+        other.__exit__(None, None, None)
+        assert [parent.info.status for parent in recorded(settings, "pipeline")] == ["FINISHED"]
+        update(self, run_id, **changes)
+
+    with stage_run(settings, stage="precompute", run_key="0"):
+        monkeypatch.setattr(MlflowClient, "update_run", overtaken)
+    assert MlflowClient.update_run is update
+    assert [parent.info.status for parent in recorded(settings, "pipeline")] == ["FINISHED"]
 
 
 def test_other_data_is_another_pipeline_run(settings: TrackingSettings, recorded: Recorded) -> None:
