@@ -125,6 +125,17 @@ def test_a_risk_that_nothing_can_have_is_refused() -> None:
     assert _compare(better, worse, max_risk=1.001 * found.risk).passed
 
 
+def test_the_largest_risk_and_loss_that_are_allowed_pass() -> None:
+    """Shares of 200 resamples meet a limit of 5 % exactly."""
+    found = replace(_compare(*_pair(np.random.default_rng(0), 0.4)), risk=0.05, max_risk=0.05, loss=1.5, max_loss=1.5)
+    assert found.passed
+    assert found.sentence().startswith("not worse than the champion: ")
+    assert "added up" not in found.sentence()
+    for beyond in ({"risk": 0.0501}, {"loss": 1.501}):
+        assert not replace(found, **beyond).passed
+    assert replace(found, risk=0.0501).sentence().startswith("worse than the champion: ")
+
+
 def test_a_threshold_is_missed_below_it_and_by_what_is_no_number() -> None:
     found = _evaluation(np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0]))  # half of each category
     broken = replace(found, benchmark="hp-fashioniq", metrics={"score": float("nan")})
