@@ -1,5 +1,6 @@
 """`qure studio`, `qure survey`, `qure labels`: what stands in the way is one sentence."""
 
+import importlib
 import json
 import shutil
 import socket
@@ -164,6 +165,8 @@ def test_labels_of_a_split_that_is_none(qure: Callable[..., Any], project: Path)
 def test_a_missing_library_names_the_extra(
     qure: Callable[..., Any], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    studio = importlib.import_module("qure.studio")
+    monkeypatch.setattr(sys.modules["qure"], "studio", studio)  # importing it anew puts another one there
     for name in [one for one in sys.modules if one.startswith(("starlette", "qure.studio"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "starlette", None)

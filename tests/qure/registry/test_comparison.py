@@ -148,6 +148,10 @@ def test_a_threshold_is_missed_below_it_and_by_what_is_no_number() -> None:
     assert missed(recall_at_10=49.9) == missed(recall_at_10=50.0) == missed(fashioniq__recall_at_10=0) == []
     assert missed(recall_at_10=50.1) == ["fashioniq/recall_at_10 is 50.00, required are 50.1"]
     assert missed(hp_fashioniq__score=0) == ["hp_fashioniq/score is nan, required are 0"]
+    assert missed(hp_fashioniq__score=101) == ["hp_fashioniq/score is nan, required are 101"], "no share, no limit"
+    assert missed(recall_at_10=100) == ["fashioniq/recall_at_10 is 50.00, required are 100"]
+    with pytest.raises(BadInput, match=r"fashioniq/recall_at_10 is a percentage and never reaches 100.5"):
+        missed(recall_at_10=100.5)
     with pytest.raises(BadInput, match=r"no metric 'recall_at_11' .* are fashioniq/recall_at_10, hp_fashioniq/score"):
         missed(recall_at_11=1)
     settings = _settings(thresholds={"fashioniq": {"recall_at_10": 60}})

@@ -100,6 +100,18 @@ def test_the_name_that_a_person_gives_stays(settings: TrackingSettings, recorded
     assert client.get_experiment(parent.info.experiment_id).tags["mlflow.note.content"] == "ours"
 
 
+@pytest.mark.parametrize(
+    ("code", "shown"), [("a1" * 20, "a1" * 20), ("a1" * 20 + "+changes.7", "a1" * 20), ("v0.1.0", None)]
+)
+def test_mlflow_is_told_the_commit_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, code: str, shown: str | None
+) -> None:
+    """Its pages show a tag of their own."""
+    monkeypatch.setattr(pipeline_runs, "commit", lambda: code)
+    facts = pipeline_runs.facts_of("p", "md5:1")
+    assert (facts["qure.commit"], facts.get("mlflow.source.git.commit")) == (code, shown)
+
+
 def test_an_experiment_of_before_is_described(settings: TrackingSettings) -> None:
     client = connect(settings)
     number = client.create_experiment(settings.experiment)
