@@ -187,9 +187,8 @@ def _configure(workshop: Path, repository: str, commit: str, cache: Path | None)
         try:
             parser.read_string(_file(git, commit, ".dvc/config", repository))
         except configparser.Error as error:
-            problem = redacted(
-                f"{repository!r}: not a configuration: {error}"
-            )  # it quotes lines, which may hold secrets
+            # It quotes lines, which may hold secrets.
+            problem = redacted(f"{repository!r}: not a configuration: {error}")
             raise BadInput(problem, file=".dvc/config") from None
     for section in parser.sections():
         if section.startswith(("remote ", "'remote ")) and parser.has_option(section, "url"):

@@ -36,7 +36,7 @@ def deterministic_algorithms() -> Iterator[None]:
     """Only operations that always give the same bits; what torch was set to is put back afterwards.
 
     With them torch also fills every new tensor with NaN, so that a read of memory that was never written shows. No
-    operation here does that, and filling costs a small model a tenth of its step.
+    operation here does that, and filling costs a small model 2 to 9 % of its step.
     """
     settings: Any = torch.utils.deterministic  # a property that typing does not see
     before, filling = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory

@@ -16,7 +16,7 @@ def settings() -> tuple[bool, bool]:
 
 @deterministic_algorithms()
 def fail_within() -> None:
-    """Filling each new tensor would cost a small model a tenth of its step."""
+    """Filling each new tensor would cost a small model time in every step."""
     assert settings() == (True, False)
     raise ZeroDivisionError
 
