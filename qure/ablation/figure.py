@@ -64,9 +64,10 @@ def _draw_metric(panel: Axes, lines: Sequence[Line], metric: str, baseline: str,
         panel.axvline(own.metrics[metric].mean, color="black", linestyle="--", linewidth=1.2, label=label)
     panel.set_xlabel(f"{METRICS[metric]} (percent; chance {floor:.1f})")
     panel.grid(axis="y", visible=False)
-    # Room for the numbers at the ends of the bars.
+    # Room for the numbers at the ends of the bars; bars that end below chance are seen too.
+    start = min(floor, *(line.metrics[metric].mean for line in lines))
     longest = max(_end(line, metric) for line in lines)
-    panel.set_xlim(floor, floor + 1.2 * (longest - floor))
+    panel.set_xlim(start, start + max(1.2 * (longest - start), 1.0))
 
 
 def _draw_interval(panel: Axes, row: int, value: Estimate) -> None:

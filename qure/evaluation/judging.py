@@ -115,6 +115,9 @@ def _draw_drops(
     category, gallery = next(iter(task.split.galleries.items()))
     triplets = [one for one in task.split.triplets if not category or one.category == category]
     found = typical_rankings(triplets, gallery, queries, candidates, rule, device=device)
+    if not found:
+        logger.info("%s has too few images or queries for a drop: there is nothing to draw", gallery.name)
+        return
     folder.mkdir(exist_ok=True)
     draw_sorted_scores([one.curve for one in found], folder / hard_negatives.PICTURE)
     hard_negatives.save(found, folder / hard_negatives.FILE)

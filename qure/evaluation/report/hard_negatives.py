@@ -61,7 +61,12 @@ def typical_rankings(
         queries, candidates: embeddings of both.
         negatives: which two drops, and within how many ranks after the target; its strategy is not looked at.
         device: where scores are computed.
+
+    Returns:
+        at most two; none without queries, and none in a gallery of one image, where nothing can be a negative.
     """
+    if not triplets or len(gallery.ids) < 2:
+        return []
     places = np.unique(np.linspace(0, len(triplets) - 1, min(RANKED, len(triplets))).round().astype(np.int64))
     asked = [triplets[place] for place in places]
     vectors = query_vectors(queries, [one.query_id for one in asked])

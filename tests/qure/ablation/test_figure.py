@@ -49,6 +49,18 @@ def test_bars_reach_from_chance_to_the_mean_with_the_interval_around_it(lines: l
     assert [one.get_xdata()[0] for one in dashed] == [24.0]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("means", "limits"), [((2.5,), (2.5, 3.5)), ((1.0, 2.0), (1.0, 2.2))])
+def test_arms_that_learned_nothing_are_seen(means: tuple[float, ...], limits: tuple[float, float]) -> None:
+    panel = Figure().subplots()
+    plain = [Estimate(mean, None, None, (mean,)) for mean in means]
+    metrics = [{"recall_at_10": one, "ndcg_at_10": one} for one in plain]
+    lines = [line(f"arm {number}", "first", 9.0, metrics=one) for number, one in enumerate(metrics)]
+    _draw_metric(panel, lines, "recall_at_10", "", 2.5)
+    assert panel.get_xlim() == pytest.approx(limits)
+    assert all(limits[0] <= mean < limits[1] for mean in means)
+
+
 def test_the_figure_is_a_picture_with_something_on_it(lines: list[Line], tmp_path: Path) -> None:
     draw(lines, tmp_path / "figure.png", baseline="base", by_chance=CHANCE, title="Two arms")
     with Image.open(tmp_path / "figure.png") as image:

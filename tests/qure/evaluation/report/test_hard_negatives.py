@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from qure.config import NegativeSettings
 from qure.datasets.types import Gallery, Triplet
+from qure.evaluation.judging import _draw_drops
 from qure.evaluation.ranking.embeddings import Embeddings
 from qure.evaluation.report import hard_negatives
 from qure.evaluation.report.hard_negatives import rankings, typical_rankings
@@ -47,6 +49,19 @@ def test_drops_and_sets_of_known_scores(tmp_path: Path) -> None:
     }
     assert [(one["id"], one["rank"]) for one in negatives] == [("i3", 4), ("i4", 5), ("i5", 6)]
     assert [one["score"] for one in negatives] == pytest.approx([0.5, 0.48, 0.47])
+
+
+def test_one_image_or_no_query_has_no_drops_and_leaves_no_picture(tmp_path: Path) -> None:
+    gallery = Gallery("val dress", ("i0",))
+    vectors = Embeddings(["i0"], np.array([[1.0, 0.0]], dtype=np.float32))
+    triplet = Triplet("q0", "i0", "is red", "i0", "dress")
+    queries = Embeddings(["q0"], np.array([[1.0, 0.0]], dtype=np.float32))
+    for triplets in ([triplet], []):
+        assert typical_rankings(triplets, gallery, queries, vectors, NegativeSettings()) == []
+        task: Any = SimpleNamespace(split=SimpleNamespace(galleries={"dress": gallery}, triplets=triplets))
+        _draw_drops(task, queries, vectors, NegativeSettings(), "cpu", tmp_path / "plots")
+    assert typical_rankings([], Gallery("g", ("i0", "i1")), queries, vectors, NegativeSettings()) == []
+    assert not (tmp_path / "plots").exists()
 
 
 @pytest.mark.parametrize("rule", [NegativeSettings(), NegativeSettings(rule="paper", search_window=50)])
