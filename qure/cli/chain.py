@@ -3,7 +3,8 @@
 A catalogue's stage keeps one core busy, so the stages of the training sets run beside each other where there are
 cores for it: a `dvc repro` for each training set, which wait for each other's lock. Each is told its stages one by one
 (`--single-item`): following dependencies would lock `data/` for the one that comes first. Lines of stages that run
-side by side begin with their training set.
+side by side begin with their training set. Stages are forks of one process, which imports the libraries for all of them
+(`qure.forking`).
 """
 
 import logging
@@ -24,6 +25,7 @@ from typing import IO
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from qure.errors import StageFailed
+from qure.forking import fork_server
 from qure.progress import LABEL, VERBOSITY, console, verbosity
 
 logger = logging.getLogger(__name__)
@@ -59,12 +61,14 @@ class Chain:
     Attributes:
         usual: seconds that stages usually take, by name.
         seconds: by stage, as far as stages have ended.
+        environment: of the stages.
         ran, kept: stages that DVC has run or left as they are.
         total: how many stages there are.
     """
 
     usual: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     ran: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     total: int = 0
@@ -81,20 +85,25 @@ class Chain:
         if up_to_date():
             self.kept = stages
             return
-        with ended_together():
-            for step in plan_steps(stages):
-                self._run(step)
+        steps = plan_steps(stages)
+        cores, sets = len(os.sched_getaffinity(0)), max(map(len, steps))
+        # Unbuffered, so that DVC's line about a stage comes before what the stage itself says.
+        self.environment = os.environ | {"PYTHONUNBUFFERED": "1", VERBOSITY: str(verbosity())}
+        if sets > 1 and cores > 1:
+            self.environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // sets)))
+        with ended_together(), fork_server(self.environment) as address:
+            self.environment |= address
+            for step in steps:
+                self._run(step, side_by_side=len(step) > 1 and cores > 1)
 
-    def _run(self, step: Sequence[Sequence[str]]) -> None:
-        """Lists of stages, each in its order; the lists side by side."""
-        cores = len(os.sched_getaffinity(0))
-        if len(step) == 1 or cores < 2:
+    def _run(self, step: Sequence[Sequence[str]], *, side_by_side: bool) -> None:
+        """Lists of stages, each in its order."""
+        if not side_by_side:
             for targets in step:
                 Follower(self).follow(targets)
             return
         with _live() as display, ThreadPoolExecutor(len(step)) as pool:
-            labels = [targets[0].partition("@")[2] for targets in step]
-            followers = [Follower(self, label, display, max(1, cores // len(step))) for label in labels]
+            followers = [Follower(self, targets[0].partition("@")[2], display) for targets in step]
             ends = [pool.submit(one.follow, targets) for one, targets in zip(followers, step, strict=True)]
             failed = [error for end in ends if (error := end.exception()) is not None]
         if failed:
@@ -120,11 +129,10 @@ class Follower:
         chain: what is known of all stages.
         label: what lines of its stages begin with; "" where it runs by itself.
         display: on which the stage of the moment is shown, where several run.
-        threads: processor threads for its stages; 0 leaves them alone.
     """
 
-    def __init__(self, chain: Chain, label: str = "", display: Progress | None = None, threads: int = 0) -> None:
-        self._chain, self._label, self._display, self._threads = chain, label, display, threads
+    def __init__(self, chain: Chain, label: str = "", display: Progress | None = None) -> None:
+        self._chain, self._label, self._display = chain, label, display
         self._stage, self._begun = "", 0.0
         self._row: TaskID | None = display.add_task(label) if display is not None else None
 
@@ -134,12 +142,7 @@ class Follower:
         Raises:
             StageFailed: a stage failed.
         """
-        # Unbuffered, so that DVC's line about a stage comes before what the stage itself says.
-        environment = os.environ | {"PYTHONUNBUFFERED": "1", VERBOSITY: str(verbosity())}
-        if self._label:
-            environment[LABEL] = self._label
-        if self._threads:
-            environment.setdefault("OMP_NUM_THREADS", str(self._threads))
+        environment = self._chain.environment | ({LABEL: self._label} if self._label else {})
         single = ["--single-item", *targets] if targets else []
         command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *single]
         errors = subprocess.PIPE if self._label else None

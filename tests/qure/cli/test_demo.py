@@ -102,6 +102,7 @@ else:
         print(f"Running stage '{target}':", flush=True)
         print(f"12:00:00  {target} says something", file=sys.stderr)
         open(f"verbosity-{target}", "w").write(os.environ["QURE_VERBOSITY"])
+        open(f"server-{target}", "w").write(os.environ["QURE_FORK_SERVER"])
         if target in plan.get("failing", ()):
             sys.exit(255)
         if target in plan.get("waiting", ()):
@@ -141,7 +142,7 @@ def test_training_sets_run_side_by_side_a_thread_each(
         [["repro", "validate@cirr"], "cirr", "1"],
         [["repro", "validate@fashioniq"], "fashioniq", "1"],
     ]
-    assert asked[2] == [["repro", "backbone"], None, None]
+    assert asked[2] == [["repro", "backbone"], None, "1"]
     assert sorted(asked[3:]) == [
         [["repro", "promote@fashioniq"], "fashioniq", "1"],
         [["repro", "train@cirr", "promote@cirr"], "cirr", "1"],
@@ -162,6 +163,17 @@ def test_stages_say_as_much_as_the_demo(
     finally:
         logging.getLogger("qure").setLevel(before)
     assert {(project / f"verbosity-{stage}").read_text() for stage in STAGES} == {expected}
+
+
+def test_all_stages_may_ask_one_server_which_ends_with_the_demo(
+    dvc: Callable[..., None], qure: Callable[..., Any], project: Path
+) -> None:
+    dvc()
+    assert qure("demo").exit_code == 0
+    (address,) = {(project / f"server-{stage}").read_text() for stage in STAGES}
+    assert address
+    assert not Path(address).exists()
+    assert not [one for one in psutil.Process().children() if "qure.forking" in one.cmdline()]
 
 
 def test_a_stage_of_ones_own_is_not_forgotten(
