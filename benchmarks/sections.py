@@ -184,6 +184,9 @@ def _labels(found: dict[str, Any]) -> Iterator[Row]:
 def _demo(found: dict[str, Any]) -> Iterator[Row]:
     yield Row("first run", found["whole_seconds"], "s")
     yield Row("second run, nothing to do", found["second_run_seconds"], "s", found["whole_seconds"])
+    for number, pair in enumerate(found.get("pairs", []), 1):
+        what = f"stages that are forked; before: that import all themselves; pair {number}"
+        yield Row(what, pair["forked"], "s", pair["by_themselves"])
 
 
 def _first_run(found: dict[str, Any]) -> Iterator[Row]:

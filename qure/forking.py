@@ -33,7 +33,7 @@ from typing import Any
 
 from qure.environment import without_collecting
 
-#: Variable with the socket of a server that runs commands.
+#: Variable with the socket of a server that runs commands; empty (`QURE_FORK_SERVER= qure demo`): none is begun.
 ADDRESS = "QURE_FORK_SERVER"
 
 #: What stages import, and what that imports when it is first used.
@@ -58,7 +58,9 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def fork_server(
     environment: Mapping[str, str], libraries: Sequence[str] = LIBRARIES, command: str = "qure.__main__"
 ) -> Iterator[dict[str, str]]:
-    """A server as long as the context lasts; on Linux alone: elsewhere not every library bears a fork.
+    """A server as long as the context lasts, unless the environment names one, or none by an empty name.
+
+    On Linux alone: elsewhere not every library bears a fork.
 
     Args:
         environment: the server's. What libraries read while they are imported (`OMP_NUM_THREADS`) they read there, so
@@ -69,7 +71,7 @@ def fork_server(
     Yields:
         what to add to the environment of commands. They may ask at once, and wait until all is imported.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or ADDRESS in environment:
         yield {}
         return
     with tempfile.TemporaryDirectory(prefix="qure-") as folder, socket.socket(socket.AF_UNIX) as listening:

@@ -230,6 +230,12 @@ def test_nothing_is_copied_that_holds_cuda(tmp_path: Path, build: str) -> None:
         assert run_in_fork(address[ADDRESS]) is None
 
 
+@pytest.mark.parametrize("address", ["", "/another"])
+def test_none_is_begun_where_the_environment_names_one_or_none(address: str) -> None:
+    with fork_server({ADDRESS: address}) as added:
+        assert added == {}
+
+
 def test_elsewhere_than_on_linux_there_is_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with fork_server({}) as address:
