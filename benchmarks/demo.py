@@ -64,7 +64,8 @@ def _clone(folder: Path) -> Path:
 def _demo(clone: Path, timings: Path, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
     """`whole` seconds of one `qure demo`, and `seconds` by stage; "data" holds what comes before DVC."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(clone)} | dict(variables or {})
+    inherited = {name: value for name, value in os.environ.items() if name != ADDRESS}
+    environment = inherited | {"PATH": path, "PYTHONPATH": str(clone)} | dict(variables or {})
     command = [sys.executable, "-m", "qure", "demo", "--timings", str(timings)]
     subprocess.run(command, cwd=clone, env=environment, check=True)
     return dict(read_json(timings))

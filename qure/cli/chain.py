@@ -27,6 +27,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from qure.errors import StageFailed
 from qure.forking import fork_server
 from qure.progress import LABEL, VERBOSITY, console, verbosity
+from qure.tracking.connection import quiet_environment
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Chain:
     Attributes:
         usual: seconds that stages usually take, by name.
         seconds: by stage, as far as stages have ended.
+        sets: how many training sets there are.
         environment: of the stages.
         ran, kept: stages that DVC has run or left as they are.
         total: how many stages there are.
@@ -68,6 +70,7 @@ class Chain:
 
     usual: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    sets: int = 2
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     ran: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
@@ -80,21 +83,23 @@ class Chain:
         Raises:
             StageFailed: a stage failed; its own message stands above.
         """
-        stages = list_stages()
-        self.total = len(stages)
         if up_to_date():
-            self.kept = stages
+            self.kept = list_stages()
+            self.total = len(self.kept)
             return
-        steps = plan_steps(stages)
-        cores, sets = len(os.sched_getaffinity(0)), max(map(len, steps))
+        cores = len(os.sched_getaffinity(0))
+        side_by_side = cores > 1 and self.sets > 1
+        quiet_environment()
         # Unbuffered, so that DVC's line about a stage comes before what the stage itself says.
         self.environment = os.environ | {"PYTHONUNBUFFERED": "1", VERBOSITY: str(verbosity())}
-        if sets > 1 and cores > 1:
-            self.environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // sets)))
-        with ended_together(), fork_server(self.environment) as address:
+        if side_by_side:  # for the stage in between too: what the catalogue computes has threads of its own
+            self.environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // self.sets)))
+        with ended_together(), fork_server(self.environment) as address:  # it imports while DVC is asked
             self.environment |= address
-            for step in steps:
-                self._run(step, side_by_side=len(step) > 1 and cores > 1)
+            stages = list_stages()
+            self.total = len(stages)
+            for step in plan_steps(stages):
+                self._run(step, side_by_side=side_by_side and len(step) > 1)
 
     def _run(self, step: Sequence[Sequence[str]], *, side_by_side: bool) -> None:
         """Lists of stages, each in its order."""

@@ -42,7 +42,7 @@ def demo(
     if restore(settings, Layout.data) != "present":
         logger.info("the data is there after %s", span(time.monotonic() - begun))
     logger.info("asking DVC which stages have something to do")
-    chain = Chain(read_seconds()["seconds"], {"data": time.monotonic() - begun})
+    chain = Chain(read_seconds()["seconds"], {"data": time.monotonic() - begun}, len(settings.training))
     chain.run()
     if chain.ran:
         logger.info("done: %d of %d stages ran, in %s", len(chain.ran), chain.total, span(time.monotonic() - begun))
