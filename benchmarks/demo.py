@@ -4,7 +4,8 @@
 
 The environment is this one: installing it is not measured. Start it on an idle machine. With `--pairs` further runs,
 in turns with stages that each import the libraries themselves (`QURE_FORK_SERVER=`): what forking them saves. Writes
-benchmarks/results/demo.json, and qure/cli/demo_seconds.json, which is shipped and keeps the time on other processors.
+benchmarks/results/demo.json, and qure/cli/demo_seconds.json, which is shipped, takes the longest of the first runs and
+keeps the time on other processors.
 """
 
 import argparse
@@ -36,11 +37,12 @@ def main() -> None:
         first, second = (_demo(clone, Path(scratch) / f"{name}.json") for name in ("first", "second"))
         whole, again = first["whole"], second["whole"]
         payload = {"cores_used": cores, "load_before": load, "seconds": first["seconds"], "whole_seconds": whole}
-        payload |= {"second_run_seconds": again, "pairs": [_pair(Path(scratch), number) for number in range(pairs)]}
-        write_result("demo", payload, checkout=clone)
+        in_turns = [_pair(Path(scratch), number) for number in range(pairs)]
+        write_result("demo", payload | {"second_run_seconds": again, "pairs": in_turns}, checkout=clone)
     others = read_json(SECONDS)["whole"]
     processor = circumstances()["machine"]["processor"]
-    write_json(SECONDS, {"cores": cores, "whole": others | {processor: whole}, "seconds": first["seconds"]})
+    longest = max(whole, *(pair["forked"] for pair in in_turns), 0.0)
+    write_json(SECONDS, {"cores": cores, "whole": others | {processor: longest}, "seconds": first["seconds"]})
     print(f"{whole:.0f} s, a second run {again:.0f} s")
 
 

@@ -15,6 +15,7 @@ def test_a_tiny_run_corrects_and_trains(
     catalogue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
     from benchmarks import labels
     from qure.backbone.stage import prepare_backbone
     from qure.features.stage import precompute
