@@ -11,7 +11,10 @@ def main() -> None:
     from qure.forking import ADDRESS, run_in_fork
 
     address = os.environ.get(ADDRESS)
-    status = run_in_fork(address) if address else None
+    try:
+        status = run_in_fork(address) if address else None
+    except KeyboardInterrupt:  # while it waited for the server
+        status = 130
     if status is not None:
         sys.exit(status)
     with naming_damage():

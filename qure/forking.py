@@ -111,31 +111,42 @@ def run_in_fork(address: str) -> int | None:
     """
     if None in (sys.stdin, sys.stdout, sys.stderr):  # closed: its number would be given to the line
         return None
-    with socket.socket(socket.AF_UNIX) as line:
-        try:
-            wanted = {"arguments": sys.argv, "folder": str(Path.cwd()), "environment": dict(os.environ)}
-            line.connect(address)
-            socket.send_fds(line, [b"\n"], (0, 1, 2))
-            line.sendall(json.dumps(wanted).encode() + b"\n")
-            answers = line.makefile()
-            taken = answers.readline()
-        except OSError:  # nobody listens any more, or there is no folder
-            return None
-        if not taken:
-            return None
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        copy, passed = int(answers.readline() or 0), 0
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until there is a copy to pass them on to
+    try:
+        with socket.socket(socket.AF_UNIX) as line:
+            return _wait_for_copy(line) if _hand_over(line, address) else None
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
 
-        def pass_on(number: int, _: FrameType | None) -> None:
-            nonlocal passed
-            passed = number
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(copy, number)
 
-        if copy:
-            for number in PASSED_ON:
-                signal.signal(number, pass_on)
-        status = answers.readline()
+def _hand_over(line: socket.socket, address: str) -> bool:
+    """Whether a server has taken this process's command."""
+    try:
+        wanted = {"arguments": sys.argv, "folder": str(Path.cwd()), "environment": dict(os.environ)}
+        line.connect(address)
+        socket.send_fds(line, [b"\n"], (0, 1, 2))
+        line.sendall(json.dumps(wanted).encode() + b"\n")
+        return bool(line.recv(1))
+    except OSError:  # nobody listens any more, or there is no folder
+        return False
+
+
+def _wait_for_copy(line: socket.socket) -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = line.makefile()
+    copy, passed = int(answers.readline() or 0), 0
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        nonlocal passed
+        passed = number
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(copy, number)
+
+    if copy:
+        for number in PASSED_ON:
+            signal.signal(number, pass_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
+    status = answers.readline()
     if not status:  # the watcher was ended
         return 128 + (passed or signal.SIGKILL)
     return int(status) if int(status) >= 0 else 128 - int(status)
@@ -204,7 +215,7 @@ def _watch(line: socket.socket, interrupted: Any) -> list[str]:
         os._exit(0)
     watched, held = os.pipe()
     with contextlib.suppress(OSError):  # the command is gone: the copy goes below
-        line.sendall(b"taken\n")
+        line.sendall(b"+")
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, *PASSED_ON))  # until the copy knows what they do
     copy = os.fork()
     if copy == 0:

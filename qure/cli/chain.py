@@ -27,7 +27,6 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from qure.errors import StageFailed
 from qure.forking import fork_server
 from qure.progress import LABEL, VERBOSITY, console, verbosity
-from qure.tracking.connection import quiet_environment
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +88,8 @@ class Chain:
             return
         cores = len(os.sched_getaffinity(0))
         side_by_side = cores > 1 and self.sets > 1
+        from qure.tracking.connection import quiet_environment
+
         quiet_environment()
         # Unbuffered, so that DVC's line about a stage comes before what the stage itself says.
         self.environment = os.environ | {"PYTHONUNBUFFERED": "1", VERBOSITY: str(verbosity())}

@@ -74,6 +74,14 @@ Process = subprocess.Popen[str]
 Start = Callable[..., Process]
 
 
+@pytest.fixture(autouse=True)
+def at_a_terminal() -> Iterator[None]:
+    """What is begun here can be interrupted, also where the tests themselves run in the background and cannot."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """Of a server and its commands."""
@@ -201,6 +209,19 @@ def test_ctrl_c_on_a_terminal_reaches_a_copy_once(start: Start, tmp_path: Path) 
         process.send_signal(signal.SIGINT)
     assert command.communicate(timeout=60) == ("interrupted\n", "")
     assert command.returncode == 7
+
+
+def test_in_the_background_a_copy_is_not_interrupted(begin: Start, environment: dict[str, str], tmp_path: Path) -> None:
+    """Shells have what they start with & ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with fork_server(environment, [], "work") as address:
+        command = begin(environment | address, "wait")
+        copy, _ = _processes(tmp_path)
+        copy.send_signal(signal.SIGINT)
+        command.send_signal(signal.SIGINT)
+        copy.terminate()
+        assert command.communicate(timeout=60) == ("", "")
+        assert command.returncode == 128 + signal.SIGTERM
 
 
 def test_a_copy_can_ask_at_a_terminal(environment: dict[str, str], tmp_path: Path) -> None:
