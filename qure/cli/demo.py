@@ -20,7 +20,8 @@ from qure.layout import Layout
 
 logger = logging.getLogger(__name__)
 
-#: Seconds of each stage on the machine that it names; `python -m benchmarks.demo` measures them.
+#: Seconds of each stage and of whole runs on the processors that it names; `python -m benchmarks.demo` measures them.
+#: A processor that others use too takes twice as long at one hour as at another.
 SECONDS = Path(__file__).parent / "demo_seconds.json"
 
 
@@ -63,11 +64,11 @@ def announcement() -> str:
     True
     """
     measured = read_seconds()
-    minutes = sorted({max(1, round(seconds / 60)) for seconds in measured["whole"].values()})
+    minutes = sorted({max(1, round(seconds / 60)) for both in measured["whole"].values() for seconds in both})
     span = f"{minutes[0]} to {minutes[-1]}" if len(minutes) > 1 else f"about {minutes[0]}"
     return f"the whole chain takes {span} min on {measured['cores']} idle cores; what is done already is kept"
 
 
 def read_seconds() -> dict[str, Any]:
-    """Measured by `benchmarks.demo`: `cores`, `whole` seconds by processor, `seconds` by stage on the last of them."""
+    """`cores`, least and most `whole` seconds by processor, `seconds` by stage on the last of them."""
     return dict(json.loads(SECONDS.read_text(encoding="utf-8")))
