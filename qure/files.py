@@ -247,7 +247,8 @@ def fingerprint(value: Any) -> str:
     True
     """
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    # JSON can hold half a character, which is no text: "\ud800".
+    return hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()
 
 
 def file_digest(path: Path) -> str:

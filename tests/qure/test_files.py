@@ -351,6 +351,10 @@ def test_json_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None
         files.read_json(tmp_path)
 
 
+def test_half_a_character_has_a_fingerprint() -> None:
+    assert len({files.fingerprint(one) for one in ("\ud800", "\ud801", "?")}) == 3
+
+
 def test_fingerprints_tell_values_apart_and_nothing_else() -> None:
     """The first is `printf '{"a":[2],"b":"ü"}' | sha256sum`."""
     value = {"b": "ü", "a": [2]}
