@@ -4,8 +4,8 @@
 
 The environment is this one: installing it is not measured. Start it on an idle machine. With `--pairs` further runs,
 in turns with stages that each import the libraries themselves (`QURE_FORK_SERVER=`): what forking them saves. Writes
-benchmarks/results/demo.json, and qure/cli/demo_seconds.json, which is shipped, keeps the least and the most of all
-first runs on a processor, and those on others.
+benchmarks/results/demo.json, and qure/cli/demo_seconds.json, which is shipped: of each processor it keeps the least and
+the most that a first run ever took.
 """
 
 import argparse

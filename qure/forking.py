@@ -25,7 +25,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +32,7 @@ from types import FrameType
 from typing import Any
 
 from qure.environment import without_collecting
+from qure.scratch import temporary_folder
 
 #: Variable with the socket of a server that runs commands; empty (`QURE_FORK_SERVER= qure demo`): none is begun.
 ADDRESS = "QURE_FORK_SERVER"
@@ -73,7 +73,7 @@ def fork_server(
     with contextlib.ExitStack() as stack:
         listening = None
         if sys.platform == "linux" and ADDRESS not in environment:  # elsewhere not every library bears a fork
-            address = str(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qure-"))) / "commands")
+            address = str(stack.enter_context(temporary_folder()) / "commands")
             listening = _listen(address)
         if listening is None:
             yield {}

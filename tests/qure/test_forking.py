@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import pty
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ import psutil
 import pytest
 
 from qure.forking import ADDRESS, fork_server
+from qure.scratch import temporary_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -299,7 +299,8 @@ def test_a_server_ends_with_the_process_that_began_it(environment: dict[str, str
         (server,) = psutil.Process(process.pid).children()
         process.kill()
     assert _is_gone(server)
-    shutil.rmtree(folder)  # what a killed process cannot remove
+    with temporary_folder():  # the next command's, which removes what a killed one cannot
+        assert not folder.exists()
 
 
 @pytest.mark.parametrize(("build", "forked"), [("cuda", False), ("hip", False), ("cpu", True)])
